@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Sets up the environment and runs a recipe or the tests; nothing else.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$root/.venv
+needed_kb=$((8 * 1024 * 1024)) # the environment takes 5.7 GB; pip unpacks beside it
+
+usage() {
+    cat <<USAGE
+usage: ./run.sh                      set up .venv and run the demo
+       ./run.sh RECIPE [options]     run a recipe
+       ./run.sh test [options]       run the tests (options go to pytest)
+       ./run.sh --help               this text
+
+recipes:
+$(for run in "$root"/recipes/*/run.sh; do
+        printf '  %-10s %s\n' "$(basename "$(dirname "$run")")" "$(sed -n '2s/^# //p' "$run")"
+    done)
+
+./run.sh RECIPE --help lists the options of a recipe.
+USAGE
+}
+
+fail() {
+    printf 'run.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+find_python() {
+    local python
+    for python in python3.12 python3.11 python3.10 python3 python; do
+        if command -v "$python" >/dev/null &&
+            "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+            printf '%s' "$python"
+            return
+        fi
+    done
+    fail "needs Python 3.10, 3.11 or 3.12 (ESPnet's sentencepiece has no wheel for others); none is on the PATH"
+}
+
+check_machine() {
+    command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null ||
+        fail "needs a C compiler (some speech packages compile at installation): install gcc or clang"
+    "$1" -c 'import venv, ensurepip' 2>/dev/null ||
+        fail "$1 has no venv module: install it (Debian: apt install python3-venv)"
+    "$1" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' ||
+        fail "$1 has no C headers: install them (Debian: apt install python3-dev)"
+    local free_kb
+    free_kb=$(df -Pk "$root" | awk 'NR == 2 { print $4 }')
+    [ "$free_kb" -ge "$needed_kb" ] ||
+        fail "needs $((needed_kb / 1024 / 1024)) GB of free disk for the environment under $root; $((free_kb / 1024 / 1024)) GB are free"
+}
+
+# The environment is whole when its stamp equals pyproject.toml; a killed installation leaves none.
+set_up() {
+    if [ -n "${VIRTUAL_ENV:-}" ] && "$VIRTUAL_ENV/bin/python" -c 'import squall' 2>/dev/null; then
+        venv=$VIRTUAL_ENV
+        return
+    fi
+    if cmp -s "$root/pyproject.toml" "$venv/.squall-installed" && "$venv/bin/python" -c '' 2>/dev/null; then
+        return
+    fi
+    local python
+    python=$(find_python)
+    check_machine "$python"
+    echo "setting up $venv (5.7 GB, some minutes the first time)"
+    "$python" -m venv --clear "$venv"
+    # pip 26.3 refuses a dependency of ESPnet, ci_sdr, which names a git address in an extra
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'pip>=23.2,<26.3'
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "${root}[asr,enhance,report,dev]" ||
+        fail "the installation failed (see above). Without a network, give pip a mirror with PIP_INDEX_URL"
+    cp "$root/pyproject.toml" "$venv/.squall-installed"
+}
+
+main() {
+    local recipe=${1:-demo}
+    case "$recipe" in
+        -h | --help | help)
+            usage
+            return
+            ;;
+    esac
+    if [ "$recipe" != test ] && [ ! -f "$root/recipes/$recipe/run.sh" ]; then
+        usage >&2
+        fail "there is no recipe '$recipe'"
+    fi
+    set_up
+    export PATH=$venv/bin:$PATH SQUALL_ROOT=$root
+    if [ $# -eq 0 ]; then
+        usage
+        echo
+    else
+        shift
+    fi
+    if [ "$recipe" = test ]; then
+        cd "$root"
+        exec "$venv/bin/python" -m pytest -n auto --dist loadgroup "$@"
+    fi
+    exec bash "$root/recipes/$recipe/run.sh" "$@"
+}
+
+main "$@"

@@ -1,0 +1,7 @@
+"""`python -m squall`."""
+
+import sys
+
+from squall.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Recognition: the only package that imports ESPnet."""

@@ -1,0 +1,112 @@
+"""ESPnet's recognition task with squall's model and trainer in it.
+
+ESPnet reads its class choices when it parses settings, builds a model or loads one, so registering
+a subclass there is all that is needed: frontends, encoders, decoders, batching, data-parallel
+training and beam search stay ESPnet's. Every process that loads a model calls `espnet_task()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.machinery
+import logging
+import sys
+import types
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = [
+    "MODEL_NAME",
+    "QUIET",
+    "espnet_task",
+    "language_model_task",
+    "load_espnet_config",
+    "run_espnet",
+]
+
+QUIET = {"use_matplotlib": False, "num_att_plot": 0, "num_workers": 0}
+"""Figures and attention plots off: plots cost ten seconds an epoch and the report has its own."""
+
+MODEL_NAME = "squall"
+
+
+def espnet_task() -> Any:
+    """The ASR task class, with squall's model registered and squall's trainer set.
+
+    Raises:
+        ImportError: ESPnet is not installed.
+    """
+    _without_g2p_downloads()
+    try:
+        from espnet2.tasks.asr import ASRTask, model_choices
+    except ImportError as error:
+        raise ImportError(
+            f"recognition needs ESPnet, which does not import ({error}): "
+            "run ./run.sh once, or pip install 'squall[asr]'"
+        ) from error
+    from squall.asr.model import SquallModel
+    from squall.asr.trainer import SquallTrainer
+
+    model_choices.classes[MODEL_NAME] = SquallModel
+
+    class SquallTask(ASRTask):  # type: ignore[misc]
+        trainer = SquallTrainer
+
+    return SquallTask
+
+
+def language_model_task() -> Any:
+    """ESPnet's language model task with squall's trainer."""
+    espnet_task()
+    from espnet2.tasks.lm import LMTask
+
+    from squall.asr.trainer import SquallTrainer
+
+    class SquallLMTask(LMTask):  # type: ignore[misc]
+        trainer = SquallTrainer
+
+    return SquallLMTask
+
+
+def run_espnet(task: Any, settings: dict[str, Any], config_path: Path) -> None:
+    """Run an ESPnet task as its command line would, in this process.
+
+    Args:
+        task: a task class with `main`.
+        settings: every option of the task, by its name in ESPnet.
+        config_path: where the settings are written as YAML, for the record and for `--config`.
+    """
+    config_path.parent.mkdir(parents=True, exist_ok=True)
+    with config_path.open("w", encoding="utf-8") as file:
+        yaml.safe_dump(settings, file, sort_keys=False)
+    with _root_logging_untouched():
+        task.main(cmd=["--config", str(config_path)])
+
+
+def load_espnet_config(path: Path) -> Namespace:
+    """The settings that an ESPnet training saved, as its `build_model` takes them."""
+    with path.open(encoding="utf-8") as file:
+        return Namespace(**yaml.safe_load(file))
+
+
+def _without_g2p_downloads() -> None:
+    """Keep `g2p_en` out: ESPnet imports it, it tries two downloads, and recognition has no use."""
+    if "g2p_en" not in sys.modules:
+        stub = types.ModuleType("g2p_en")
+        stub.__spec__ = importlib.machinery.ModuleSpec("g2p_en", None)
+        sys.modules["g2p_en"] = stub
+
+
+@contextlib.contextmanager
+def _root_logging_untouched() -> Iterator[None]:
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers

@@ -1,0 +1,113 @@
+"""From a decoder's logits to the scores that a beam search adds up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from espnet.nets.scorer_interface import BatchScorerInterface
+
+from squall.config import RecognitionConfig
+
+__all__ = ["PosteriorScorer", "log_clipped_posterior", "log_posterior", "posterior_of"]
+
+_SQUARE_TARGETS = {"square": 1.0, "ccql": 1.0, "rescaled_square": None}
+
+
+def posterior_of(config: RecognitionConfig) -> tuple[str, float]:
+    """The form of the posterior that an experiment decodes with, and its target value.
+
+    Returns:
+        `("softmax", 1.0)` or `("clipped", M)`, where M is what the loss drives the true logit to.
+        `auto` gives `clipped` for the square losses and `softmax` for the others; the reason is in
+        recipes/an4/README.md, where both are measured.
+    """
+    square = config.loss.name in _SQUARE_TARGETS
+    target = _SQUARE_TARGETS.get(config.loss.name, 1.0) or float(config.loss.parameters.get("M", 1))
+    if config.decode.posterior == "auto":
+        return ("clipped" if square else "softmax"), target
+    return config.decode.posterior, target
+
+
+def log_posterior(logits: torch.Tensor, *, form: str, target: float, floor: float) -> torch.Tensor:
+    """Log probabilities of the tokens, of shape (..., C) as the logits.
+
+    Args:
+        logits: the decoder's output before any softmax, (..., C).
+        form: `softmax` or `clipped`.
+        target: value that the loss drives the true logit to; only for `clipped`.
+        floor: smallest clipped value; only for `clipped`.
+    """
+    if form == "softmax":
+        return torch.log_softmax(logits, dim=-1)
+    return log_clipped_posterior(logits, target=target, floor=floor)
+
+
+def log_clipped_posterior(logits: torch.Tensor, *, target: float, floor: float) -> torch.Tensor:
+    """log(p_j), p_j = max(f_j / M, floor) / sum_i max(f_i / M, floor).
+
+    The square loss's minimiser is f_j = M P(j | x): the logits are themselves the posterior, up to
+    the factor M, so that a softmax on top of them flattens it (Hui and Belkin 2021, section 2).
+
+    Args:
+        logits: (..., C).
+        target: M, positive.
+        floor: smallest value before normalisation, in (0, 1).
+    """
+    clipped = (logits / target).clamp(min=floor)
+    return clipped.log() - clipped.sum(dim=-1, keepdim=True).log()
+
+
+class PosteriorScorer(BatchScorerInterface):  # type: ignore[misc]
+    """A decoder as a scorer of the beam search, with the clipped posterior as its score.
+
+    ESPnet's decoders apply log-softmax inside their scoring step. This one lets the decoder take
+    that step, keeps the logits that its output layer made, and scores those instead.
+
+    Args:
+        decoder: an ESPnet decoder whose last layer is `output_layer` or `output`.
+        target, floor: as in `log_clipped_posterior`.
+
+    Raises:
+        ValueError: the decoder has no such layer.
+    """
+
+    def __init__(self, decoder: Any, *, target: float, floor: float) -> None:
+        layer = getattr(decoder, "output_layer", None) or getattr(decoder, "output", None)
+        if layer is None:
+            raise ValueError(
+                f"{type(decoder).__name__} has no output layer to read logits from: "
+                "set decode.posterior=softmax"
+            )
+        self._decoder = decoder
+        self._target, self._floor = target, floor
+        self._logits = torch.empty(0)
+        layer.register_forward_hook(self._keep)
+
+    def _keep(self, module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        self._logits = output
+
+    def init_state(self, x: torch.Tensor) -> Any:
+        return self._decoder.init_state(x)
+
+    def batch_init_state(self, x: torch.Tensor) -> Any:
+        return self._decoder.batch_init_state(x)
+
+    def select_state(self, state: Any, i: int, new_id: int | None = None) -> Any:
+        return self._decoder.select_state(state, i, new_id)
+
+    def final_score(self, state: Any) -> float:
+        return float(self._decoder.final_score(state))
+
+    def score(self, y: torch.Tensor, state: Any, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        _, state = self._decoder.score(y, state, x)
+        return self._scores().reshape(-1), state
+
+    def batch_score(
+        self, ys: torch.Tensor, states: list[Any], xs: torch.Tensor
+    ) -> tuple[torch.Tensor, list[Any]]:
+        _, states = self._decoder.batch_score(ys, states, xs)
+        return self._scores(), states
+
+    def _scores(self) -> torch.Tensor:
+        return log_clipped_posterior(self._logits, target=self._target, floor=self._floor)

@@ -1,0 +1,260 @@
+"""The numbered stages of every recognition recipe, from corpus to score.
+
+0 check · 1 prepare · 2 tokens · 3 stats · 4 lm · 5 train · 6 decode · 7 score; the report, stage 8,
+is made once over all experiments of a run (`squall.runner`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from squall.config import RecognitionConfig
+from squall.corpora.manifest import Utterance, read_manifest, write_manifest
+from squall.corpora.preparation import corpus_fingerprint, prepare_corpus
+from squall.corpora.validation import Problem, ValidationError, leave_out, validate
+from squall.experiment import Experiment, environment
+from squall.files import atomic_path, atomic_write
+from squall.stages import Report, Stage, StageError
+
+__all__ = ["STAGE_NAMES", "recognition_stages"]
+
+STAGE_NAMES = ("check", "prepare", "tokens", "stats", "lm", "train", "decode", "score", "report")
+SPLITS = ("train", "dev", "test")
+MIN_FREE_BYTES = 2 * 1024**3
+
+
+class _Recipe:
+    """The stages of one experiment and the folders that they share."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        config = experiment.config
+        settings = config.hashed()
+        self.experiment = experiment
+        self.config = config
+        self.options = experiment.options
+        prepare = {"corpus": settings["corpus"]}
+        tokens = {**prepare, "tokens": settings["tokens"]}
+        frontend = ("frontend", "frontend_conf", "input_size")
+        stats = {**tokens, "espnet": {k: v for k, v in settings["espnet"].items() if k in frontend}}
+        self.settings = {
+            "prepare": prepare,
+            "tokens": tokens,
+            "stats": stats,
+            "lm": {**tokens, "lm": settings["lm"], "seed": config.seed},
+        }
+        self.data = experiment.shared("data", prepare)
+        self.tokens = experiment.shared("tokens", tokens)
+        self.stats = experiment.shared("stats", stats)
+        self.lm = experiment.shared("lm", self.settings["lm"])
+        self.directory = experiment.directory
+
+    @property
+    def corpus_dir(self) -> Path:
+        """The user's corpus, or the place where a downloaded or spoken one is kept."""
+        given = self.options.corpus_dir
+        return Path(given).absolute() if given else self.experiment.recipe_dir / "corpus"
+
+    @property
+    def needs_lm(self) -> bool:
+        return self.config.lm is not None
+
+    def stages(self) -> list[Stage]:
+        manifests = tuple(self.data / f"{split}.jsonl" for split in SPLITS)
+        texts = tuple(self.data / split / "text" for split in ("train", "dev"))
+        tokens = self.tokens / "tokens.txt"
+        stats = tuple(self.stats / s / "speech_shape" for s in ("train", "valid"))
+        model = self.directory / "train" / "model.pth"
+        lm = (self.lm / "model.pth",) if self.needs_lm else ()
+        sets = self.config.decode.sets
+        hypotheses = tuple(self.directory / "decode" / s / "hypotheses.jsonl" for s in sets)
+        training = {k: v for k, v in self.config.hashed().items() if k != "decode"}
+        training["espnet"] = {**training["espnet"], **_epochs(self.config)}
+        return [
+            Stage(0, "check", self.directory, self.check),
+            Stage(
+                1, "prepare", self.data, self.prepare,
+                settings=self.settings["prepare"] | {"skip_bad": self.options.skip_bad},
+                outputs=(*manifests, *texts),
+                fingerprint=lambda: corpus_fingerprint(self.corpus_dir),
+            ),
+            Stage(2, "tokens", self.tokens, self.build_tokens, settings=self.settings["tokens"],
+                  inputs=texts[:1], outputs=(tokens,)),
+            Stage(3, "stats", self.stats, self.collect, settings=self.settings["stats"],
+                  inputs=(*manifests[:2], tokens),
+                  outputs=(*stats, self.stats / "train" / "feats_stats.npz")),
+            Stage(4, "lm", self.lm, self.train_lm, settings=self.settings["lm"],
+                  inputs=(*texts, tokens), outputs=lm),
+            Stage(5, "train", self.directory, self.train, settings=training,
+                  inputs=(*manifests[:2], tokens, stats[0], *lm),
+                  outputs=(model, self.directory / "train" / "history.json")),
+            Stage(6, "decode", self.directory, self.decode,
+                  settings=self.config.decode.model_dump(mode="json"),
+                  inputs=(model, *manifests[1:]), outputs=hypotheses),
+            Stage(7, "score", self.directory, self.score, inputs=(*hypotheses, *manifests[1:]),
+                  outputs=(self.directory / "result.json",)),
+        ]  # fmt: skip
+
+    def check(self, report: Report) -> None:
+        """Stop early where a later stage could not go on."""
+        import torch
+
+        free = shutil.disk_usage(self.experiment.recipe_dir).free
+        if free < MIN_FREE_BYTES:
+            raise StageError(
+                f"{free / 1e9:.1f} GB free under {self.experiment.recipe_dir}; a run needs "
+                f"{MIN_FREE_BYTES / 1e9:.0f} GB. Free some space or give another --exp-dir"
+            )
+        if self.options.device == "cuda" and not torch.cuda.is_available():
+            raise StageError("--device cuda: PyTorch sees no CUDA device here; leave --device out")
+        spoken = self.config.corpus.name == "demo"
+        if not (spoken or self.options.download or self.corpus_dir.exists()):
+            raise StageError(
+                f"{self.corpus_dir} does not exist: give the corpus with --corpus-dir"
+                + (", or fetch it with --download" if self.config.corpus.urls else "")
+            )
+        from squall.losses import build_loss
+
+        build_loss(self.config.loss.name, **self.config.loss.parameters)
+        report(1, 1, f"{free / 1e9:.0f} GB free, device {self.options.device}")
+
+    def prepare(self, report: Report) -> None:
+        if self.options.download and not self.corpus_dir.exists():
+            self._download(report)
+        splits = prepare_corpus(self.config.corpus, self.corpus_dir)
+        problems = validate(splits, progress=lambda d, n: report(d, n, "checking audio"))
+        if problems and not self.options.skip_bad:
+            raise ValidationError(problems)
+        kept = leave_out(splits, problems)
+        _write_left_out(self.data / "left_out.tsv", problems)
+        from squall.asr.export import export_split
+
+        for split, utterances in kept.items():
+            if not utterances:
+                raise StageError(f"the {split} split of {self.corpus_dir} is empty")
+            write_manifest(self.data / f"{split}.jsonl", utterances)
+            export_split(
+                utterances,
+                self.data / split,
+                progress=lambda d, n, split=split: report(d, n, f"exporting {split}"),  # type: ignore[misc]
+            )
+        counts = ", ".join(f"{name} {len(utterances)}" for name, utterances in kept.items())
+        left = f"; {len(problems)} problems left out, see left_out.tsv" if problems else ""
+        report(1, 1, f"{counts} utterances{left}")
+
+    def _download(self, report: Report) -> None:
+        from squall.corpora.download import fetch, safe_extract
+
+        corpus = self.config.corpus
+        archive = self.corpus_dir.with_name(corpus.urls[0].rsplit("/", 1)[-1])
+        fetch(
+            urls=corpus.urls,
+            target=archive,
+            checksum=corpus.checksum,
+            progress=lambda done, total: report(done, total or done or 1, "downloading"),
+        )
+        safe_extract(archive, target_dir=self.corpus_dir)
+
+    def build_tokens(self, report: Report) -> None:
+        from squall.text.tokens import build_tokens
+
+        texts = [u.text for u in self._split("train")]
+        tokens = build_tokens(
+            texts,
+            self.tokens,
+            units=self.config.tokens.units,
+            vocabulary_size=self.config.tokens.vocabulary_size,
+        )
+        report(1, 1, f"{len(tokens)} tokens")
+
+    def collect(self, report: Report) -> None:
+        from squall.asr.training import collect_statistics
+
+        report(0, 1, "reading all audio")
+        collect_statistics(
+            self.config, data_dir=self.data, tokens_dir=self.tokens, output_dir=self.stats
+        )
+
+    def train_lm(self, report: Report) -> None:
+        if not self.needs_lm:
+            report(1, 1, "none asked for")
+            return
+        from squall.asr.language_model import train_language_model
+
+        train_language_model(
+            self.config,
+            data_dir=self.data,
+            tokens_dir=self.tokens,
+            output_dir=self.lm,
+            device=self.options.device,
+            threads=self.options.threads,
+            on_progress=report,
+        )
+
+    def train(self, report: Report) -> None:
+        from squall.asr.training import train_recogniser
+
+        stage = next(stage for stage in self.stages() if stage.name == "train")
+        settings = {k: v for k, v in self.config.hashed().items() if k != "decode"}
+        train_recogniser(
+            self.config,
+            data_dir=self.data,
+            tokens_dir=self.tokens,
+            stats_dir=self.stats,
+            output_dir=self.directory / "train",
+            device=self.options.device,
+            threads=self.options.threads,
+            fingerprint={"settings": settings, "inputs": stage.stamp()["inputs"]},
+            on_progress=report,
+        )
+        if self.needs_lm:
+            self._keep_language_model()
+
+    def _keep_language_model(self) -> None:
+        """Copy the language model in, so that the experiment directory is all that is needed."""
+        for name in ("config.yaml", "model.pth"):
+            with atomic_path(self.directory / "lm" / name) as path:
+                shutil.copyfile(self.lm / name, path)
+
+    def decode(self, report: Report) -> None:
+        from squall.asr.decoding import decode_split, load_recogniser
+
+        recogniser = load_recogniser(
+            self.experiment, device=self.options.device, threads=self.options.threads
+        )
+        for split in self.config.decode.sets:
+            folder = self.directory / "decode" / split
+            decode_split(recogniser, self._split(split), folder, on_progress=report)
+
+    def score(self, report: Report) -> None:
+        from squall.asr.evaluation import evaluate
+
+        stamp = environment(command=self.options.command)
+        evaluate(
+            self.config,
+            {split: self._split(split) for split in self.config.decode.sets},
+            directory=self.directory,
+            dataset=self.config.corpus.name,
+            provenance={**stamp, "commit": stamp["commit"] + ("+" if stamp["dirty"] else "")},
+        )
+        report(1, 1, "scored")
+
+    def _split(self, name: str) -> list[Utterance]:
+        return read_manifest(self.data / f"{name}.jsonl")
+
+
+def recognition_stages(experiment: Experiment) -> list[Stage]:
+    """Stages 0 to 7 of an experiment."""
+    return _Recipe(experiment).stages()
+
+
+def _epochs(config: RecognitionConfig) -> dict[str, Any]:
+    return {k: v for k, v in config.espnet.items() if k == "max_epoch"}
+
+
+def _write_left_out(path: Path, problems: list[Problem]) -> None:
+    with atomic_write(path) as file:
+        file.write("split\tutterance\tproblem\n")
+        file.writelines(f"{p.split}\t{p.utterance}\t{json.dumps(p.message)}\n" for p in problems)

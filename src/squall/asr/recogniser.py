@@ -1,0 +1,219 @@
+"""A trained recogniser: 16 kHz samples in, words with confidence out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from espnet.nets.batch_beam_search import BatchBeamSearch
+from espnet.nets.beam_search import BeamSearch
+from espnet.nets.scorer_interface import BatchScorerInterface
+from espnet.nets.scorers.ctc import CTCPrefixScorer
+from espnet.nets.scorers.length_bonus import LengthBonus
+from espnet2.text.build_tokenizer import build_tokenizer
+from espnet2.text.token_id_converter import TokenIDConverter
+
+from squall.asr.bridge import espnet_task, load_espnet_config
+from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
+from squall.asr.trainer import load_weights
+from squall.config import RecognitionConfig
+
+__all__ = ["Hypothesis", "Recogniser", "Word"]
+
+MIN_SAMPLES = 1600
+"""Shortest input, 0.1 s: less than one frame after subsampling is left of anything shorter."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A recognised word and the probability that the decoder gives its tokens, in [0, 1]."""
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What was recognised in one utterance.
+
+    Args:
+        text: the words.
+        tokens: the tokens, without `<sos/eos>`.
+        score: the beam search's score (weighted log probabilities), for ranking only.
+        confidence: geometric mean of the token probabilities, in [0, 1]; 0 for an empty text.
+        words: the words with their confidences, the product over each word's tokens.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    score: float
+    confidence: float
+    words: tuple[Word, ...]
+
+
+class Recogniser:
+    """ESPnet's model and joint CTC/attention beam search, loaded from an experiment.
+
+    The search is ESPnet's: its hypotheses are scored in batches where every scorer can.
+
+    Args:
+        config: the experiment; `decode` sets the search.
+        train_dir: folder with `config.yaml`, `model.pth` and `feats_stats.npz`.
+        lm_dir: folder of the language model, needed when `decode.lm_weight` is positive.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        FileNotFoundError: the experiment has not been trained.
+        ValueError: the weights do not fit the model.
+    """
+
+    def __init__(
+        self,
+        config: RecognitionConfig,
+        train_dir: Path,
+        *,
+        lm_dir: Path | None = None,
+        device: str = "cpu",
+    ) -> None:
+        for name in ("config.yaml", "model.pth", "feats_stats.npz"):
+            if not (train_dir / name).is_file():
+                raise FileNotFoundError(f"{train_dir / name} is missing: run stage 5 (train) first")
+        self.config = config
+        self.device = device
+        args = load_espnet_config(train_dir / "config.yaml")
+        args.normalize_conf = {
+            **args.normalize_conf,
+            "stats_file": str(train_dir / "feats_stats.npz"),
+        }
+        if config.tokens.units == "bpe":
+            args.bpemodel = str(train_dir / "bpe.model")
+        model = espnet_task().build_model(args)
+        load_weights(model, train_dir / "model.pth")
+        self.model: Any = model.to(device).eval()
+        self.tokens: list[str] = list(model.token_list)
+        self._converter = TokenIDConverter(token_list=self.tokens)
+        self._tokenizer = build_tokenizer(
+            token_type=config.tokens.units, bpemodel=getattr(args, "bpemodel", None)
+        )
+        self._form, self._target = posterior_of(config)
+        self._search = self._build_search(lm_dir)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained weights."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    @torch.no_grad()
+    def __call__(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> Hypothesis:
+        """Recognise one utterance.
+
+        Args:
+            samples: 16 kHz mono in [-1, 1], (T,), at least 0.1 s.
+
+        Raises:
+            ValueError: the input is too short or not one-dimensional.
+        """
+        if samples.ndim != 1 or len(samples) < MIN_SAMPLES:
+            raise ValueError(
+                f"need at least {MIN_SAMPLES} samples (0.1 s) of mono audio, got {samples.shape}"
+            )
+        speech = torch.as_tensor(samples, dtype=torch.float32, device=self.device)[None]  # (1, T)
+        encoded, _ = self.model.encode(speech, torch.tensor([speech.size(1)], device=self.device))
+        if isinstance(encoded, tuple):  # with intermediate CTC
+            encoded = encoded[0]
+        decode = self.config.decode
+        found = self._search(
+            x=encoded[0], maxlenratio=decode.maxlenratio, minlenratio=decode.minlenratio
+        )
+        if not found:
+            return Hypothesis("", (), -math.inf, 0.0, ())
+        ids = [int(k) for k in found[0].yseq[1:-1]]
+        tokens = self._converter.ids2tokens(ids)
+        probs = self._token_probs(encoded, ids)
+        return Hypothesis(
+            text=self._text(tokens),
+            tokens=tuple(tokens),
+            score=float(found[0].score),
+            confidence=_geometric_mean(probs),
+            words=self._words(tokens, probs),
+        )
+
+    def _build_search(self, lm_dir: Path | None) -> Any:
+        decode = self.config.decode
+        decoder: Any = self.model.decoder
+        if self._form == "clipped":
+            decoder = PosteriorScorer(decoder, target=self._target, floor=decode.floor)
+        scorers: dict[str, Any] = {
+            "decoder": decoder,
+            "ctc": CTCPrefixScorer(ctc=self.model.ctc, eos=self.model.eos),
+            "length_bonus": LengthBonus(len(self.tokens)),
+        }
+        if decode.lm_weight > 0:
+            if lm_dir is None:
+                raise ValueError(
+                    f"decode.lm_weight is {decode.lm_weight:g}, but the experiment has no language "
+                    "model: add an `lm` part to its settings"
+                )
+            from squall.asr.language_model import load_language_model
+
+            scorers["lm"] = load_language_model(lm_dir, self.device)
+        search = BeamSearch(
+            beam_size=decode.beam_size,
+            weights={
+                "decoder": 1.0 - decode.ctc_weight,
+                "ctc": decode.ctc_weight,
+                "lm": decode.lm_weight,
+                "length_bonus": decode.penalty,
+            },
+            scorers=scorers,
+            sos=self.model.sos,
+            eos=self.model.eos,
+            vocab_size=len(self.tokens),
+            token_list=self.tokens,
+            pre_beam_score_key=None if decode.ctc_weight == 1.0 else "full",
+        )
+        if all(isinstance(scorer, BatchScorerInterface) for scorer in search.full_scorers.values()):
+            search.__class__ = BatchBeamSearch  # ESPnet's own way of choosing the batched search
+        return search.to(device=self.device).eval()
+
+    def _token_probs(self, encoded: torch.Tensor, ids: list[int]) -> list[float]:
+        """Probability of each token given the ones before it, from one pass of the decoder."""
+        if not ids:
+            return []
+        history = torch.tensor([[self.model.sos, *ids[:-1]]], device=self.device)  # (1, L)
+        logits, _ = self.model.decoder(
+            encoded,
+            torch.tensor([encoded.size(1)], device=self.device),
+            history,
+            torch.tensor([len(ids)], device=self.device),
+        )  # (1, L, C)
+        log_probs = log_posterior(
+            logits[0], form=self._form, target=self._target, floor=self.config.decode.floor
+        )
+        return [float(row[k].exp().clamp(0, 1)) for row, k in zip(log_probs, ids, strict=True)]
+
+    def _text(self, tokens: list[str]) -> str:
+        return " ".join(str(self._tokenizer.tokens2text(tokens)).split())
+
+    def _words(self, tokens: list[str], probs: list[float]) -> tuple[Word, ...]:
+        """Group tokens into words: the text grows by a word where a token begins one."""
+        words: list[Word] = []
+        start = 0
+        for end in range(1, len(tokens) + 1):
+            last = end == len(tokens)
+            if last or len(self._text(tokens[start : end + 1]).split()) > 1:
+                text = self._text(tokens[start:end])
+                if text:
+                    words.append(Word(text, math.prod(probs[start:end])))
+                start = end
+        return tuple(words)
+
+
+def _geometric_mean(probs: list[float]) -> float:
+    if not probs or min(probs) <= 0:
+        return 0.0
+    return math.exp(sum(map(math.log, probs)) / len(probs))

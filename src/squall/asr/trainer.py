@@ -1,0 +1,170 @@
+"""ESPnet's trainer, made safe to kill: whole checkpoints, exact resume, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from espnet2.train.reporter import Reporter, aggregate
+from espnet2.train.trainer import Trainer
+
+from squall.files import atomic_path
+
+__all__ = ["SquallTrainer", "load_weights", "read_history"]
+
+_log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pth"
+
+# What ESPnet's reporter keeps besides Python's numbers: durations and NumPy scalars.
+_REPORTER_TYPES: list[Any] = [
+    datetime.timedelta,
+    np.dtype,
+    np.float64(0).__reduce__()[0],
+    *(type(np.dtype(kind)) for kind in ("float32", "float64", "int64")),
+]
+
+
+class SquallTrainer(Trainer):  # type: ignore[misc]
+    """`Trainer` whose runs end with the same weights however often they are killed.
+
+    ESPnet seeds each epoch from (seed, epoch), so a run resumed at an epoch's end repeats what the
+    uninterrupted run would have done. What is added here: checkpoints are written beside their
+    target and renamed; they are read without unpickling code; a kill between the two files of an
+    epoch loses neither; early stopping is found again; an epoch without one usable step is an
+    error; progress is told to `on_progress`.
+    """
+
+    on_progress: Callable[[int, int, str], None] = staticmethod(lambda done, total, message: None)
+
+    @staticmethod
+    def resume(
+        checkpoint: str | Path,
+        model: torch.nn.Module,
+        reporter: Any,
+        optimizers: Any,
+        schedulers: Any,
+        scaler: Any,
+        ngpu: int = 0,
+        strict: bool = True,
+    ) -> None:
+        """Load a checkpoint, and write the epoch's own file again if the kill came before it."""
+        states = _load_checkpoint(Path(checkpoint), "cuda" if ngpu > 0 else "cpu")
+        model.load_state_dict(states["model"], strict=strict)
+        reporter.load_state_dict(states["reporter"])
+        for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        for scheduler, state in zip(schedulers, states["schedulers"], strict=True):
+            if scheduler is not None:
+                scheduler.load_state_dict(state)
+        if scaler is not None and states["scaler"] is not None:
+            scaler.load_state_dict(states["scaler"])
+        epoch_file = Path(checkpoint).with_name(f"{reporter.get_epoch()}epoch.pth")
+        if not epoch_file.exists():
+            with atomic_path(epoch_file) as path:
+                torch.save(states["model"], path)
+        _log.info("resumed after epoch %d from %s", reporter.get_epoch(), checkpoint)
+
+    @classmethod
+    def run(cls, model: Any, optimizers: Any, schedulers: Any, *args: Any, **kwargs: Any) -> None:
+        """As `Trainer.run`; goes no further where early stopping had ended the run."""
+        options = kwargs["trainer_options"]
+        checkpoint = Path(options.output_dir) / CHECKPOINT
+        if options.resume and options.patience is not None and checkpoint.exists():
+            reporter = Reporter()
+            reporter.load_state_dict(_load_checkpoint(checkpoint, "cpu")["reporter"])
+            if reporter.check_early_stopping(options.patience, *options.early_stopping_criterion):
+                options.max_epoch = reporter.get_epoch()
+        with _whole_files():
+            super().run(model, optimizers, schedulers, *args, **kwargs)
+
+    @classmethod
+    def train_one_epoch(cls, *args: Any, **kwargs: Any) -> bool:
+        """As `Trainer.train_one_epoch`.
+
+        Raises:
+            RuntimeError: not one step of the epoch had a finite gradient.
+        """
+        reporter, options = kwargs["reporter"], kwargs["options"]
+        cls.on_progress(reporter.epoch - 1, options.max_epoch, f"epoch {reporter.epoch}")
+        invalid = bool(super().train_one_epoch(*args, **kwargs))
+        if invalid:
+            raise RuntimeError(
+                f"no step of epoch {reporter.epoch} had a finite gradient. The last checkpoint is "
+                "kept. Lower espnet.optim_conf.lr or lengthen the warm-up"
+            )
+        return invalid
+
+    @classmethod
+    def validate_one_epoch(cls, *args: Any, **kwargs: Any) -> None:
+        """As `Trainer.validate_one_epoch`, and tells the epoch's development scores."""
+        super().validate_one_epoch(*args, **kwargs)
+        reporter, options = kwargs["reporter"], kwargs["options"]
+        scores = " ".join(
+            f"{key} {aggregate(reporter.stats[key]):.3f}"
+            for key in ("loss", "acc", "cer_ctc")
+            if reporter.stats.get(key)
+        )
+        cls.on_progress(reporter.epoch, options.max_epoch, f"epoch {reporter.epoch}: dev {scores}")
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Load weights into a model; every key must fit.
+
+    Raises:
+        ValueError: the file is not a set of weights, or is of another model.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(weights, strict=True)
+    except (RuntimeError, EOFError, AttributeError) as error:
+        raise ValueError(f"{path} does not hold this model's weights: {error}") from error
+
+
+def read_history(output_dir: Path) -> list[dict[str, Any]]:
+    """The scores of each epoch: `{"epoch": 1, "train": {...}, "valid": {...}}`, in order."""
+    stats = _load_checkpoint(output_dir / CHECKPOINT, "cpu")["reporter"]["stats"]
+    return [
+        {
+            "epoch": epoch,
+            **{
+                phase: {key: _number(value) for key, value in values.items()}
+                for phase, values in phases.items()
+            },
+        }
+        for epoch, phases in sorted(stats.items())
+    ]
+
+
+def _number(value: Any) -> float:
+    return value.total_seconds() if isinstance(value, datetime.timedelta) else float(value)
+
+
+def _load_checkpoint(path: Path, device: str) -> Any:
+    with torch.serialization.safe_globals(_REPORTER_TYPES):
+        return torch.load(path, map_location=device, weights_only=True)
+
+
+@contextlib.contextmanager
+def _whole_files() -> Iterator[None]:
+    """Let `torch.save` write beside its target and rename, for as long as ESPnet's loop runs."""
+    plain_save = torch.save
+
+    def whole_save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(f, str | Path):
+            plain_save(obj, f, *args, **kwargs)
+            return
+        with atomic_path(Path(f)) as path:
+            plain_save(obj, path, *args, **kwargs)
+
+    torch.save = whole_save  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.save = plain_save  # type: ignore[assignment]

@@ -1,0 +1,172 @@
+"""Feature statistics and training of a recogniser, by ESPnet in this process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from squall.asr.bridge import MODEL_NAME, QUIET, espnet_task, run_espnet
+from squall.config import RecognitionConfig, differences
+from squall.files import atomic_path, atomic_write
+
+__all__ = ["collect_statistics", "publish_model", "token_settings", "train_recogniser"]
+
+_log = logging.getLogger(__name__)
+
+
+def collect_statistics(
+    config: RecognitionConfig, *, data_dir: Path, tokens_dir: Path, output_dir: Path
+) -> None:
+    """Write the lengths of all utterances and the mean and variance of the features.
+
+    Args:
+        config: the experiment; of its ESPnet part, the frontend decides the result.
+        data_dir: folder with `train/` and `dev/`, each holding `wav.scp` and `text`.
+        tokens_dir: folder with `tokens.txt`.
+        output_dir: receives `train/` and `valid/` with `speech_shape`, `text_shape` and
+            `feats_stats.npz`, in ESPnet's layout.
+    """
+    settings = {
+        **QUIET,
+        **config.espnet,
+        **_data(data_dir),
+        **token_settings(config, tokens_dir),
+        "collect_stats": True,
+        "output_dir": str(output_dir),
+        "train_shape_file": [str(data_dir / "train" / "wav.scp")],
+        "valid_shape_file": [str(data_dir / "dev" / "wav.scp")],
+        "batch_type": "unsorted",
+        "batch_size": 16,
+    }
+    task = espnet_task()
+    run_espnet(task, settings, output_dir / "settings.yaml")
+
+
+def train_recogniser(
+    config: RecognitionConfig,
+    *,
+    data_dir: Path,
+    tokens_dir: Path,
+    stats_dir: Path,
+    output_dir: Path,
+    device: str,
+    threads: int,
+    fingerprint: dict[str, Any],
+    on_progress: Callable[[int, int, str], None],
+) -> None:
+    """Train, or continue a training, and write `model.pth` and `history.json`.
+
+    `model.pth` is the average of the best checkpoints by the first criterion of
+    `espnet.best_model_criterion`, as many as `espnet.keep_nbest_models`.
+
+    Args:
+        config: the experiment.
+        data_dir, tokens_dir, stats_dir: what the earlier stages wrote.
+        output_dir: receives checkpoints, TensorBoard logs and the two files.
+        device: `cpu` or `cuda`.
+        threads: CPU threads.
+        fingerprint: settings and data that a training must share to be continued. Where an earlier
+            one differs, its folder is kept under another name and training starts afresh.
+        on_progress: told (epochs done, epochs in all, message).
+
+    Raises:
+        TrainingDivergedError: the loss is not finite.
+    """
+    _begin_or_continue(output_dir, fingerprint)
+    shutil.copyfile(stats_dir / "train" / "feats_stats.npz", output_dir / "feats_stats.npz")
+    if config.tokens.units == "bpe":
+        shutil.copyfile(tokens_dir / "bpe.model", output_dir / "bpe.model")
+    settings = {
+        **QUIET,
+        "use_tensorboard": True,
+        "best_model_criterion": [["valid", "acc", "max"]],
+        **config.espnet,
+        **_data(data_dir),
+        **token_settings(config, tokens_dir),
+        **_shapes(stats_dir),
+        "normalize": "global_mvn",
+        "normalize_conf": {"stats_file": str(output_dir / "feats_stats.npz")},
+        "model": MODEL_NAME,
+        "model_conf": {**config.espnet.get("model_conf", {}), "loss": _loss(config)},
+        "seed": config.seed,
+        "output_dir": str(output_dir),
+        "resume": True,
+        "ngpu": 1 if device == "cuda" else 0,
+    }
+    torch.set_num_threads(threads)
+    task = espnet_task()
+    task.trainer.on_progress = staticmethod(on_progress)
+    run_espnet(task, settings, output_dir / "settings.yaml")
+    publish_model(output_dir, settings)
+
+
+def _loss(config: RecognitionConfig) -> dict[str, Any]:
+    return {
+        "name": config.loss.name,
+        "scale": config.loss.scale,
+        "normalize": config.loss.normalize,
+        "parameters": config.loss.parameters,
+    }
+
+
+def _begin_or_continue(output_dir: Path, fingerprint: dict[str, Any]) -> None:
+    record = output_dir / "started.json"
+    fingerprint = json.loads(json.dumps(fingerprint, default=str))
+    if output_dir.exists() and any(output_dir.iterdir()):
+        before = json.loads(record.read_text()) if record.exists() else {}
+        changed = differences(before, fingerprint)
+        if changed:
+            number = 1
+            while (kept := output_dir.with_name(f"{output_dir.name}.before-{number}")).exists():
+                number += 1
+            output_dir.rename(kept)
+            _log.warning("kept the earlier training as %s: %s", kept.name, "; ".join(changed))
+    with atomic_write(record) as file:
+        json.dump(fingerprint, file, indent=1, sort_keys=True)
+
+
+def publish_model(output_dir: Path, settings: dict[str, Any]) -> None:
+    """Copy ESPnet's average of the best checkpoints to `model.pth` and write `history.json`."""
+    from squall.asr.trainer import read_history
+
+    phase, criterion, _ = settings["best_model_criterion"][0]
+    with atomic_path(output_dir / "model.pth") as path:
+        shutil.copyfile(output_dir / f"{phase}.{criterion}.ave.pth", path)
+    with atomic_write(output_dir / "history.json") as file:
+        json.dump(read_history(output_dir), file)
+
+
+def _data(data_dir: Path) -> dict[str, Any]:
+    def files(split: str) -> list[list[str]]:
+        folder = data_dir / split
+        return [
+            [str(folder / "wav.scp"), "speech", "sound"],
+            [str(folder / "text"), "text", "text"],
+        ]
+
+    return {
+        "train_data_path_and_name_and_type": files("train"),
+        "valid_data_path_and_name_and_type": files("dev"),
+    }
+
+
+def token_settings(config: RecognitionConfig, tokens_dir: Path) -> dict[str, Any]:
+    settings = {"token_type": config.tokens.units, "token_list": str(tokens_dir / "tokens.txt")}
+    if config.tokens.units == "bpe":
+        settings["bpemodel"] = str(tokens_dir / "bpe.model")
+    return settings
+
+
+def _shapes(stats_dir: Path) -> dict[str, Any]:
+    return {
+        f"{split}_shape_file": [
+            str(stats_dir / split / f"{name}_shape") for name in ("speech", "text")
+        ]
+        for split in ("train", "valid")
+    }

@@ -1,0 +1,1 @@
+"""Audio: reading, resampling, synthesis of the demo's voices."""

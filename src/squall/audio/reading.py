@@ -1,0 +1,222 @@
+"""Reading audio: any container to one channel of 32-bit floats at the sampling rate asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from squall.audio.containers import (
+    AudioError,
+    check_length,
+    decode_shorten,
+    frame_count,
+    sphere_header,
+)
+from squall.audio.raw_pcm import RawFormat, read_raw
+
+__all__ = ["Audio", "AudioError", "AudioInfo", "RawFormat", "audio_info", "read_audio"]
+
+_HEADERLESS = (".raw", ".pcm")
+
+
+@dataclass(frozen=True)
+class Audio:
+    """One channel of audio.
+
+    Args:
+        samples: (N,) 32-bit float; integer files give [-1, 1), float files what they hold.
+        sample_rate_hz: the sampling rate of `samples`.
+        conversions: what was done to the file's samples, in words; empty where nothing was.
+    """
+
+    samples: NDArray[np.float32]
+    sample_rate_hz: int
+    conversions: tuple[str, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        """The length in seconds."""
+        return len(self.samples) / self.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file holds, as it lies on disk.
+
+    Args:
+        duration_s: length in seconds.
+        sample_rate_hz: sampling rate.
+        channels: number of channels.
+        frames: number of samples in one channel.
+    """
+
+    duration_s: float
+    sample_rate_hz: int
+    channels: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    samples: NDArray[np.float32]  # (N, channels)
+    sample_rate_hz: int
+    notes: tuple[str, ...] = ()
+
+
+def read_audio(
+    path: str | Path,
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    sample_rate_hz: int | None = 16000,
+    raw: RawFormat | None = None,
+) -> Audio:
+    """Read a file, or a stretch of it, as one channel at one sampling rate.
+
+    WAV, FLAC, MP3, Ogg and NIST SPHERE are told apart by their content, not by their name: TIMIT's
+    `.WAV` files are SPHERE. Shorten-compressed SPHERE needs `ffmpeg` on the PATH.
+
+    Args:
+        path: the file.
+        start_s: where to start, in seconds.
+        duration_s: how much to read, in seconds; None reads to the end.
+        sample_rate_hz: the sampling rate wanted; None keeps the file's own.
+        raw: the format of a headerless file; None for a file with a header.
+
+    Returns:
+        The samples and, in words, the conversions that made them.
+
+    Raises:
+        AudioError: the file is missing, empty, corrupt or shorter than its header says, it holds
+            NaN or infinite samples, or the stretch asked for does not lie inside it. A file cut off
+            in its compressed data is noticed when the reading reaches that place.
+
+    Convention:
+        Channels are averaged, as in librosa and lhotse; Kaldi recipes take the first. Resampling is
+        soxr's HQ, librosa's default. Samples are not scaled and not clipped: resampling can
+        overshoot full scale slightly.
+    """
+    path = _existing(path)
+    if raw is not None:
+        samples, order = read_raw(path, raw)
+        note = (f"read as {order}-endian 16-bit samples",)
+        decoded = _cut(path, _Decoded(samples, raw.sample_rate_hz, note), start_s, duration_s)
+    elif (header := _shorten_header(path)) is not None:
+        samples, rate_hz = decode_shorten(path, header), int(header["sample_rate"])
+        whole = _Decoded(samples, rate_hz, ("decoded from shorten by ffmpeg",))
+        decoded = _cut(path, whole, start_s, duration_s)
+    else:
+        decoded = _decode(path, start_s, duration_s)
+    if not np.isfinite(decoded.samples).all():
+        first = int(np.argmin(np.isfinite(decoded.samples).all(axis=1)))
+        at_s = start_s + first / decoded.sample_rate_hz
+        raise AudioError(f"{path}: the sample at {at_s:.4f} s is not a finite number")
+    return _convert(decoded, sample_rate_hz)
+
+
+def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
+    """Read a file's length, sampling rate and channels, from its header where that can be trusted.
+
+    Args:
+        path: the file.
+        raw: the format of a headerless file; None for a file with a header.
+
+    Raises:
+        AudioError: the file is missing, empty, not audio, or visibly shorter than its header says.
+    """
+    path = _existing(path)
+    if raw is not None:
+        return _info(path.stat().st_size // 2, raw.sample_rate_hz, 1)
+    if (header := _shorten_header(path)) is not None:
+        try:
+            fields = ("sample_count", "sample_rate", "channel_count")
+            return _info(*(int(header[field]) for field in fields))
+        except (KeyError, ValueError) as error:
+            raise AudioError(f"{path}: a bad or missing field in its header: {error}") from error
+    with _open(path) as file:
+        return _info(frame_count(path, file), file.samplerate, file.channels)
+
+
+def _info(frames: int, sample_rate_hz: int, channels: int) -> AudioInfo:
+    return AudioInfo(frames / sample_rate_hz, sample_rate_hz, channels, frames)
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: the file is empty")
+    return path
+
+
+def _shorten_header(path: Path) -> dict[str, str] | None:
+    header = sphere_header(path)
+    return header if header and "shorten" in header.get("sample_coding", "") else None
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    if path.suffix.lower() in _HEADERLESS:
+        raise AudioError(f"{path}: no header; give its sampling rate as raw=RawFormat(...)")
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            check_length(path, file)
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path}: libsndfile cannot read it: {error.error_string}") from error
+
+
+def _decode(path: Path, start_s: float, duration_s: float | None) -> _Decoded:
+    with _open(path) as file:
+        frames = frame_count(path, file)
+        first, count = _span(path, (start_s, duration_s), frames, file.samplerate)
+        file.seek(first)
+        samples = file.read(count, dtype="float32", always_2d=True)
+        if len(samples) < count:
+            raise AudioError(
+                f"{path}: truncated or corrupt: its header says {frames} samples, "
+                f"reading stops at {first + len(samples)}"
+            )
+        return _Decoded(samples, int(file.samplerate))
+
+
+def _cut(path: Path, whole: _Decoded, start_s: float, duration_s: float | None) -> _Decoded:
+    span = (start_s, duration_s)
+    first, count = _span(path, span, len(whole.samples), whole.sample_rate_hz)
+    return _Decoded(whole.samples[first : first + count], whole.sample_rate_hz, whole.notes)
+
+
+def _span(
+    path: Path, span: tuple[float, float | None], frames: int, rate_hz: int
+) -> tuple[int, int]:
+    start_s, duration_s = span
+    if frames == 0:
+        raise AudioError(f"{path}: it holds no samples")
+    first = round(start_s * rate_hz)
+    last = frames if duration_s is None else round((start_s + duration_s) * rate_hz)
+    # One sample of grace: times in manifests are rounded.
+    if not 0 <= first < last <= frames + 1:
+        asked = "the end" if duration_s is None else f"{start_s + duration_s:g} s"
+        raise AudioError(f"{path}: {start_s:g} s to {asked} is not in its {frames / rate_hz:g} s")
+    return first, min(last, frames) - first
+
+
+def _convert(decoded: _Decoded, sample_rate_hz: int | None) -> Audio:
+    samples, notes = decoded.samples, list(decoded.notes)
+    if samples.shape[1] > 1:
+        notes.append(f"mixed down from {samples.shape[1]} channels")
+    mono = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))  # (N,)
+    rate_hz = sample_rate_hz or decoded.sample_rate_hz
+    if rate_hz != decoded.sample_rate_hz:
+        notes.append(f"resampled from {decoded.sample_rate_hz} Hz")
+        mono = soxr.resample(mono, decoded.sample_rate_hz, rate_hz, quality="HQ")
+    return Audio(mono, rate_hz, tuple(notes))

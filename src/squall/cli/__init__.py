@@ -1,0 +1,138 @@
+"""The command line: `squall run`, `transcribe`, `score`, `report`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from squall import __version__
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, call one function, turn errors into one message and an exit code.
+
+    Returns:
+        0 when all went well, 1 when something failed, 2 for a wrong command line.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    options.command_line = shlex.join(["squall", *arguments])
+    try:
+        return int(options.function(options))
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        print(f"squall: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="squall", description="square losses for speech")
+    parser.add_argument("--version", action="version", version=f"squall {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add_run(verbs)
+    _add_transcribe(verbs)
+    _add_score(verbs)
+    _add_report(verbs)
+    return parser
+
+
+def _add_run(verbs: Any) -> None:
+    from squall.asr.recipe import STAGE_NAMES
+
+    stages = " · ".join(f"{number} {name}" for number, name in enumerate(STAGE_NAMES))
+    verb = verbs.add_parser(
+        "run",
+        help="run the stages of a recipe",
+        description=f"Run the stages of a recipe: {stages}. Without options everything runs; "
+        "what is done and unchanged is skipped.",
+    )
+    verb.add_argument("recipe", help="folder under conf/ and recipes/")
+    verb.add_argument("--corpus-dir", help="where the corpus lies")
+    verb.add_argument("--download", action="store_true", help="fetch the corpus if it is absent")
+    verb.add_argument(
+        "--experiment", help="YAML file under conf/RECIPE (default: the first listed)"
+    )
+    verb.add_argument("--stage", type=int, default=0, metavar="N", help="first stage")
+    verb.add_argument("--stop-stage", type=int, default=99, metavar="M", help="last stage")
+    verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting")
+    verb.add_argument("--grid", nargs="+", metavar="KEY=A,B", help="run every combination")
+    verb.add_argument("--seed", type=int, help="same as --set seed=N")
+    verb.add_argument("--force", action="store_true", help="run even what is done")
+    verb.add_argument("--dry-run", action="store_true", help="only say what would run, and why")
+    verb.add_argument("--skip-bad", action="store_true", help="leave out unsound utterances")
+    verb.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    verb.add_argument("--jobs", type=int, help="experiments at a time (default: one per core)")
+    verb.add_argument("--threads", type=int, default=1, help="CPU threads of one experiment")
+    verb.add_argument(
+        "--exp-dir", help="where experiments are kept (default: exp/ in the checkout)"
+    )
+    verb.add_argument("--results-dir", help="where results.json and RESULTS.md go")
+    verb.set_defaults(function=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from squall.cli.run import run_recipe
+
+    return run_recipe(options)
+
+
+def _add_transcribe(verbs: Any) -> None:
+    verb = verbs.add_parser("transcribe", help="recognise audio files with a trained model")
+    verb.add_argument("audio", nargs="+", type=Path, help="files or folders")
+    verb.add_argument("--model", required=True, type=Path, metavar="EXP_DIR")
+    verb.add_argument("--format", choices=("text", "json"), default="text")
+    verb.add_argument("-o", "--output", type=Path, help="write here instead of the terminal")
+    verb.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    verb.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    verb.set_defaults(function=_transcribe)
+
+
+def _transcribe(options: argparse.Namespace) -> int:
+    from squall.cli.transcribe import transcribe_files
+
+    return transcribe_files(options)
+
+
+def _add_score(verbs: Any) -> None:
+    verb = verbs.add_parser(
+        "score", help="error rates of two files with lines `utterance-id words...`"
+    )
+    verb.add_argument("--reference", required=True, type=Path)
+    verb.add_argument("--hypothesis", required=True, type=Path)
+    verb.add_argument("--alignments", action="store_true", help="print the alignments too")
+    verb.add_argument("--csv", type=Path, help="write one row per utterance")
+    verb.set_defaults(function=_score)
+
+
+def _score(options: argparse.Namespace) -> int:
+    from squall.cli.score import score_files
+
+    return score_files(options)
+
+
+def _add_report(verbs: Any) -> None:
+    verb = verbs.add_parser("report", help="one HTML page and one table from experiments")
+    verb.add_argument("experiments", nargs="+", type=Path, metavar="EXP_DIR")
+    verb.add_argument("-o", "--output", type=Path, default=Path("report.html"))
+    verb.set_defaults(function=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from squall.cli.run import report_experiments
+
+    return report_experiments(options)

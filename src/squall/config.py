@@ -1,0 +1,303 @@
+"""Settings: typed defaults, a YAML file over them, and `key=value` overrides over that.
+
+A config is data. Files are read with `yaml.safe_load`; nothing in them is ever executed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+__all__ = [
+    "ConfigError",
+    "CorpusConfig",
+    "DecodeConfig",
+    "LanguageModelConfig",
+    "LossConfig",
+    "RecognitionConfig",
+    "TokensConfig",
+    "differences",
+    "digest",
+    "flatten",
+    "load_config",
+    "parse_assignment",
+    "split_values",
+]
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or does not fit; the message names it and the file."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusConfig(_Settings):
+    """Where the recordings come from.
+
+    Args:
+        name: the preparer in `squall.corpora` (`an4`, `demo`, `manifest`).
+        dev_speakers: how many training speakers are held out as the development set, where the
+            corpus itself has none.
+        urls: addresses of the archive for `--download`, tried in order.
+        checksum: `sha256:` or `md5:` and the digest of the archive; None accepts any, and the log
+            then tells the digest so that it can be pinned.
+        options: further arguments of the preparer.
+    """
+
+    name: str
+    dev_speakers: int = Field(default=8, ge=1)
+    urls: tuple[str, ...] = ()
+    checksum: str | None = None
+    options: dict[str, Any] = {}
+
+
+class TokensConfig(_Settings):
+    """The units that the recogniser writes.
+
+    Args:
+        units: `char`, `bpe` (a sentencepiece unigram model) or `word`.
+        vocabulary_size: number of sentencepiece pieces; only for `bpe`.
+    """
+
+    units: Literal["char", "bpe", "word"] = "char"
+    vocabulary_size: int = Field(default=1000, ge=8)
+
+
+class LossConfig(BaseModel):
+    """The loss of the attention branch.
+
+    Args:
+        name: one of `squall.losses.LOSSES`.
+        scale: factor on the loss, so that the balance with CTC is a visible setting.
+        normalize: `token` divides by the tokens of the batch, `utterance` takes each utterance's
+            mean and then the mean of those, `batch` divides the sum by the number of utterances
+            (what ESPnet does unless `length_normalized_loss` is set).
+
+    Every further key (alpha, k, M, w, label_smoothing) goes to the loss, which checks it.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "ce"
+    scale: float = Field(default=1.0, gt=0)
+    normalize: Literal["token", "utterance", "batch"] = "batch"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The loss's own parameters."""
+        return dict(self.model_extra or {})
+
+
+class LanguageModelConfig(_Settings):
+    """A language model for shallow fusion, trained by ESPnet on the training text.
+
+    Args:
+        espnet: ESPnet's settings of the language model task, passed through unchanged.
+    """
+
+    espnet: dict[str, Any]
+
+
+class DecodeConfig(_Settings):
+    """Joint CTC/attention beam search.
+
+    Args:
+        beam_size: number of hypotheses kept.
+        ctc_weight: weight of the CTC prefix score; the decoder has one minus it.
+        lm_weight: weight of the language model's log probability; needs `lm`.
+        penalty: added for each token (insertion bonus).
+        maxlenratio: longest hypothesis in tokens, relative to the encoder's frames; 0 lets the
+            search end by itself.
+        minlenratio: shortest hypothesis, relative to the encoder's frames.
+        posterior: how the decoder's logits become scores: `softmax`, `clipped` (logits divided by
+            the target value, cut at `floor` and normalised: for models trained without a softmax)
+            or `auto`, which takes `clipped` for the square losses and `softmax` for the others.
+        floor: smallest value of a clipped logit, in (0, 1).
+        sets: the splits to decode.
+    """
+
+    beam_size: int = Field(default=10, ge=1)
+    ctc_weight: float = Field(default=0.3, ge=0, le=1)
+    lm_weight: float = Field(default=0.0, ge=0)
+    penalty: float = 0.0
+    maxlenratio: float = Field(default=0.0, ge=0)
+    minlenratio: float = Field(default=0.0, ge=0)
+    posterior: Literal["auto", "softmax", "clipped"] = "auto"
+    floor: float = Field(default=1e-3, gt=0, lt=1)
+    sets: tuple[str, ...] = ("dev", "test")
+
+
+class RecognitionConfig(_Settings):
+    """Everything that decides the numbers of one recognition experiment.
+
+    Args:
+        recipe: the folder under recipes/.
+        experiment: name of the experiment; the stem of its YAML file.
+        description: one line for tables and reports.
+        seed: seed of initialisation, batch order, augmentation and dropout.
+        espnet: ESPnet's own training settings, passed through unchanged.
+        grid: settings to vary, key to list of values, when the command line gives no `--grid`.
+        results_dir: folder of the results.json and RESULTS.md that the report stage writes,
+            relative to the repository; None keeps them in the experiment folder alone.
+    """
+
+    recipe: str
+    experiment: str
+    description: str = ""
+    seed: int = Field(default=1, ge=0)
+    corpus: CorpusConfig
+    tokens: TokensConfig = TokensConfig()
+    loss: LossConfig = LossConfig()
+    lm: LanguageModelConfig | None = None
+    decode: DecodeConfig = DecodeConfig()
+    espnet: dict[str, Any]
+    grid: dict[str, list[Any]] = {}
+    results_dir: str | None = None
+
+    @field_validator("espnet")
+    @classmethod
+    def _no_owned_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
+        owned = {"seed", "token_list", "token_type", "output_dir", "ngpu", "resume", "model"}
+        clash = sorted(owned & value.keys())
+        if clash:
+            raise ValueError(f"{clash[0]!r} is set by squall; take it out of the espnet part")
+        return value
+
+    def hashed(self) -> dict[str, Any]:
+        """The settings that name the experiment directory.
+
+        Paths, workers, devices, the grid and the number of epochs are not among them: more epochs
+        continue the same run.
+        """
+        settings = self.model_dump(mode="json", exclude={"grid", "results_dir", "description"})
+        for key in ("max_epoch", "num_workers", "log_interval", "use_tensorboard"):
+            settings["espnet"].pop(key, None)
+        for key in ("urls", "checksum"):
+            settings["corpus"].pop(key, None)
+        return settings
+
+    @property
+    def directory_name(self) -> str:
+        """`<experiment>-<hash>`."""
+        return f"{self.experiment}-{digest(self.hashed())[:8]}"
+
+    @property
+    def system(self) -> str:
+        """The loss with the parameters that differ from its defaults, as tables name it."""
+        shown = {"alpha": "a", "label_smoothing": "ls"}
+        parts = [
+            f"{shown.get(key, key.lower())}{value:g}"
+            for key, value in sorted(self.loss.parameters.items())
+        ]
+        if self.loss.scale != 1.0:
+            parts.append(f"scale{self.loss.scale:g}")
+        return "-".join([self.loss.name, *parts])
+
+
+def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RecognitionConfig:
+    """Read a YAML file, lay the overrides over it, and check the result.
+
+    Args:
+        path: the YAML file; its stem is the experiment's name, its folder the recipe's.
+        overrides: dotted key to value, e.g. `{"loss.name": "square", "espnet.max_epoch": 60}`.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a key is unknown, or a value does not fit.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        found = ", ".join(sorted(p.stem for p in Path(path).parent.glob("*.yaml"))) or "none"
+        raise ConfigError(f"no config file {path}; experiments in that folder: {found}") from error
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not plain YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected settings as `key: value`, found {type(settings)}")
+    settings = {"recipe": path.parent.name, "experiment": path.stem, **settings}
+    for key, value in (overrides or {}).items():
+        _assign(settings, key, value)
+    try:
+        config = RecognitionConfig.model_validate(settings)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"{path}: settings do not fit:\n" + "\n".join(lines)) from error
+    return config
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `key=value`; the value is read as YAML, so `3`, `true`, `[1, 2]` have their types."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{text!r}: expected key=value, e.g. loss.name=squentropy")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{text!r}: the value is not plain YAML: {error}") from error
+    if isinstance(parsed, str):
+        with contextlib.suppress(ValueError):
+            parsed = float(parsed)  # YAML 1.1 reads 1e-3 as text
+    return key.strip(), parsed
+
+
+def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    here = settings
+    for part in path:
+        child = here.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"{key}: {part!r} is a value, not a group of settings")
+        here = child
+    here[last] = value
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What changed between two nested settings, one readable line per key."""
+    old, new = flatten(before), flatten(after)
+    return [
+        f"{key} was {_shown(old, key)}, is {_shown(new, key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) or (key in old) != (key in new)
+    ]
+
+
+def _shown(flat: Mapping[str, Any], key: str) -> str:
+    return json.dumps(flat[key]) if key in flat else "absent"
+
+
+def digest(settings: Any) -> str:
+    """SHA-256 of the settings as canonical JSON, in hexadecimal."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def split_values(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Read `key=a,b,c` assignments of a grid; each value is read as YAML."""
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        if not equals or not values:
+            raise ConfigError(f"{text!r}: expected key=value,value,..., e.g. seed=0,1,2")
+        grid[key.strip()] = [parse_assignment(f"{key}={value}")[1] for value in values.split(",")]
+    return grid

@@ -1,0 +1,128 @@
+"""The manifest: one JSON line per utterance, the form in which every corpus enters squall."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from squall.audio.reading import Audio, RawFormat, read_audio
+from squall.files import atomic_write
+
+__all__ = ["Interval", "Utterance", "read_manifest", "read_utterance", "write_manifest"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A labelled stretch of an utterance: a phone or a word.
+
+    Args:
+        label: the phone or word.
+        start_s: start in seconds, from the start of the utterance (not of the file).
+        end_s: end in seconds, from the start of the utterance.
+    """
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance of a corpus.
+
+    Args:
+        id: unique over all splits of a corpus; no white space. ESPnet and the scoring sort by it.
+        audio_path: the audio file. A relative path is relative to the manifest's folder.
+        start_s: where the utterance starts in the file, in seconds.
+        duration_s: its length in seconds.
+        sample_rate_hz: the sampling rate of the file as it lies on disk.
+        speaker: speaker label; no white space.
+        text: the words, separated by single spaces, in the corpus's convention of case.
+        phones: time-aligned phones, or empty where the corpus has none.
+        words: time-aligned words, or empty where the corpus has none.
+    """
+
+    id: str
+    audio_path: str
+    start_s: float
+    duration_s: float
+    sample_rate_hz: int
+    speaker: str
+    text: str
+    phones: tuple[Interval, ...] = ()
+    words: tuple[Interval, ...] = ()
+
+
+def read_utterance(utterance: Utterance, *, sample_rate_hz: int | None) -> Audio:
+    """The samples of an utterance, at the rate asked for, or as on disk for None.
+
+    A `.raw` file has no header: it is read as 16-bit samples at the utterance's rate.
+
+    Raises:
+        AudioError: the file is missing, corrupt or shorter than the utterance.
+    """
+    headerless = Path(utterance.audio_path).suffix.lower() == ".raw"
+    return read_audio(
+        utterance.audio_path,
+        start_s=utterance.start_s,
+        duration_s=utterance.duration_s,
+        sample_rate_hz=sample_rate_hz,
+        raw=RawFormat(utterance.sample_rate_hz) if headerless else None,
+    )
+
+
+def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
+    """Write utterances as JSON lines, sorted by id; the file is replaced as a whole."""
+    with atomic_write(path) as file:
+        for utterance in sorted(utterances, key=lambda u: u.id):
+            record = {k: v for k, v in asdict(utterance).items() if v != ()}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def read_manifest(path: Path) -> list[Utterance]:
+    """Read a manifest; audio paths come back absolute.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is not a complete record; the message has the file and the line number.
+    """
+    return list(_records(Path(path)))
+
+
+def _records(path: Path) -> Iterator[Utterance]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield _utterance(json.loads(line), path.parent)
+            except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ValueError(
+                    f"{path}:{number}: not a manifest record ({type(error).__name__}: {error}). "
+                    "A record needs id, audio_path, duration_s, sample_rate_hz, speaker and text; "
+                    "start_s (default 0), phones and words are optional."
+                ) from error
+
+
+def _utterance(record: dict[str, object], folder: Path) -> Utterance:
+    known = dict(record)
+    intervals = {
+        key: tuple(Interval(**item) for item in known.pop(key, ()))  # type: ignore[attr-defined]
+        for key in ("phones", "words")
+    }
+    utterance = Utterance(
+        id=str(known.pop("id")),
+        speaker=str(known.pop("speaker")),
+        text=str(known.pop("text")),
+        audio_path=str((folder / str(known.pop("audio_path"))).absolute()),
+        start_s=float(known.pop("start_s", 0.0)),  # type: ignore[arg-type]
+        duration_s=float(known.pop("duration_s")),  # type: ignore[arg-type]
+        sample_rate_hz=int(known.pop("sample_rate_hz")),  # type: ignore[call-overload]
+        phones=intervals["phones"],
+        words=intervals["words"],
+    )
+    if known:
+        raise ValueError(f"unknown field {sorted(known)[0]!r}")
+    return utterance

@@ -1,0 +1,160 @@
+"""The experiment directory: its place, the resolved settings and the environment stamp in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from squall.config import RecognitionConfig, digest
+from squall.files import atomic_write
+
+__all__ = ["Experiment", "RunOptions", "environment", "repository_root"]
+
+_STAMPED = ("squall", "torch", "torchaudio", "espnet", "sentencepiece", "numpy", "rapidfuzz")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a recipe is run; nothing here changes a number.
+
+    Args:
+        exp_dir: folder under which experiments are kept.
+        corpus_dir: where the corpus lies, or None for the preparer's own place.
+        download: fetch the corpus if it is not there.
+        skip_bad: list and leave out utterances that fail validation instead of stopping.
+        device: `cpu` or `cuda`.
+        threads: CPU threads of one process.
+        command: the command line, for the record.
+    """
+
+    exp_dir: str
+    corpus_dir: str | None = None
+    download: bool = False
+    skip_bad: bool = False
+    device: str = "cpu"
+    threads: int = 1
+    command: str = ""
+
+
+class Experiment:
+    """The places of one experiment, `exp/<recipe>/<experiment>-<hash>`.
+
+    Stages 1 to 4 do not depend on the loss or the seed; their outputs lie in
+    `exp/<recipe>/shared/<stage>-<hash>` and serve every experiment that has the same settings.
+    """
+
+    def __init__(self, config: RecognitionConfig, options: RunOptions) -> None:
+        self.config = config
+        self.options = options
+        self.recipe_dir = Path(options.exp_dir).absolute() / config.recipe
+        self.directory = self.recipe_dir / config.directory_name
+
+    def shared(self, name: str, settings: Any) -> Path:
+        """Folder of a stage that experiments share, named by the settings that decide it."""
+        return self.recipe_dir / "shared" / f"{name}-{digest(settings)[:8]}"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.directory / "logs"
+
+    def write_settings(self) -> None:
+        """Write config.yaml (resolved), options.json and environment.json."""
+        with atomic_write(self.directory / "config.yaml") as file:
+            yaml.safe_dump(self.config.model_dump(mode="json"), file, sort_keys=False)
+        with atomic_write(self.directory / "options.json") as file:
+            json.dump(asdict(self.options), file, indent=1)
+        with atomic_write(self.directory / "environment.json") as file:
+            json.dump(environment(command=self.options.command), file, indent=1)
+
+    @classmethod
+    def open(cls, directory: Path) -> Experiment:
+        """The experiment that lies in a folder.
+
+        Raises:
+            FileNotFoundError: the folder holds no experiment.
+        """
+        path = Path(directory) / "config.yaml"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{directory} is not an experiment directory: it has no config.yaml. "
+                "Give one of exp/<recipe>/<experiment>-<hash>"
+            )
+        config = RecognitionConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        experiment = cls(config, RunOptions(exp_dir=str(Path(directory).absolute().parents[1])))
+        experiment.directory = Path(directory).absolute()
+        return experiment
+
+
+def repository_root() -> Path:
+    """The checkout that holds conf/ and recipes/.
+
+    Raises:
+        FileNotFoundError: squall was installed without its checkout.
+    """
+    for place in (os.environ.get("SQUALL_ROOT"), Path(__file__).parents[2], Path.cwd()):
+        if place and (Path(place) / "conf").is_dir():
+            return Path(place).absolute()
+    raise FileNotFoundError(
+        "recipes need squall's checkout (conf/ and recipes/): run ./run.sh there, "
+        "or set SQUALL_ROOT to it"
+    )
+
+
+def environment(*, command: str) -> dict[str, Any]:
+    """What a number needs beside it: commit, versions, hardware, command and date."""
+    return {
+        "command": command,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **_commit(),
+        "python": platform.python_version(),
+        "platform": platform.system() + " " + platform.machine(),
+        "versions": {name: _version(name) for name in _STAMPED},
+        "hardware": hardware(),
+    }
+
+
+def hardware() -> str:
+    """The machine in one line: processor, cores and, if there is one, the GPU."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+        model = names[0] if names else model
+    except OSError:
+        pass
+    text = f"{model}, {os.cpu_count()} cores"
+    gpu = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return f"{text}, {gpu.splitlines()[0]}" if gpu else text
+
+
+def _commit() -> dict[str, Any]:
+    root = str(Path(__file__).parent)
+    commit = _output("git", "-C", root, "rev-parse", "HEAD")
+    dirty = _output("git", "-C", root, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit or "unknown", "dirty": bool(dirty)}
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,118 @@
+"""Values and gradients of a block of tokens, small enough for its temporaries to stay in cache.
+
+The same numbers as `squall.losses.formulas` gives, written in place: the several passes that a
+loss makes over its logits then read main memory once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from squall.losses.formulas import Terms
+
+__all__ = ["block_losses", "blocks"]
+
+# One megabyte in float32: smaller blocks pay more for the calls than they gain from the cache.
+_BLOCK_ELEMENTS_PER_THREAD = 2**18
+# Elsewhere than on the CPU a block only bounds the temporaries; few launches matter more.
+_BLOCK_ELEMENTS_ON_DEVICE = 2**24
+# Far enough above the smallest float32 for a probability to carry all its digits.
+_SMALLEST_PROB = 1e-30
+
+
+def blocks(logits: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Slices over the first two dimensions of (A, S, C) that cover it block by block."""
+    outer, inner, classes = logits.shape
+    elements = (
+        _BLOCK_ELEMENTS_PER_THREAD * torch.get_num_threads()
+        if logits.device.type == "cpu"
+        else _BLOCK_ELEMENTS_ON_DEVICE
+    )
+    inner_step = max(1, min(inner, elements // classes))
+    outer_step = max(1, elements // (classes * inner_step))
+    for start in range(0, outer, outer_step):
+        for inner_start in range(0, inner, inner_step):
+            yield slice(start, start + outer_step), slice(inner_start, inner_start + inner_step)
+
+
+def block_losses(logits: Tensor, index: Tensor, terms: Terms, gradient: Tensor | None) -> Tensor:
+    """Values of one block; with a `gradient` to fill, also the gradient of each by its logits.
+
+    logits (a, s, C) in float32 or float64, index (a, s, 1) the true classes and gradient
+    (a, s, C) of any dtype; returns (a, s, 1).
+    """
+    true = logits.gather(-1, index)  # (a, s, 1)
+    values = torch.zeros_like(true)
+    work: Tensor | None = None
+    at_true = torch.zeros_like(true)
+    if gradient is not None and gradient.dtype == logits.dtype and gradient.is_contiguous():
+        work = gradient
+    if terms.cross_entropy:
+        work = torch.softmax(logits, -1, out=work)
+        true_probs = work.gather(-1, index)
+        entropies = _cross_entropies(logits, true_probs, index, terms.label_smoothing)
+        values.add_(entropies, alpha=terms.cross_entropy)
+        aim = 1 - terms.label_smoothing + terms.label_smoothing / logits.shape[-1]
+        at_true.add_(true_probs.sub_(aim), alpha=terms.cross_entropy)
+    if terms.true:
+        offsets = true - terms.true_aim
+        values.add_(offsets.square(), alpha=terms.true)
+        at_true.add_(offsets, alpha=2 * terms.true)
+    if terms.wrong:
+        values.add_(_wrong_squares(logits, true, index), alpha=terms.wrong)
+    if gradient is not None:
+        work = _at_wrong_classes(logits, work, terms).scatter_(-1, index, at_true)
+        if work is not gradient:
+            gradient.copy_(work)
+    return values
+
+
+def _cross_entropies(
+    logits: Tensor, true_probs: Tensor, index: Tensor, label_smoothing: float
+) -> Tensor:
+    """Cross-entropy (a, s, 1), from the probabilities at hand where they have not underflowed."""
+    if not label_smoothing and _is_cheap_to_ask(logits) and _all(true_probs > _SMALLEST_PROB):
+        return true_probs.log().neg_()
+    log_probs = torch.log_softmax(logits, -1)
+    entropies = log_probs.gather(-1, index).neg_()
+    if label_smoothing:
+        entropies.lerp_(-log_probs.mean(-1, keepdim=True), label_smoothing)
+    return entropies
+
+
+def _wrong_squares(logits: Tensor, true: Tensor, index: Tensor) -> Tensor:
+    """Sum of squares (a, s, 1) over the wrong classes.
+
+    All squares less that of the true class is the quickest, but where f_y is near M and the
+    others are near zero, the difference would cancel to nothing.
+    """
+    if _is_cheap_to_ask(logits):
+        norms: Tensor = torch.linalg.vector_norm(logits, dim=-1, keepdim=True)
+        squares = norms.square_()
+        true_squares = true.square()
+        if _all(2 * true_squares < squares):
+            return squares.sub_(true_squares)
+    return logits.square().scatter_(-1, index, 0.0).sum(-1, keepdim=True)
+
+
+def _at_wrong_classes(logits: Tensor, work: Tensor | None, terms: Terms) -> Tensor:
+    """The gradient as a wrong class has it; `work` holds the probs if there is cross-entropy."""
+    if work is None or not terms.cross_entropy:
+        return torch.mul(logits, 2 * terms.wrong, out=work)
+    if terms.cross_entropy != 1:
+        work.mul_(terms.cross_entropy)
+    if terms.label_smoothing:
+        work.sub_(terms.cross_entropy * terms.label_smoothing / logits.shape[-1])
+    return work.add_(logits, alpha=2 * terms.wrong) if terms.wrong else work
+
+
+def _is_cheap_to_ask(tensor: Tensor) -> bool:
+    """Whether a branch on values does not have to wait for a device."""
+    return tensor.device.type == "cpu"
+
+
+def _all(condition: Tensor) -> bool:
+    return bool(condition.all())

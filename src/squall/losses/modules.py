@@ -1,0 +1,145 @@
+"""The five losses as modules that take the place of `torch.nn.CrossEntropyLoss`.
+
+A module holds the parameters of one function of `squall.losses.functional`, whose docstrings have
+formula, shapes and source. They are checked when the module is made, and all are keyword-only.
+
+>>> loss = SquentropyLoss(alpha=0.1)
+>>> loss
+SquentropyLoss(alpha=0.1)
+>>> loss(torch.zeros(2, 4), torch.tensor([0, 3]))
+tensor(1.3863)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from squall.losses.functional import (
+    ccql_loss,
+    cross_entropy,
+    rescaled_square_loss,
+    square_loss,
+    squentropy_loss,
+)
+
+__all__ = [
+    "CCQLLoss",
+    "CrossEntropyLoss",
+    "RescaledSquareLoss",
+    "SquareLoss",
+    "SquentropyLoss",
+    "TokenLoss",
+]
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class TokenLoss(nn.Module):
+    """What the five modules share; see `squall.losses.functional` for each argument.
+
+    Args:
+        ignore_index: targets of this value count nowhere.
+        reduction: none, mean or sum.
+        class_dim: 1 for logits (N, C, ...), -1 for logits (..., C).
+        scale: a number above 0 that multiplies the loss.
+        check: whether to check the range of the targets; None: on the CPU only.
+        check_finite: whether to look for NaN and infinite logits.
+    """
+
+    ignore_index: int = -100
+    reduction: str = "mean"
+    class_dim: int = 1
+    scale: float = 1.0
+    check: bool | None = None
+    check_finite: bool = False
+
+    def __post_init__(self) -> None:
+        nn.Module.__init__(self)
+        # A call on the smallest possible input, so that a bad parameter fails here and not
+        # after the data are loaded.
+        self(torch.zeros(1, 2, device="cpu"), torch.zeros(1, dtype=torch.int64, device="cpu"))
+
+    def arguments(self) -> dict[str, Any]:
+        """Every argument the module was made with, its defaults included."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from their defaults."""
+        changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
+        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in changed)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CrossEntropyLoss(TokenLoss):
+    """`squall.losses.cross_entropy` as a module.
+
+    Args:
+        label_smoothing: in [0, 1].
+    """
+
+    label_smoothing: float = 0.0
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
+        return cross_entropy(logits, target, **self.arguments())
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SquareLoss(TokenLoss):
+    """`squall.losses.square_loss` as a module."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
+        return square_loss(logits, target, **self.arguments())
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class RescaledSquareLoss(TokenLoss):
+    """`squall.losses.rescaled_square_loss` as a module.
+
+    Args:
+        k: weight of the true class, above 0.
+        M: aim of the true class's logit, above 0.
+    """
+
+    k: float = 1.0
+    M: float = 1.0
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
+        return rescaled_square_loss(logits, target, **self.arguments())
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CCQLLoss(TokenLoss):
+    """`squall.losses.ccql_loss` as a module.
+
+    Args:
+        w: additional weight of the true class, at least 0; None for sqrt(C - 1) - 1.
+    """
+
+    w: float | None = None
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
+        return ccql_loss(logits, target, **self.arguments())
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SquentropyLoss(TokenLoss):
+    """`squall.losses.squentropy_loss` as a module.
+
+    Args:
+        alpha: weight of the square part, at least 0.
+        label_smoothing: in [0, 1], on the cross-entropy part only.
+    """
+
+    alpha: float = 1.0
+    label_smoothing: float = 0.0
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
+        return squentropy_loss(logits, target, **self.arguments())

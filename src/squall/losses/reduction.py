@@ -1,0 +1,45 @@
+"""From the losses of single tokens to one number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from squall.losses.arguments import arrange, check_positive, check_reduction
+from squall.losses.formulas import Terms
+from squall.losses.tokenwise import TokenOptions, token_losses
+
+__all__ = ["reduced_loss"]
+
+
+def reduced_loss(
+    logits: Tensor,
+    target: Tensor,
+    terms: Terms,
+    *,
+    ignore_index: int,
+    reduction: str,
+    class_dim: int,
+    scale: float,
+    check: bool | None,
+    check_finite: bool,
+) -> Tensor:
+    """The loss of the given terms over all tokens.
+
+    Args:
+        terms: coefficients of the loss of one token.
+        logits, target and all others: as in `squall.losses.functional`.
+
+    Returns the values in the shape of the target for reduction "none", otherwise one value. Its
+    dtype is that of the logits, or float32 for half precision under autocast.
+    """
+    check_reduction(reduction)
+    check_positive("scale", scale)
+    arranged, target = arrange(logits, target, class_dim)
+    options = TokenOptions(terms.scaled(scale), ignore_index, check, check_finite)
+    loss = token_losses(arranged, target, options)
+    if reduction != "none":
+        loss = loss.sum()
+    if reduction == "mean":  # clamped: with nothing to average the mean is 0, not NaN
+        loss = loss / (target != ignore_index).sum().clamp(min=1)
+    return loss if torch.is_autocast_enabled(logits.device.type) else loss.to(logits.dtype)

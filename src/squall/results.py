@@ -1,0 +1,175 @@
+"""Results: one record per number, merged into results.json, and the tables made from it alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from squall.files import atomic_write
+
+__all__ = [
+    "Record",
+    "merge_records",
+    "read_records",
+    "results_table",
+    "write_records",
+    "write_results",
+]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measured number with everything that is needed to trust it.
+
+    Args:
+        recipe, experiment, dataset: where it comes from.
+        system: the loss or estimator, with the parameters that differ from its defaults.
+        condition: the split or the test condition.
+        seed: seed of the run.
+        metric: one of DESIGN's names (`wer`, `cer`, `ser`, `rtf`, `train_seconds`, ...).
+        value: the number; NaN where it is undefined.
+        unit: its unit.
+        n: what was counted (words, characters, utterances, epochs).
+        commit: of the code that measured it; ends in `+` where files had been changed.
+        command: the command line.
+        hardware: the machine.
+        seconds: training time of the run.
+    """
+
+    recipe: str
+    experiment: str
+    dataset: str
+    system: str
+    condition: str
+    seed: int
+    metric: str
+    value: float
+    unit: str
+    n: int
+    commit: str
+    command: str
+    hardware: str
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """What a newer record must share to take the place of an older one."""
+        return (self.recipe, self.experiment, self.dataset, self.system, self.condition, self.seed,
+                self.metric)  # fmt: skip
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records as a JSON list, one record per line so that a diff shows what changed."""
+    lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]
+    with atomic_write(path) as file:
+        file.write("[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read records.
+
+    Raises:
+        ValueError: the file is not a list of records.
+    """
+    try:
+        return [Record(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
+    except (json.JSONDecodeError, TypeError) as error:
+        names = ", ".join(field.name for field in fields(Record))
+        raise ValueError(f"{path}: not a list of records with {names}: {error}") from error
+
+
+def merge_records(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
+    """All records, the new in place of the old that have the same key, sorted."""
+    merged = {record.key: record for record in [*old, *new]}
+    return [merged[key] for key in sorted(merged, key=str)]
+
+
+def write_results(directory: Path, new: Sequence[Record], *, title: str) -> Path:
+    """Merge records into `results.json` and make `RESULTS.md` from that file.
+
+    Returns:
+        The path of `RESULTS.md`.
+    """
+    path = directory / "results.json"
+    records = merge_records(read_records(path) if path.exists() else [], new)
+    write_records(path, records)
+    with atomic_write(directory / "RESULTS.md") as file:
+        file.write(_markdown(title, records))
+    return directory / "RESULTS.md"
+
+
+_COLUMNS = {
+    "wer": "WER %", "cer": "CER %", "ter": "TER %", "per": "PER %", "ser": "SER %",
+    "rtf": "RTF", "epochs": "epochs", "train_seconds": "training",
+}  # fmt: skip
+
+
+def results_table(
+    records: Sequence[Record], condition: str, digits: int = 2
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of one condition: a row per run, then means over seeds.
+
+    Rates carry what was counted: `8.93 (of 773)`.
+    """
+    here = [record for record in records if record.condition == condition]
+    metrics = [metric for metric in _COLUMNS if any(r.metric == metric for r in here)]
+    head = ["experiment", "system", "seed", *(_COLUMNS[metric] for metric in metrics)]
+    rows = []
+    for experiment, system in sorted({(r.experiment, r.system) for r in here}):
+        runs = [r for r in here if (r.experiment, r.system) == (experiment, system)]
+        seeds = sorted({r.seed for r in runs})
+        for seed in seeds:
+            cells = {r.metric: _cell(r, digits) for r in runs if r.seed == seed}
+            rows.append([experiment, system, str(seed), *(cells.get(m, "") for m in metrics)])
+        if len(seeds) > 1:
+            spread = [_spread([r.value for r in runs if r.metric == m], digits) for m in metrics]
+            rows.append([experiment, system, f"mean ± sd of {len(seeds)}", *spread])
+    return head, rows
+
+
+def _cell(record: Record, digits: int) -> str:
+    if record.metric == "train_seconds":
+        return f"{record.value / 60:.1f} min"
+    if record.metric == "epochs":
+        return f"{record.value:.0f}"
+    if math.isnan(record.value):
+        return "undefined"
+    counted = f" (of {record.n})" if record.unit == "%" else ""
+    return f"{record.value:.{digits}f}{counted}"
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    if len(values) < 2:
+        return ""
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _markdown(title: str, records: Sequence[Record]) -> str:
+    parts = [f"# {title}", "Made from results.json by the report stage; not edited by hand."]
+    for dataset in sorted({record.dataset for record in records}):
+        chosen = [record for record in records if record.dataset == dataset]
+        for condition in sorted({record.condition for record in chosen}, reverse=True):
+            parts.append(f"## {dataset}, {condition}")
+            parts.append(markdown_table(*results_table(chosen, condition)))
+    parts.append("## How it was measured")
+    parts.append(
+        "Error rates: (substitutions + deletions + insertions) / reference length; the number "
+        "counted stands beside each. SER: share of utterances with an error. RTF: seconds of "
+        "decoding per second of audio. Training: time of all epochs, development set included."
+    )
+    for command in sorted({record.command for record in records}):
+        runs = [record for record in records if record.command == command]
+        commits = ", ".join(sorted({f"`{record.commit[:12]}`" for record in runs}))
+        machines = "; ".join(sorted({record.hardware for record in runs}))
+        parts.append(f"```\n{command}\n```\n\ncommit {commits}, on {machines}")
+    return "\n\n".join(parts) + "\n"

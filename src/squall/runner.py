@@ -1,0 +1,213 @@
+"""Running a recipe: its grid of experiments, each in a process of its own, and then the report."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from squall.config import RecognitionConfig
+from squall.experiment import Experiment, RunOptions
+from squall.files import atomic_write
+from squall.stages import Stage, run_stages
+
+__all__ = ["Cell", "CellStatus", "expand_grid", "run_cell", "run_cells"]
+
+_STATUS_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """Where an experiment stands.
+
+    Args:
+        stage: number and name of the stage.
+        done, total: progress within it.
+        message: a few words on it.
+        failed: whether it ended with an error, which `message` then holds.
+    """
+
+    stage: str
+    done: int
+    total: int
+    message: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One experiment of a run, with the range of stages to go through."""
+
+    config: RecognitionConfig
+    options: RunOptions
+    first: int = 0
+    last: int = 99
+    force: bool = False
+    dry_run: bool = False
+
+    @property
+    def experiment(self) -> Experiment:
+        return Experiment(self.config, self.options)
+
+    def to_json(self) -> str:
+        settings = {"config": self.config.model_dump(mode="json"), "options": asdict(self.options)}
+        plain = {key: getattr(self, key) for key in ("first", "last", "force", "dry_run")}
+        return json.dumps({**settings, **plain})
+
+    @classmethod
+    def from_json(cls, text: str) -> Cell:
+        record = json.loads(text)
+        config = RecognitionConfig.model_validate(record.pop("config"))
+        return cls(config, RunOptions(**record.pop("options")), **record)
+
+
+def expand_grid(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations of the values of a grid, as overrides; one empty one for an empty grid."""
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def run_cell(cell: Cell, report: Callable[[Stage, int, int, str], None] = lambda *_: None) -> None:
+    """Run the stages of one experiment in this process.
+
+    Args:
+        cell: the experiment.
+        report: told (stage, done, total, message) as the work goes on.
+    """
+    from squall.asr.recipe import recognition_stages
+
+    experiment = cell.experiment
+    if not cell.dry_run:
+        experiment.write_settings()
+    run_stages(
+        recognition_stages(experiment),
+        log_dir=experiment.log_dir,
+        first=cell.first,
+        last=cell.last,
+        force=cell.force,
+        dry_run=cell.dry_run,
+        report=report,
+    )
+
+
+def run_cells(
+    cells: Sequence[Cell], *, jobs: int, on_status: Callable[[Cell, CellStatus], None]
+) -> list[Cell]:
+    """Run experiments in parallel processes; a failed one does not stop the others.
+
+    Args:
+        cells: the experiments.
+        jobs: how many at a time.
+        on_status: told the state of each experiment as it changes, from several threads.
+
+    Returns:
+        The experiments that failed.
+    """
+    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        succeeded = list(pool.map(lambda cell: _watch(cell, on_status), cells))
+    return [cell for cell, good in zip(cells, succeeded, strict=True) if not good]
+
+
+def _watch(cell: Cell, on_status: Callable[[Cell, CellStatus], None]) -> bool:
+    directory = cell.experiment.directory
+    with atomic_write(directory / "cell.json") as file:
+        file.write(cell.to_json())
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "squall.runner", str(directory / "cell.json"), str(writer)]
+    log_path = directory / "logs" / "cell.log"
+    log_path.parent.mkdir(exist_ok=True)
+    last = CellStatus("start", 0, 1, "")
+    with log_path.open("w") as log, os.fdopen(reader) as statuses:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **_thread_limits(cell.options.threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(writer,),
+        )
+        os.close(writer)
+        try:
+            for line in statuses:
+                last = CellStatus(**json.loads(line))
+                on_status(cell, last)
+        finally:
+            if sys.exc_info()[0] is not None:
+                process.kill()
+            process.wait()
+    if process.returncode != 0 and not last.failed:
+        tail = log_path.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
+        message = f"ended with exit code {process.returncode}: {tail[0]} (see {log_path})"
+        on_status(cell, CellStatus(last.stage, 0, 1, message, failed=True))
+    return process.returncode == 0
+
+
+class _StatusWriter:
+    """Tells the state of a cell to the process that runs it, one JSON line at a time.
+
+    Progress within a stage is told no more often than a person can read it.
+    """
+
+    def __init__(self, file: IO[str] | None) -> None:
+        self._file = file
+        self._told_at = 0.0
+        self.stage = "start"
+
+    def __call__(self, stage: Stage, done: int, total: int, message: str) -> None:
+        now = time.monotonic()
+        within = stage.title == self.stage and 0 < done < total
+        self.stage = stage.title
+        if within and now - self._told_at < _STATUS_INTERVAL_S:
+            return
+        self._told_at = now
+        self.tell(CellStatus(stage.title, done, total, message))
+
+    def tell(self, status: CellStatus) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(asdict(status)) + "\n")
+            self._file.flush()
+
+
+def _thread_limits(threads: int) -> dict[str, str]:
+    return dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)
+    )
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it has gone, killed or not."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _main(cell_path: str, status_descriptor: str) -> int:
+    """Run the cell of a file; the exit code and the last status tell how it went."""
+    _end_with_parent()
+    cell = Cell.from_json(Path(cell_path).read_text(encoding="utf-8"))
+    with os.fdopen(int(status_descriptor), "w") as file:
+        report = _StatusWriter(file)
+        try:
+            run_cell(cell, report)
+        except Exception as error:  # noqa: BLE001 - any failure becomes a message and exit code 1
+            message = f"{type(error).__name__}: {error}\nlogs: {cell.experiment.log_dir}"
+            report.tell(CellStatus(report.stage, 0, 1, message, failed=True))
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""Token lists in ESPnet's form: characters, sentencepiece pieces or words."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from squall.files import atomic_path, atomic_write
+
+__all__ = ["BLANK", "SENTENCE_END", "SPACE", "UNKNOWN", "build_tokens", "train_sentencepiece"]
+
+BLANK = "<blank>"
+UNKNOWN = "<unk>"
+SPACE = "<space>"
+SENTENCE_END = "<sos/eos>"
+
+
+def build_tokens(
+    texts: Iterable[str], directory: Path, *, units: str, vocabulary_size: int
+) -> list[str]:
+    """Write `tokens.txt`, one token per line, and for `bpe` also `bpe.model`.
+
+    Args:
+        texts: the training transcripts.
+        directory: where the files go.
+        units: `char`, `bpe` or `word`.
+        vocabulary_size: number of pieces, for `bpe`.
+
+    Returns:
+        The tokens in the order of their ids: `<blank>` first (CTC's blank is id 0), `<unk>`, the
+        units in descending frequency, `<sos/eos>` last.
+
+    Raises:
+        ValueError: `units` is unknown, there is no text, or there is too little text for the
+            number of pieces.
+    """
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise ValueError("no text to build tokens from: every training transcript is empty")
+    if units == "char":
+        found = _by_frequency(SPACE if char == " " else char for text in texts for char in text)
+    elif units == "word":
+        found = _by_frequency(word for text in texts for word in text.split())
+    elif units == "bpe":
+        found = train_sentencepiece(texts, directory / "bpe.model", vocabulary_size)
+    else:
+        raise ValueError(f"tokens.units: {units!r} is not one of char, bpe, word")
+    tokens = [BLANK, UNKNOWN, *found, SENTENCE_END]
+    with atomic_write(directory / "tokens.txt") as file:
+        file.writelines(f"{token}\n" for token in tokens)
+    return tokens
+
+
+def train_sentencepiece(texts: Sequence[str], model: Path, vocabulary_size: int) -> list[str]:
+    """Train a unigram model (Kudo 2018) on one thread and return its pieces.
+
+    The pieces `<unk>`, `<s>` and `</s>` of sentencepiece are left out; ESPnet has its own.
+
+    Raises:
+        ValueError: the text cannot give that many pieces.
+    """
+    import sentencepiece
+
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=written,
+            model_type="unigram",
+            vocab_size=vocabulary_size,
+            character_coverage=1.0,
+            input_sentence_size=100_000_000,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"tokens.vocabulary_size: {vocabulary_size} pieces cannot be trained on "
+            f"{len(texts)} transcripts: {error}"
+        ) from error
+    with atomic_path(model) as path:
+        path.write_bytes(written.getvalue())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+    pieces = [processor.id_to_piece(k) for k in range(processor.get_piece_size())]
+    return [piece for piece in pieces if piece not in ("<unk>", "<s>", "</s>")]
+
+
+def _by_frequency(units: Iterable[str]) -> list[str]:
+    counts = Counter(units)
+    return sorted(counts, key=lambda unit: (-counts[unit], unit))

@@ -1,0 +1,306 @@
+"""Reading audio: every container, every way in which a file can be broken, every conversion."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from squall.audio.raw_pcm import find_byte_order
+from squall.audio.reading import AudioError, RawFormat, audio_info, read_audio
+
+RATE_HZ = 16000
+LENGTH = 8000
+
+LOSSLESS = {
+    "a.wav": {"format": "WAV", "subtype": "PCM_16"},
+    "a b ü.wav": {"format": "WAV", "subtype": "PCM_24"},
+    "a.flac": {"format": "FLAC", "subtype": "PCM_16"},
+    "little.sph": {"format": "NIST", "subtype": "PCM_16", "endian": "LITTLE"},
+    "BIG.WAV": {"format": "NIST", "subtype": "PCM_16", "endian": "BIG"},
+}
+LOSSY = {
+    "a.mp3": {"format": "MP3"},
+    "a.ogg": {"format": "OGG", "subtype": "VORBIS"},
+    "a.opus": {"format": "OGG", "subtype": "OPUS"},
+}
+
+
+def _speech(length: int = LENGTH) -> np.ndarray:
+    """A low tone with some noise, on the 16-bit grid."""
+    noise = 0.01 * np.random.default_rng(0).standard_normal(length)
+    tone = 0.4 * np.sin(2 * np.pi * 150 * np.arange(length) / RATE_HZ)
+    return np.round((tone + noise) * 32767).astype(np.int16)
+
+
+def _written(folder: Path, name: str, samples: np.ndarray | None = None) -> Path:
+    path = folder / name
+    samples = _speech() if samples is None else samples
+    soundfile.write(path, samples, RATE_HZ, **{**LOSSLESS, **LOSSY}[name])
+    return path
+
+
+def _cut(path: Path, fraction: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * fraction)])
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_files_give_the_exact_samples(tmp_path: Path, name: str) -> None:
+    audio = read_audio(_written(tmp_path, name))
+    assert audio.samples.dtype == np.float32
+    assert audio.conversions == ()
+    np.testing.assert_array_equal(audio.samples, _speech().astype(np.float32) / 32768)
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_lossy_files_give_nearly_the_samples(tmp_path: Path, name: str) -> None:
+    audio = read_audio(_written(tmp_path, name))
+    assert len(audio.samples) == LENGTH
+    assert np.corrcoef(audio.samples, _speech())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
+def test_info_is_what_reading_gives(tmp_path: Path, name: str) -> None:
+    info = audio_info(_written(tmp_path, name))
+    assert (info.frames, info.sample_rate_hz, info.channels) == (LENGTH, RATE_HZ, 1)
+    assert info.duration_s == 0.5
+
+
+@pytest.mark.parametrize("fraction", [0.999, 0.5])
+@pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
+def test_a_truncated_file_is_an_error_that_names_it(
+    tmp_path: Path, name: str, fraction: float
+) -> None:
+    path = _written(tmp_path, name)
+    _cut(path, fraction)
+    with pytest.raises(AudioError, match=name):
+        read_audio(path)
+
+
+def test_truncation_says_how_much_is_missing(tmp_path: Path) -> None:
+    path = _written(tmp_path, "little.sph")
+    _cut(path, 0.5)
+    with pytest.raises(AudioError, match="its header says 8000 samples, 3744 are there"):
+        audio_info(path)
+
+
+def test_a_cut_sphere_header_is_an_error(tmp_path: Path) -> None:
+    path = _written(tmp_path, "little.sph")
+    _cut(path, 0.003)
+    with pytest.raises(AudioError, match="SPHERE header is cut off"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
+def test_a_streamed_wav_without_a_length_is_read(tmp_path: Path, size: int) -> None:
+    path = _written(tmp_path, "a.wav")
+    data = bytearray(path.read_bytes())
+    at = data.find(b"data") + 4
+    data[at : at + 4] = size.to_bytes(4, "little")
+    path.write_bytes(data)
+    assert len(read_audio(path).samples) == LENGTH
+
+
+def _mp3_without_its_length(path: Path, *, mode: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 3000, 160000).astype(np.int16)
+    noise[80000:] = 0
+    soundfile.write(path, noise, RATE_HZ, format="MP3", bitrate_mode=mode, compression_level=0.5)
+    data = path.read_bytes()
+    tag = max(data.find(b"Xing"), data.find(b"Info"))
+    assert tag > 0
+    path.write_bytes(data[data.index(data[:2], tag + 150) :])
+
+
+def test_an_mp3_without_a_length_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "constant.mp3"
+    _mp3_without_its_length(path, mode="CONSTANT")
+    frames = audio_info(path).frames
+    assert abs(frames - 160000) < 4000
+    assert len(read_audio(path).samples) == frames
+
+
+def test_an_mp3_whose_end_libsndfile_would_drop_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "variable.mp3"
+    _mp3_without_its_length(path, mode="VARIABLE")
+    with soundfile.SoundFile(path) as file:
+        assert len(file.read()) < 100000
+    for read in (read_audio, audio_info):
+        with pytest.raises(AudioError, match=r"variable\.mp3: an MP3 of variable bit rate"):
+            read(path)
+
+
+def test_corrupt_flac_is_an_error(tmp_path: Path) -> None:
+    path = _written(tmp_path, "a.flac")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        read_audio(path)
+
+
+def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("hello " * 100)
+    for name, reason in [
+        ("absent.wav", "no such file"),
+        ("empty.wav", "the file is empty"),
+        ("text.wav", "libsndfile cannot read it: Format not recognised"),
+        ("", "not a file"),
+    ]:
+        for read in (read_audio, audio_info):
+            with pytest.raises(AudioError, match=reason):
+                read(tmp_path / name)
+
+
+def test_a_file_without_samples(tmp_path: Path) -> None:
+    path = _written(tmp_path, "a.wav", np.zeros(0, np.int16))
+    with pytest.raises(AudioError, match="holds no samples"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_numbers(tmp_path: Path, value: float) -> None:
+    samples = np.zeros(LENGTH, np.float32)
+    samples[4000] = value
+    soundfile.write(tmp_path / "f.wav", samples, RATE_HZ, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"f\.wav: the sample at 0\.2500 s"):
+        read_audio(tmp_path / "f.wav")
+
+
+@pytest.mark.parametrize("name", [*LOSSLESS, "a.ogg"])
+def test_a_stretch_is_that_part_of_the_whole(tmp_path: Path, name: str) -> None:
+    path = _written(tmp_path, name)
+    whole = read_audio(path).samples
+    part = read_audio(path, start_s=0.1, duration_s=0.25).samples
+    np.testing.assert_allclose(part, whole[1600:5600], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "duration_s"), [(0.6, None), (-0.1, None), (0.4, 0.2), (0.1, 0.0), (0.1, -1.0)]
+)
+def test_a_stretch_outside_the_file_is_an_error(
+    tmp_path: Path, start_s: float, duration_s: float | None
+) -> None:
+    path = _written(tmp_path, "a.wav")
+    with pytest.raises(AudioError, match=r"is not in its 0\.5 s"):
+        read_audio(path, start_s=start_s, duration_s=duration_s)
+
+
+def test_a_stretch_may_end_one_sample_late(tmp_path: Path) -> None:
+    audio = read_audio(_written(tmp_path, "a.wav"), start_s=0.25, duration_s=0.25 + 1 / RATE_HZ)
+    assert len(audio.samples) == 4000
+
+
+def test_channels_are_averaged_and_rates_converted_and_both_said(tmp_path: Path) -> None:
+    time_s = np.arange(44100) / 44100
+    tone = 0.5 * np.sin(2 * np.pi * 440 * time_s)
+    soundfile.write(tmp_path / "s.wav", np.stack([tone, 0.5 * tone], axis=1), 44100)
+    audio = read_audio(tmp_path / "s.wav")
+    assert audio.conversions == ("mixed down from 2 channels", "resampled from 44100 Hz")
+    assert (len(audio.samples), audio.sample_rate_hz, audio.duration_s) == (RATE_HZ, RATE_HZ, 1.0)
+    expected = 0.375 * np.sin(2 * np.pi * 440 * np.arange(RATE_HZ) / RATE_HZ)
+    np.testing.assert_allclose(audio.samples[800:-800], expected[800:-800], atol=1e-3)
+    kept = read_audio(tmp_path / "s.wav", sample_rate_hz=None)
+    assert (len(kept.samples), kept.sample_rate_hz) == (44100, 44100)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    length=st.integers(500, 5000),
+    rates=st.tuples(*[st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000])] * 2),
+)
+def test_resampled_length(
+    tmp_path_factory: pytest.TempPathFactory, length: int, rates: tuple[int, int]
+) -> None:
+    path = tmp_path_factory.mktemp("rates") / "a.wav"
+    soundfile.write(path, np.zeros(length), rates[0])
+    audio = read_audio(path, sample_rate_hz=rates[1])
+    assert abs(len(audio.samples) - length * rates[1] / rates[0]) <= 1
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_headerless_files(tmp_path: Path, order: str) -> None:
+    path = tmp_path / "an4.raw"
+    path.write_bytes(_speech().astype("<i2" if order == "little" else ">i2").tobytes())
+    audio = read_audio(path, raw=RawFormat(RATE_HZ))
+    assert audio.conversions == (f"read as {order}-endian 16-bit samples",)
+    np.testing.assert_array_equal(audio.samples, _speech().astype(np.float32) / 32768)
+    assert audio_info(path, raw=RawFormat(RATE_HZ)).frames == LENGTH
+    stretch = read_audio(path, raw=RawFormat(RATE_HZ), start_s=0.1, duration_s=0.1)
+    np.testing.assert_array_equal(stretch.samples, audio.samples[1600:3200])
+
+
+def test_headerless_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.raw"
+    noise = np.random.default_rng(0).integers(-32768, 32767, 100000, dtype=np.int16)
+    path.write_bytes(noise.tobytes())
+    with pytest.raises(AudioError, match="byte order cannot be told"):
+        read_audio(path, raw=RawFormat(RATE_HZ))
+    given_order = read_audio(path, raw=RawFormat(RATE_HZ, "little"))
+    np.testing.assert_array_equal(given_order.samples, noise.astype(np.float32) / 32768)
+    with pytest.raises(AudioError, match="no header"):
+        read_audio(path)
+    path.write_bytes(b"abc")
+    with pytest.raises(AudioError, match="not a whole number of samples"):
+        read_audio(path, raw=RawFormat(RATE_HZ))
+    path.write_bytes(bytes(200))
+    assert not read_audio(path, raw=RawFormat(RATE_HZ)).samples.any()
+
+
+def _shorten(folder: Path) -> Path:
+    path = folder / "w.wv1"
+    fields = (
+        "NIST_1A\n   1024\nsample_count -i 8000\nsample_rate -i 16000\nchannel_count -i 1\n"
+        "sample_coding -s26 pcm,embedded-shorten-v2.00\nend_head\n"
+    )
+    path.write_bytes(fields.encode().ljust(1024) + b"ajkg" + bytes(100))
+    return path
+
+
+def _stand_in_ffmpeg(folder: Path, samples: np.ndarray, status: int = 0) -> None:
+    (folder / "out.s16").write_bytes(samples.astype("<i2").tobytes())
+    program = folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\necho broken >&2\n/bin/cat '{folder}/out.s16'\nexit {status}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+def test_shorten_without_ffmpeg_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AudioError, match=r"w\.wv1: compressed with shorten.*ffmpeg.*sph2pipe"):
+        read_audio(_shorten(tmp_path))
+    assert audio_info(_shorten(tmp_path)).frames == LENGTH
+
+
+def test_shorten_goes_through_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _stand_in_ffmpeg(tmp_path, _speech())
+    audio = read_audio(_shorten(tmp_path), start_s=0.1)
+    assert audio.conversions == ("decoded from shorten by ffmpeg",)
+    np.testing.assert_array_equal(audio.samples, _speech()[1600:].astype(np.float32) / 32768)
+    _stand_in_ffmpeg(tmp_path, _speech()[:4000])
+    with pytest.raises(AudioError, match="its header says 8000 samples, 4000 are there"):
+        read_audio(_shorten(tmp_path))
+    _stand_in_ffmpeg(tmp_path, _speech(), status=1)
+    with pytest.raises(AudioError, match="ffmpeg cannot decode it: broken"):
+        read_audio(_shorten(tmp_path))
+
+
+@pytest.mark.corpus
+def test_byte_order_of_every_an4_recording() -> None:
+    root = Path(os.environ.get("SQUALL_DATA", "../shared/data")) / "an4"
+    recordings = sorted(root.rglob("*.flac"))
+    if not recordings:
+        pytest.skip(f"no AN4 in {root}")
+    for recording in recordings:
+        samples, _ = soundfile.read(recording, dtype="int16")
+        assert find_byte_order(samples.astype("<i2").tobytes()) == "little", recording
+        assert find_byte_order(samples.astype(">i2").tobytes()) == "big", recording

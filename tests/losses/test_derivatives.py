@@ -1,0 +1,218 @@
+"""Gradients, padding, memory, and the transforms of torch.func and torch.compile."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from squall.losses import LOSSES, blocks, build_loss
+
+CASES: list[dict[str, Any]] = [
+    {"name": "ce", "label_smoothing": 0.1},
+    {"name": "square"},
+    {"name": "rescaled_square", "k": 2.0, "M": 3.0},
+    {"name": "ccql"},
+    {"name": "squentropy", "alpha": 0.7, "label_smoothing": 0.1, "scale": 1.5},
+]
+
+every_loss = pytest.mark.parametrize("config", CASES, ids=[case["name"] for case in CASES])
+
+
+def make_batch(
+    *shape: int, classes: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    logits = 2 * torch.randn(*shape, classes, generator=generator, dtype=dtype)
+    target = torch.randint(classes, shape, generator=generator)
+    target.view(-1)[1] = -100
+    return logits, target
+
+
+def gradient_of(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> Tensor:
+    logits = logits.detach().clone().requires_grad_()
+    return torch.autograd.grad(loss(logits, target), logits)[0]
+
+
+def test_cases_name_every_loss() -> None:
+    assert {case["name"] for case in CASES} == set(LOSSES)
+
+
+@every_loss
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_derivatives_of_first_and_second_order(config: dict[str, Any], reduction: str) -> None:
+    logits, target = make_batch(2, 3, classes=4)
+    logits = logits.movedim(-1, 1).requires_grad_()
+    loss = build_loss(**config, reduction=reduction)
+    assert torch.autograd.gradcheck(loss, (logits, target), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(loss, (logits, target), check_fwd_over_rev=True)
+
+
+@every_loss
+def test_blocks_change_nothing(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, target = make_batch(5, 7, classes=6)
+    loss = build_loss(**config, class_dim=-1, reduction="sum")
+    value, gradient = loss(logits, target), gradient_of(loss, logits, target)
+    for elements in (1, 20, 50, 90):
+        monkeypatch.setattr(blocks, "_BLOCK_ELEMENTS_PER_THREAD", elements)
+        torch.testing.assert_close(loss(logits, target), value)
+        torch.testing.assert_close(gradient_of(loss, logits, target), gradient)
+
+
+@every_loss
+@pytest.mark.parametrize("garbage", [math.nan, math.inf, 1e30])
+def test_padding_changes_nothing(config: dict[str, Any], garbage: float) -> None:
+    logits, target = make_batch(6, classes=4)
+    kept = target != -100
+    padded = logits.masked_fill(~kept.unsqueeze(-1), garbage)
+    loss = build_loss(**config)
+    assert torch.equal(loss(padded, target), loss(logits[kept], target[kept]))
+    gradient = gradient_of(loss, padded, target)
+    assert torch.equal(gradient[kept], gradient_of(loss, logits[kept], target[kept]))
+    assert torch.equal(gradient[~kept], torch.zeros_like(gradient[~kept]))
+
+
+@every_loss
+def test_nothing_but_padding_gives_zero(config: dict[str, Any]) -> None:
+    logits, target = torch.randn(3, 4), torch.full((3,), -1)
+    loss = build_loss(**config, ignore_index=-1)
+    assert loss(logits, target) == 0
+    assert torch.equal(gradient_of(loss, logits, target), torch.zeros(3, 4))
+
+
+@every_loss
+def test_ignore_index_can_be_a_class(config: dict[str, Any]) -> None:
+    logits, target = torch.randn(4, 5), torch.tensor([0, 2, 2, 4])
+    ignoring = build_loss(**config, ignore_index=2)(logits, target)
+    assert torch.equal(ignoring, build_loss(**config)(logits[[0, 3]], target[[0, 3]]))
+
+
+@every_loss
+def test_inputs_stay_untouched(config: dict[str, Any]) -> None:
+    logits, target = make_batch(6, classes=4, dtype=torch.float32)
+    before = copy.deepcopy((logits, target))
+    logits.requires_grad_()
+    value = build_loss(**config)(logits, target)
+    first = torch.autograd.grad(value, logits, retain_graph=True)[0]
+    second = torch.autograd.grad(value, logits)[0]
+    assert torch.equal(logits, before[0])
+    assert torch.equal(target, before[1])
+    assert torch.equal(first, second)
+
+
+class LargeTensors(TorchDispatchMode):
+    """Collects the storages of at least `bytes` that operations return."""
+
+    def __init__(self, size_bytes: int, known: Tensor) -> None:
+        super().__init__()
+        self.size_bytes = size_bytes
+        self.known = known.untyped_storage().data_ptr()
+        self.kept_alive: dict[int, Tensor] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().nbytes() >= self.size_bytes:
+                address = tensor.untyped_storage().data_ptr()
+                if address != self.known:
+                    self.kept_alive[address] = tensor
+        return result
+
+
+@every_loss
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_no_temporary_of_the_size_of_the_logits(
+    config: dict[str, Any], with_gradient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "_BLOCK_ELEMENTS_PER_THREAD", 500)
+    logits, target = make_batch(200, classes=50)
+    logits.requires_grad_(with_gradient)
+    loss = build_loss(**config)
+    with LargeTensors(logits.nbytes // 2, known=logits) as forward:
+        value = loss(logits, target)
+    assert len(forward.kept_alive) == (1 if with_gradient else 0)
+    if with_gradient:
+        with LargeTensors(logits.nbytes // 2, known=logits) as backward:
+            value.backward()  # type: ignore[no-untyped-call]
+        assert len(backward.kept_alive.keys() - forward.kept_alive.keys()) == 1
+
+
+@every_loss
+def test_vmap_equals_a_loop(config: dict[str, Any]) -> None:
+    logits, _ = make_batch(3, 6, classes=4)
+    _, target = make_batch(6, classes=4)
+    loss = build_loss(**config)
+    looped = torch.stack([loss(one, target) for one in logits])
+    torch.testing.assert_close(torch.func.vmap(loss, in_dims=(0, None))(logits, target), looped)
+    targets = target.expand(3, 6)
+    torch.testing.assert_close(torch.func.vmap(loss)(logits, targets), looped)
+    last = torch.func.vmap(loss, in_dims=(2, None))(logits.movedim(0, 2), target)
+    torch.testing.assert_close(last, looped)
+
+
+@every_loss
+def test_func_gradients_equal_autograd(config: dict[str, Any]) -> None:
+    logits, _ = make_batch(3, 6, classes=4)
+    _, target = make_batch(6, classes=4)
+    loss = build_loss(**config)
+    expected = torch.stack([gradient_of(loss, one, target) for one in logits])
+    per_sample = torch.func.vmap(torch.func.grad(loss), in_dims=(0, None))(logits, target)
+    torch.testing.assert_close(per_sample, expected)
+
+    def total(logits: Tensor) -> Tensor:
+        return torch.func.vmap(loss, in_dims=(0, None))(logits, target).sum()
+
+    torch.testing.assert_close(torch.func.grad(total)(logits), expected)
+    unreduced = build_loss(**config, reduction="sum")
+    jacobian = torch.func.jacrev(unreduced)(logits[0], target)
+    torch.testing.assert_close(torch.func.jacfwd(unreduced)(logits[0], target), jacobian)
+    hessian = torch.func.hessian(loss)(logits[0], target)
+    reverse = torch.autograd.functional.hessian(lambda one: loss(one, target), logits[0])
+    torch.testing.assert_close(hessian, reverse)
+
+
+@every_loss
+def test_compiler_traces_one_graph_with_the_same_numbers(config: dict[str, Any]) -> None:
+    logits, target = make_batch(2, 6, classes=4)
+    loss = build_loss(**config, class_dim=-1)
+    # aot_eager traces forward and backward as inductor does, and leaves out the C++ compiler.
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(logits, target), loss(logits, target))
+    torch.testing.assert_close(
+        gradient_of(compiled, logits, target), gradient_of(loss, logits, target)
+    )
+    with_nan = logits.masked_fill((target == -100).unsqueeze(-1), math.nan)
+    assert torch.equal(
+        gradient_of(compiled, with_nan, target), gradient_of(compiled, logits, target)
+    )
+
+
+@pytest.mark.slow
+@every_loss
+def test_inductor_gives_the_same_numbers(config: dict[str, Any]) -> None:
+    logits, target = make_batch(16, classes=10, dtype=torch.float32)
+    loss = build_loss(**config)
+    compiled = torch.compile(loss, fullgraph=True)
+    torch.testing.assert_close(compiled(logits, target), loss(logits, target))
+    torch.testing.assert_close(
+        gradient_of(compiled, logits, target), gradient_of(loss, logits, target)
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gpu_gives_the_numbers_of_the_cpu(config: dict[str, Any], dtype: torch.dtype) -> None:
+    logits, target = make_batch(300, classes=40, dtype=torch.float32)
+    logits = logits.to(dtype)
+    loss = build_loss(**config)
+    there = gradient_of(loss, logits.cuda(), target.cuda()).cpu()
+    torch.testing.assert_close(loss(logits.cuda(), target.cuda()).cpu(), loss(logits, target))
+    torch.testing.assert_close(there, gradient_of(loss, logits, target))

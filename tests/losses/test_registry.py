@@ -1,0 +1,104 @@
+"""Building losses by name, the modules, and the examples in the docstrings."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+import importlib
+import pickle
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from squall import losses
+from squall.losses import LOSSES, SOURCE_SETTINGS, build_loss, loss_parameters
+
+MODULES = [f"squall.losses.{found.name}" for found in pkgutil.iter_modules(losses.__path__)]
+
+
+def test_config_builds_the_module_it_names() -> None:
+    loss = build_loss(**{"name": "squentropy", "alpha": 0.1, "scale": 1.0})
+    assert isinstance(loss, losses.SquentropyLoss)
+    assert loss.alpha == 0.1
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_module_gives_the_value_of_the_function(name: str) -> None:
+    functions = {"ce": losses.cross_entropy}
+    function = functions.get(name) or getattr(losses, f"{name}_loss")
+    logits, target = torch.randn(5, 3), torch.tensor([0, 1, 2, -1, 0])
+    loss = build_loss(name, ignore_index=-1, reduction="sum", scale=0.5)
+    expected = function(logits, target, ignore_index=-1, reduction="sum", scale=0.5)
+    assert torch.equal(loss(logits, target), expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_modules_are_ordinary_modules(name: str) -> None:
+    loss = build_loss(name, scale=2.0)
+    model = nn.Sequential(loss)
+    assert not model.state_dict()
+    assert repr(loss).endswith("(scale=2.0)")
+    assert len({loss, build_loss(name)}) == 2
+    logits, target = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 0])
+    for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):  # noqa: S301
+        assert torch.equal(twin(logits, target), loss(logits, target))
+    model.eval().to("cpu").train()
+
+
+def test_every_loss_has_the_common_parameters() -> None:
+    common = {"ignore_index", "reduction", "class_dim", "scale", "check", "check_finite"}
+    for name in LOSSES:
+        assert common <= set(loss_parameters(name))
+
+
+def test_unknown_name_lists_what_there_is() -> None:
+    with pytest.raises(
+        ValueError, match=r"'squentorpy'; did you mean 'squentropy'\? There are: ce"
+    ):
+        build_loss("squentorpy")
+    with pytest.raises(ValueError, match=r"'hinge'\. There are: ce, square, .*, squentropy$"):
+        build_loss("hinge")
+
+
+def test_unknown_parameter_lists_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"ce has no parameter 'label_smoothin'; did you mean"):
+        build_loss("ce", label_smoothin=0.1)
+    with pytest.raises(ValueError, match=r"square has no parameter 'k'\. There are: ignore_index"):
+        build_loss("square", k=15)
+
+
+@pytest.mark.parametrize("settings", SOURCE_SETTINGS.values(), ids=SOURCE_SETTINGS)
+def test_settings_of_the_sources_build(settings: dict[str, float]) -> None:
+    loss = build_loss("rescaled_square", **settings)
+    # At f = 0 the loss is k M^2 / C.
+    expected = settings["k"] * settings["M"] ** 2 / 10
+    assert loss(torch.zeros(1, 10), torch.tensor([3])).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("module", ["squall.losses", *MODULES])
+def test_examples_in_docstrings(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_docstrings_have_examples() -> None:
+    finder = doctest.DocTestFinder()
+    for name in losses.functional.__all__:
+        examples = [test.examples for test in finder.find(getattr(losses, name), name)]
+        assert any(examples), f"{name} has no example"
+
+
+def test_needs_torch_only() -> None:
+    code = (
+        "import sys, torch; before = set(sys.modules); import squall.losses;"
+        "tops = {name.split('.')[0] for name in set(sys.modules) - before};"
+        "print(*sorted(tops - set(sys.stdlib_module_names) - {'torch'}));"
+        "print(*sorted(name for name in sys.modules if name.startswith('squall.')))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    others, own = run.stdout.splitlines()
+    assert others == "squall"
+    assert all(name.startswith("squall.losses") for name in own.split())
