@@ -86,6 +86,8 @@ main() {
         fail "there is no recipe '$recipe'"
     fi
     set_up
+    SQUALL_COMMAND="./run.sh${*:+ $*}" # what results name as the command that made them
+    export SQUALL_COMMAND
     export PATH=$venv/bin:$PATH SQUALL_ROOT=$root
     if [ $# -eq 0 ]; then
         usage

@@ -142,6 +142,8 @@ class RecognitionConfig(_Settings):
     Args:
         recipe: the folder under recipes/.
         experiment: name of the experiment; the stem of its YAML file.
+        variant: decoding settings that differ from the YAML file's, e.g. `beam_size=20`; filled in
+            by `load_config`. Variants share one trained model.
         description: one line for tables and reports.
         seed: seed of initialisation, batch order, augmentation and dropout.
         espnet: ESPnet's own training settings, passed through unchanged.
@@ -152,6 +154,7 @@ class RecognitionConfig(_Settings):
 
     recipe: str
     experiment: str
+    variant: str = ""
     description: str = ""
     seed: int = Field(default=1, ge=0)
     corpus: CorpusConfig
@@ -176,9 +179,11 @@ class RecognitionConfig(_Settings):
         """The settings that name the experiment directory.
 
         Paths, workers, devices, the grid and the number of epochs are not among them: more epochs
-        continue the same run.
+        continue the same run. Nor are the decoding settings: a model is decoded in several ways
+        without being trained again.
         """
-        settings = self.model_dump(mode="json", exclude={"grid", "results_dir", "description"})
+        names = {"grid", "results_dir", "description", "decode", "variant"}
+        settings = self.model_dump(mode="json", exclude=names)
         for key in ("max_epoch", "num_workers", "log_interval", "use_tensorboard"):
             settings["espnet"].pop(key, None)
         for key in ("urls", "checksum"):
@@ -225,6 +230,8 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Recog
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: expected settings as `key: value`, found {type(settings)}")
     settings = {"recipe": path.parent.name, "experiment": path.stem, **settings}
+    if overrides:
+        settings["variant"] = _variant(overrides)
     for key, value in (overrides or {}).items():
         _assign(settings, key, value)
     try:
@@ -233,6 +240,12 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Recog
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: settings do not fit:\n" + "\n".join(lines)) from error
     return config
+
+
+def _variant(overrides: Mapping[str, Any]) -> str:
+    """The decoding settings among the overrides; `decode.sets` only says what to decode."""
+    chosen = {k: v for k, v in overrides.items() if k.startswith("decode.") and k != "decode.sets"}
+    return ",".join(f"{key[len('decode.') :]}={value}" for key, value in sorted(chosen.items()))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -66,6 +66,22 @@ class Experiment:
     def log_dir(self) -> Path:
         return self.directory / "logs"
 
+    @property
+    def decode_dir(self) -> Path:
+        """Hypotheses of this variant of the decoding, a folder per split."""
+        return self.directory / "decode" / (self.config.variant or "default")
+
+    @property
+    def score_dir(self) -> Path:
+        """Per-utterance scores and alignments of this variant."""
+        return self.directory / "score" / (self.config.variant or "default")
+
+    @property
+    def result_path(self) -> Path:
+        """The records of this variant: `result.json`, or `result.<variant>.json`."""
+        variant = f".{self.config.variant}" if self.config.variant else ""
+        return self.directory / f"result{variant}.json"
+
     def write_settings(self) -> None:
         """Write config.yaml (resolved), options.json and environment.json."""
         with atomic_write(self.directory / "config.yaml") as file:

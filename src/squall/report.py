@@ -30,6 +30,7 @@ class Run:
 
     Args:
         directory: the experiment directory.
+        score_dir: its per-utterance scores and alignments.
         system, seed: what was run.
         records: its numbers.
         history: its epochs.
@@ -37,6 +38,7 @@ class Run:
     """
 
     directory: Path
+    score_dir: Path
     system: str
     seed: int
     records: tuple[Record, ...]
@@ -77,24 +79,27 @@ class Report:
             file.write(_page(self))
 
 
-def collect(directories: Sequence[Path]) -> Report:
+def collect(experiments: Sequence[Experiment]) -> Report:
     """Read finished experiments.
 
     Raises:
         FileNotFoundError: a folder is not an experiment, or has not been scored.
     """
-    return Report(tuple(_run(Path(directory)) for directory in directories))
+    return Report(tuple(_run(experiment) for experiment in experiments))
 
 
-def _run(directory: Path) -> Run:
-    experiment = Experiment.open(directory)
-    if not (directory / "result.json").is_file():
-        raise FileNotFoundError(f"{directory} has no result.json: run its stages up to 7 (score)")
+def _run(experiment: Experiment) -> Run:
+    directory = experiment.directory
+    if not experiment.result_path.is_file():
+        raise FileNotFoundError(
+            f"{experiment.result_path} is missing: run the stages up to 7 (score) first"
+        )
     return Run(
         directory=directory,
-        system=experiment.config.system,
+        score_dir=experiment.score_dir,
+        system=" ".join(filter(None, [experiment.config.system, experiment.config.variant])),
         seed=experiment.config.seed,
-        records=tuple(read_records(directory / "result.json")),
+        records=tuple(read_records(experiment.result_path)),
         history=tuple(json.loads((directory / "train" / "history.json").read_text())),
         environment=json.loads((directory / "environment.json").read_text()),
     )
@@ -200,13 +205,13 @@ def _curve_svg(curves: dict[str, list[tuple[int, float]]], title: str) -> str:
 
 
 def _alignments(run: Run) -> str:
-    path = run.directory / "score" / "test.csv"
+    path = run.score_dir / "test.csv"
     if not path.is_file():
         return "<p>not decoded</p>"
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     wrong = [row for row in rows if row["reference"] != row["hypothesis"]]
-    text = (run.directory / "score" / "test.alignments.txt").read_text(encoding="utf-8")
+    text = (run.score_dir / "test.alignments.txt").read_text(encoding="utf-8")
     return (
         f"<details><summary>{len(wrong)} of {len(rows)} test utterances have an error</summary>"
         f"<pre>{_marked(text)}</pre></details>"

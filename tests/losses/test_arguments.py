@@ -19,9 +19,7 @@ every_name = pytest.mark.parametrize("name", LOSSES)
 def test_target_out_of_range_is_named_with_its_position(name: str) -> None:
     loss = build_loss(name, class_dim=-1)
     target = torch.tensor([[0, -100, 3], [1, 4, 9]])
-    with pytest.raises(
-        IndexError, match=r"target\[1, 1\] is 4; with 4 classes .* 0 and 3, or -100"
-    ):
+    with pytest.raises(IndexError, match=r"target\[1, 1\] is 4; .* between 0 and 3, or -100"):
         loss(torch.zeros(2, 3, 4), target)
     with pytest.raises(IndexError, match=r"target\[0, 1\] is -1"):
         loss(torch.zeros(2, 3, 4), torch.tensor([[0, -1, 3], [1, 1, 1]]))
@@ -115,5 +113,5 @@ def test_parameters_out_of_range_fail_when_the_loss_is_made(
 
 
 def test_text_from_yaml_is_no_number() -> None:
-    with pytest.raises(TypeError, match=r"alpha is '1e-1', a str; .* YAML"):
+    with pytest.raises(TypeError, match=r"alpha is '1e-1', a str; .*YAML"):
         build_loss("squentropy", alpha="1e-1")

@@ -56,9 +56,7 @@ def test_every_loss_has_the_common_parameters() -> None:
 
 
 def test_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(
-        ValueError, match=r"'squentorpy'; did you mean 'squentropy'\? There are: ce"
-    ):
+    with pytest.raises(ValueError, match=r"'squentorpy'; did you mean 'squentropy'\? There"):
         build_loss("squentorpy")
     with pytest.raises(ValueError, match=r"'hinge'\. There are: ce, square, .*, squentropy$"):
         build_loss("hinge")

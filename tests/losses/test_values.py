@@ -73,7 +73,7 @@ def test_sharp_logits_keep_their_digits(name: str) -> None:
     params = {"k": 1.0, "M": 30.0} if name == "rescaled_square_loss" else {}
     expected = naive.loss_per_token(getattr(naive, name), logits, target, **params)
     values = getattr(losses, name)(logits, target, reduction="none", **params)
-    np.testing.assert_allclose(values.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(values.numpy(), expected, rtol=3e-6)
 
 
 def test_underflowed_probability_gives_a_finite_value() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from squall.config import RecognitionConfig
 from squall.corpora.manifest import Utterance
+from squall.experiment import Experiment
 from squall.files import atomic_write
 from squall.results import Record, write_records
 from squall.scoring.error_rates import ErrorReport, format_alignments, score_texts, write_csv
@@ -19,29 +20,30 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    config: RecognitionConfig,
+    experiment: Experiment,
     splits: Mapping[str, Sequence[Utterance]],
     *,
-    directory: Path,
     dataset: str,
     provenance: Mapping[str, Any],
 ) -> None:
     """Score every decoded split of an experiment.
 
     Args:
-        config: the experiment.
+        experiment: `decode/` and `train/` of its directory are read, `score/` and the result file
+            are written.
         splits: the reference utterances of each split.
-        directory: the experiment directory; `decode/` and `train/` are read, `score/` and
-            `result.json` are written.
         dataset: name of the corpus in the records.
         provenance: commit, command and hardware of the run.
     """
     records: list[Record] = []
-    training = _training(directory)
+    config = experiment.config
+    training = _training(experiment.directory)
     for split, utterances in splits.items():
-        folder = directory / "decode" / split
-        reports = _reports(config, utterances, folder / "hypotheses.jsonl", directory)
-        _write_details(directory / "score", split, reports)
+        folder = experiment.decode_dir / split
+        reports = _reports(
+            config, utterances, folder / "hypotheses.jsonl", experiment.directory / "train"
+        )
+        _write_details(experiment.score_dir, split, reports)
         speed = json.loads((folder / "decoding.json").read_text())
         values = _error_rates(reports) | {"rtf": (speed["rtf"], "ratio", len(utterances))}
         if split == "test":
@@ -49,7 +51,7 @@ def evaluate(
         records += [
             Record(
                 recipe=config.recipe,
-                experiment=config.experiment,
+                experiment=" ".join(filter(None, [config.experiment, config.variant])),
                 dataset=dataset,
                 system=config.system,
                 condition=split,
@@ -65,7 +67,7 @@ def evaluate(
             )
             for metric, (value, unit, n) in values.items()
         ]
-    write_records(directory / "result.json", records)
+    write_records(experiment.result_path, records)
 
 
 def read_hypotheses(path: Path) -> list[dict[str, Any]]:
@@ -74,7 +76,7 @@ def read_hypotheses(path: Path) -> list[dict[str, Any]]:
 
 
 def _reports(
-    config: RecognitionConfig, utterances: Sequence[Utterance], path: Path, directory: Path
+    config: RecognitionConfig, utterances: Sequence[Utterance], path: Path, train_dir: Path
 ) -> list[ErrorReport]:
     hypotheses = read_hypotheses(path)
     speakers = {u.id: u.speaker for u in utterances}
@@ -87,9 +89,7 @@ def _reports(
     if config.tokens.units == "bpe":
         import sentencepiece
 
-        model = sentencepiece.SentencePieceProcessor(
-            model_file=str(directory / "train" / "bpe.model")
-        )
+        model = sentencepiece.SentencePieceProcessor(model_file=str(train_dir / "bpe.model"))
         reports.append(
             score_texts(
                 references={

@@ -69,8 +69,8 @@ class _Recipe:
         model = self.directory / "train" / "model.pth"
         lm = (self.lm / "model.pth",) if self.needs_lm else ()
         sets = self.config.decode.sets
-        hypotheses = tuple(self.directory / "decode" / s / "hypotheses.jsonl" for s in sets)
-        training = {k: v for k, v in self.config.hashed().items() if k != "decode"}
+        hypotheses = tuple(self.experiment.decode_dir / s / "hypotheses.jsonl" for s in sets)
+        training = self.config.hashed()
         training["espnet"] = {**training["espnet"], **_epochs(self.config)}
         return [
             Stage(0, "check", self.directory, self.check),
@@ -90,11 +90,11 @@ class _Recipe:
             Stage(5, "train", self.directory, self.train, settings=training,
                   inputs=(*manifests[:2], tokens, stats[0], *lm),
                   outputs=(model, self.directory / "train" / "history.json")),
-            Stage(6, "decode", self.directory, self.decode,
+            Stage(6, "decode", self.experiment.decode_dir, self.decode,
                   settings=self.config.decode.model_dump(mode="json"),
                   inputs=(model, *manifests[1:]), outputs=hypotheses),
-            Stage(7, "score", self.directory, self.score, inputs=(*hypotheses, *manifests[1:]),
-                  outputs=(self.directory / "result.json",)),
+            Stage(7, "score", self.experiment.score_dir, self.score,
+                  inputs=(*hypotheses, *manifests[1:]), outputs=(self.experiment.result_path,)),
         ]  # fmt: skip
 
     def check(self, report: Report) -> None:
@@ -197,7 +197,6 @@ class _Recipe:
         from squall.asr.training import train_recogniser
 
         stage = next(stage for stage in self.stages() if stage.name == "train")
-        settings = {k: v for k, v in self.config.hashed().items() if k != "decode"}
         train_recogniser(
             self.config,
             data_dir=self.data,
@@ -206,7 +205,7 @@ class _Recipe:
             output_dir=self.directory / "train",
             device=self.options.device,
             threads=self.options.threads,
-            fingerprint={"settings": settings, "inputs": stage.stamp()["inputs"]},
+            fingerprint={"settings": self.config.hashed(), "inputs": stage.stamp()["inputs"]},
             on_progress=report,
         )
         if self.needs_lm:
@@ -225,7 +224,7 @@ class _Recipe:
             self.experiment, device=self.options.device, threads=self.options.threads
         )
         for split in self.config.decode.sets:
-            folder = self.directory / "decode" / split
+            folder = self.experiment.decode_dir / split
             decode_split(recogniser, self._split(split), folder, on_progress=report)
 
     def score(self, report: Report) -> None:
@@ -233,9 +232,8 @@ class _Recipe:
 
         stamp = environment(command=self.options.command)
         evaluate(
-            self.config,
+            self.experiment,
             {split: self._split(split) for split in self.config.decode.sets},
-            directory=self.directory,
             dataset=self.config.corpus.name,
             provenance={**stamp, "commit": stamp["commit"] + ("+" if stamp["dirty"] else "")},
         )

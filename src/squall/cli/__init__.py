@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    options.command_line = shlex.join(["squall", *arguments])
+    options.command_line = os.environ.get("SQUALL_COMMAND") or shlex.join(["squall", *arguments])
     try:
         return int(options.function(options))
     except KeyboardInterrupt:

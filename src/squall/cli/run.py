@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from squall.config import ConfigError, load_config, parse_assignment, split_values
-from squall.experiment import RunOptions, repository_root
+from squall.experiment import Experiment, RunOptions, repository_root
 from squall.report import Report, collect
 from squall.runner import Cell, CellStatus, expand_grid, run_cells
 
@@ -39,7 +39,7 @@ def run_recipe(options: argparse.Namespace) -> int:
         with _display(cells) as on_status:
             failed = run_cells(cells, jobs=jobs, on_status=on_status)
     if options.stop_stage >= REPORT_STAGE:
-        done = [cell.experiment.directory for cell in cells if cell not in failed]
+        done = [cell.experiment for cell in cells if cell not in failed]
         if done:
             _publish(cells[0], done, options)
     for cell in failed:
@@ -49,7 +49,7 @@ def run_recipe(options: argparse.Namespace) -> int:
 
 def report_experiments(options: argparse.Namespace) -> int:
     """Make one page from experiment directories."""
-    report = collect(options.experiments)
+    report = collect([Experiment.open(directory) for directory in options.experiments])
     _print_table(report)
     report.write_html(options.output)
     print(f"report: {options.output.absolute()}")
@@ -75,7 +75,7 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     cells = {}
     for values in expand_grid(grid):
         config = load_config(path, {**overrides, **values})
-        cells[config.directory_name] = Cell(
+        cells[config.directory_name, config.variant] = Cell(
             config, run, options.stage, min(options.stop_stage, REPORT_STAGE - 1),
             options.force, options.dry_run,
         )  # fmt: skip
@@ -98,7 +98,10 @@ def _default_jobs(options: argparse.Namespace, cells: int) -> int:
 
 
 def _label(cell: Cell) -> str:
-    return f"{cell.config.experiment} {cell.config.system} seed {cell.config.seed}"
+    config = cell.config
+    return " ".join(filter(None, [config.experiment, config.system, config.variant])) + (
+        f" seed {config.seed}"
+    )
 
 
 def _dry_run(cell: Cell) -> None:
@@ -153,8 +156,8 @@ def _display(cells: Sequence[Cell]) -> Iterator[Any]:
         yield bar
 
 
-def _publish(first: Cell, directories: Sequence[Path], options: argparse.Namespace) -> None:
-    report = collect(directories)
+def _publish(first: Cell, experiments: Sequence[Experiment], options: argparse.Namespace) -> None:
+    report = collect(experiments)
     recipe_dir = first.experiment.recipe_dir
     _print_table(report)
     report.write_html(recipe_dir / "report.html")

@@ -35,14 +35,14 @@ def check_reduction(reduction: str) -> None:
 def check_positive(name: str, value: float) -> None:
     """Raise ValueError unless the value is finite and above 0, TypeError if it is no number."""
     _check_number(name, value)
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value < math.inf:
         raise ValueError(f"{name} is {value}; it must be a finite number above 0")
 
 
 def check_at_least(name: str, value: float, *, minimum: float) -> None:
     """Raise ValueError unless the value is finite and at least `minimum`, TypeError likewise."""
     _check_number(name, value)
-    if not (math.isfinite(value) and value >= minimum):
+    if not minimum <= value < math.inf:
         raise ValueError(f"{name} is {value}; it must be a finite number of at least {minimum:g}")
 
 

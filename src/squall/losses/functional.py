@@ -122,7 +122,7 @@ def square_loss(
 
     Args: see the module's docstring.
 
-    Source: Hui and Belkin 2021, section 2.
+    Source: Hui and Belkin 2021 (ICLR).
 
     >>> import torch
     >>> square_loss(torch.tensor([[1.0, 2.0, 0.0, 0.0]]), torch.tensor([1]))  # (1 + 1) / 4
@@ -168,7 +168,7 @@ def rescaled_square_loss(
     `squall.losses.SOURCE_SETTINGS` has the k and M of the sources. At f = 0 the value is
     k M^2 / C, so that k and M also set its weight beside other losses; `scale` evens that out.
 
-    Source: Hui and Belkin 2021, section 2.
+    Source: Hui and Belkin 2021 (ICLR).
 
     >>> import torch
     >>> logits, target = torch.tensor([[1.0, 2.0]]), torch.tensor([1])
@@ -212,7 +212,7 @@ def ccql_loss(
         logits, target: see the module's docstring, as for the arguments not named here.
         w: additional weight of the true class, at least 0; None for sqrt(C - 1) - 1.
 
-    Source: Demirkaya, Chen and Oymak 2020. There is no 1/C here, other than in `square_loss`.
+    Source: Demirkaya, Chen and Oymak 2020 (CISS). Unlike `square_loss`, it has no 1/C.
 
     >>> import torch
     >>> logits, target = torch.tensor([[1.0, 2.0]]), torch.tensor([1])
@@ -260,7 +260,7 @@ def squentropy_loss(
         alpha: weight of the square part, at least 0; 1 in the source. 0 is `cross_entropy`.
         label_smoothing: as in `cross_entropy`, on the cross-entropy part only.
 
-    Source: Hui, Belkin and Wright 2023, equation 1.
+    Source: Hui, Belkin and Wright 2023 (ICML), where alpha is 1.
 
     >>> import torch
     >>> squentropy_loss(torch.tensor([[3.0, 3.0]]), torch.tensor([0]))  # log 2 + 9

@@ -45,13 +45,16 @@ def token_losses(logits: Tensor, target: Tensor, options: TokenOptions) -> Tenso
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
         flat, ignored = _flatten(logits, target, options)
         return token_values(logits, flat, ignored, options.terms).reshape(target.shape)
-    with_gradient = torch.is_grad_enabled() and logits.requires_grad
-    values: Tensor = _apply(_TokenLoss, logits, target, options, with_gradient)[0]
+    values: Tensor = _apply(_TokenLoss, logits, target, options, _wants_gradient(logits))[0]
     return values
 
 
 def _apply(function: type[Function], *args: Any) -> Any:
     return function.apply(*args)  # type: ignore[no-untyped-call]
+
+
+def _wants_gradient(logits: Tensor) -> bool:
+    return torch.is_grad_enabled() and logits.requires_grad
 
 
 def _flatten(logits: Tensor, target: Tensor, options: TokenOptions) -> tuple[Tensor, Tensor]:
@@ -117,6 +120,8 @@ class _TokenLoss(Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
         logits, target, options, with_gradient = args
+        # A tensor that vmap has wrapped does not tell; the one inside does.
+        with_gradient = with_gradient or _wants_gradient(logits)
         logits = _to_front(logits, in_dims[0], info.batch_size)
         target = _to_front(target, in_dims[1], info.batch_size)
         inputs = (logits.flatten(0, 1), target, options, with_gradient)
@@ -140,8 +145,9 @@ class _WeightedGradient(Function):
         if gradients.shape != logits.shape:
             gradients = token_gradients(logits, flat, ignored, options.terms)
         columns = weights.reshape(flat.shape).unsqueeze(-1)
-        out = torch.empty_like(logits)
-        return torch.mul(gradients, columns, out=out)
+        if gradients.dtype == columns.dtype:
+            return gradients * columns
+        return torch.mul(gradients, columns, out=torch.empty_like(logits))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
