@@ -1,13 +1,14 @@
 """Settings: typed defaults, a YAML file over them, and `key=value` overrides over that.
 
-A config is data. Files are read with `yaml.safe_load`; nothing in them is ever executed.
+A config is data. Files are read with a safe YAML loader; nothing in them is ever executed.
 """
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,25 @@ __all__ = [
 
 class ConfigError(ValueError):
     """A setting that does not exist or does not fit; the message names it and the file."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, with numbers such as 1e-3, which YAML 1.1 reads as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse_yaml(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 class _Settings(BaseModel):
@@ -197,10 +217,10 @@ class RecognitionConfig(_Settings):
 
     @property
     def system(self) -> str:
-        """The loss with the parameters that differ from its defaults, as tables name it."""
+        """The loss with the parameters that the settings give it, as tables name it."""
         shown = {"alpha": "a", "label_smoothing": "ls"}
         parts = [
-            f"{shown.get(key, key.lower())}{value:g}"
+            shown.get(key, key.lower()) + (f"{value:g}" if _is_number(value) else f"={value}")
             for key, value in sorted(self.loss.parameters.items())
         ]
         if self.loss.scale != 1.0:
@@ -218,56 +238,74 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Recog
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown, or a value does not fit.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        found = ", ".join(sorted(p.stem for p in Path(path).parent.glob("*.yaml"))) or "none"
-        raise ConfigError(f"no config file {path}; experiments in that folder: {found}") from error
-    try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not plain YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: expected settings as `key: value`, found {type(settings)}")
-    settings = {"recipe": path.parent.name, "experiment": path.stem, **settings}
+    path = Path(path)
+    settings = {"recipe": path.parent.name, "experiment": path.stem, **_read(path)}
+    written = settings.get("decode") or {}
     if overrides:
-        settings["variant"] = _variant(overrides)
+        settings = copy.deepcopy(settings)
     for key, value in (overrides or {}).items():
         _assign(settings, key, value)
     try:
         config = RecognitionConfig.model_validate(settings)
+        if not overrides:
+            return config
+        variant = _variant(DecodeConfig.model_validate(written), config.decode)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"{path}: settings do not fit:\n" + "\n".join(lines)) from error
-    return config
+    return config.model_copy(update={"variant": variant})
 
 
-def _variant(overrides: Mapping[str, Any]) -> str:
-    """The decoding settings among the overrides; `decode.sets` only says what to decode."""
-    chosen = {k: v for k, v in overrides.items() if k.startswith("decode.") and k != "decode.sets"}
-    return ",".join(f"{key[len('decode.') :]}={value}" for key, value in sorted(chosen.items()))
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        settings = _parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        found = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise ConfigError(f"no config file {path}; experiments in that folder: {found}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not plain YAML: {error}") from error
+    if not isinstance(settings, dict):
+        kind = type(settings).__name__
+        raise ConfigError(f"{path}: expected settings as `key: value`, found {kind}")
+    return settings
+
+
+def _variant(written: DecodeConfig, chosen: DecodeConfig) -> str:
+    """The decoding settings that differ from the file's; `sets` only says what to decode."""
+    before, after = written.model_dump(), chosen.model_dump()
+    return ",".join(
+        f"{key}={after[key]}"
+        for key in sorted(after)
+        if after[key] != before[key] and key != "sets"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split `key=value`; the value is read as YAML, so `3`, `true`, `[1, 2]` have their types."""
+    """Split `key=value`; the value is read as YAML, so `3`, `true`, `[1, 2]` have their types.
+
+    Raises:
+        ConfigError: there is no `=`, no key, or the value is not YAML.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{text!r}: expected key=value, e.g. loss.name=squentropy")
     try:
-        parsed = yaml.safe_load(value)
+        return key.strip(), _parse_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"{text!r}: the value is not plain YAML: {error}") from error
-    if isinstance(parsed, str):
-        with contextlib.suppress(ValueError):
-            parsed = float(parsed)  # YAML 1.1 reads 1e-3 as text
-    return key.strip(), parsed
 
 
 def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     here = settings
     for part in path:
-        child = here.setdefault(part, {})
+        if here.get(part) is None:
+            here[part] = {}
+        child = here[part]
         if not isinstance(child, dict):
             raise ConfigError(f"{key}: {part!r} is a value, not a group of settings")
         here = child
@@ -306,11 +344,17 @@ def digest(settings: Any) -> str:
 
 
 def split_values(texts: Iterable[str]) -> dict[str, list[Any]]:
-    """Read `key=a,b,c` assignments of a grid; each value is read as YAML."""
+    """Read `key=a,b,c` assignments of a grid; each value is read as YAML.
+
+    Raises:
+        ConfigError: a text is not of that form, a value is empty, or a key is given twice.
+    """
     grid: dict[str, list[Any]] = {}
     for text in texts:
         key, equals, values = text.partition("=")
-        if not equals or not values:
+        if not equals or not all(value.strip() for value in values.split(",")):
             raise ConfigError(f"{text!r}: expected key=value,value,..., e.g. seed=0,1,2")
+        if key.strip() in grid:
+            raise ConfigError(f"{key.strip()} is given twice in the grid; list its values in one")
         grid[key.strip()] = [parse_assignment(f"{key}={value}")[1] for value in values.split(",")]
     return grid

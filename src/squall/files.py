@@ -16,12 +16,16 @@ __all__ = ["atomic_path", "atomic_write", "disk_full"]
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, and rename it to `path` when the block ends well.
 
-    When the block fails, the temporary file is removed and `path` is as it was before.
+    When the block fails, the temporary file is removed and `path` is as it was before. A device
+    such as /dev/stdout cannot be renamed over and is given as it is.
 
     Raises:
         OSError: also when the disk is full; the message then says how to go on.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
