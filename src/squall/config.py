@@ -240,9 +240,7 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Recog
     """
     path = Path(path)
     settings = {"recipe": path.parent.name, "experiment": path.stem, **_read(path)}
-    written = settings.get("decode") or {}
-    if overrides:
-        settings = copy.deepcopy(settings)
+    written = copy.deepcopy(settings.get("decode") or {})
     for key, value in (overrides or {}).items():
         _assign(settings, key, value)
     try:

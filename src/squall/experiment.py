@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from squall.config import RecognitionConfig, digest
+from squall.config import RecognitionConfig, digest, load_config
 from squall.files import atomic_write
 
-__all__ = ["Experiment", "RunOptions", "environment", "repository_root"]
+__all__ = ["Experiment", "RunOptions", "environment", "hardware", "repository_root"]
 
 _STAMPED = ("squall", "torch", "torchaudio", "espnet", "sentencepiece", "numpy", "rapidfuzz")
 
@@ -64,7 +64,8 @@ class Experiment:
 
     @property
     def log_dir(self) -> Path:
-        return self.directory / "logs"
+        """Logs of the stages; each variant has its own, since variants may run side by side."""
+        return self.directory / "logs" / self.config.variant
 
     @property
     def decode_dir(self) -> Path:
@@ -79,12 +80,20 @@ class Experiment:
     @property
     def result_path(self) -> Path:
         """The records of this variant: `result.json`, or `result.<variant>.json`."""
-        variant = f".{self.config.variant}" if self.config.variant else ""
-        return self.directory / f"result{variant}.json"
+        return self.directory / f"result{self._suffix}.json"
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved settings of this variant: `config.yaml`, or `config.<variant>.yaml`."""
+        return self.directory / f"config{self._suffix}.yaml"
+
+    @property
+    def _suffix(self) -> str:
+        return f".{self.config.variant}" if self.config.variant else ""
 
     def write_settings(self) -> None:
-        """Write config.yaml (resolved), options.json and environment.json."""
-        with atomic_write(self.directory / "config.yaml") as file:
+        """Write the resolved settings, options.json and environment.json."""
+        with atomic_write(self.config_path) as file:
             yaml.safe_dump(self.config.model_dump(mode="json"), file, sort_keys=False)
         with atomic_write(self.directory / "options.json") as file:
             json.dump(asdict(self.options), file, indent=1)
@@ -93,20 +102,37 @@ class Experiment:
 
     @classmethod
     def open(cls, directory: Path) -> Experiment:
-        """The experiment that lies in a folder.
+        """The experiment that lies in a folder, as its YAML file decodes it.
+
+        Where only variants of the decoding were run, it is the first of those.
 
         Raises:
             FileNotFoundError: the folder holds no experiment.
+            ConfigError: its settings cannot be read.
         """
-        path = Path(directory) / "config.yaml"
-        if not path.is_file():
+        return cls.open_variants(directory)[0]
+
+    @classmethod
+    def open_variants(cls, directory: Path) -> list[Experiment]:
+        """Every variant of the decoding that lies in a folder, the plain one first.
+
+        Raises:
+            FileNotFoundError: the folder holds no experiment.
+            ConfigError: its settings cannot be read.
+        """
+        directory = Path(directory).absolute()
+        paths = [*directory.glob("config.yaml"), *sorted(directory.glob("config.*.yaml"))]
+        if not paths:
             raise FileNotFoundError(
                 f"{directory} is not an experiment directory: it has no config.yaml. "
                 "Give one of exp/<recipe>/<experiment>-<hash>"
             )
-        config = RecognitionConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        experiment = cls(config, RunOptions(exp_dir=str(Path(directory).absolute().parents[1])))
-        experiment.directory = Path(directory).absolute()
+        return [cls._read(path) for path in paths]
+
+    @classmethod
+    def _read(cls, path: Path) -> Experiment:
+        experiment = cls(load_config(path), RunOptions(exp_dir=str(path.parents[1].parent)))
+        experiment.directory = path.parent
         return experiment
 
 

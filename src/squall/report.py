@@ -30,6 +30,7 @@ class Run:
 
     Args:
         directory: the experiment directory.
+        experiment: its name.
         score_dir: its per-utterance scores and alignments.
         system, seed: what was run.
         records: its numbers.
@@ -38,6 +39,7 @@ class Run:
     """
 
     directory: Path
+    experiment: str
     score_dir: Path
     system: str
     seed: int
@@ -47,7 +49,8 @@ class Run:
 
     @property
     def label(self) -> str:
-        return f"{self.system}, seed {self.seed}"
+        """What a legend calls it."""
+        return f"{self.experiment} {self.system}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Report:
 
     @property
     def records(self) -> list[Record]:
+        """The numbers of all runs."""
         return [record for run in self.runs for record in run.records]
 
     @property
@@ -67,6 +71,7 @@ class Report:
         return sorted(found, key=lambda name: (name != "test", name))
 
     def table(self, condition: str) -> tuple[list[str], list[list[str]]]:
+        """Head and rows of the table of one condition, as `results_table` gives them."""
         return results_table(self.records, condition)
 
     def write_results(self, directory: Path, *, title: str) -> Path:
@@ -74,16 +79,22 @@ class Report:
         return write_results(directory, self.records, title=title)
 
     def write_html(self, path: Path) -> None:
-        """Write the page: one file, no script, nothing loaded from anywhere."""
+        """Write the page: one file, no script, nothing loaded from anywhere.
+
+        Raises:
+            ImportError: matplotlib, which draws the curves, is not installed.
+        """
+        page = _page(self)
         with atomic_write(path) as file:
-            file.write(_page(self))
+            file.write(page)
 
 
 def collect(experiments: Sequence[Experiment]) -> Report:
     """Read finished experiments.
 
     Raises:
-        FileNotFoundError: a folder is not an experiment, or has not been scored.
+        FileNotFoundError: an experiment has not been scored.
+        ValueError: one of its files is damaged; the message names it.
     """
     return Report(tuple(_run(experiment) for experiment in experiments))
 
@@ -96,13 +107,21 @@ def _run(experiment: Experiment) -> Run:
         )
     return Run(
         directory=directory,
+        experiment=experiment.config.experiment,
         score_dir=experiment.score_dir,
         system=" ".join(filter(None, [experiment.config.system, experiment.config.variant])),
         seed=experiment.config.seed,
         records=tuple(read_records(experiment.result_path)),
-        history=tuple(json.loads((directory / "train" / "history.json").read_text())),
-        environment=json.loads((directory / "environment.json").read_text()),
+        history=tuple(_json(directory / "train" / "history.json")),
+        environment=_json(directory / "environment.json"),
     )
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; run its stage again with --force") from error
 
 
 def _page(report: Report) -> str:
@@ -168,30 +187,38 @@ def _runs_table(runs: Sequence[Run]) -> str:
 def _figures(runs: Sequence[Run]) -> list[str]:
     figures = []
     for (phase, key), title in _CURVES.items():
-        curves = {
-            run.label: [
-                (epoch["epoch"], epoch[phase][key])
-                for epoch in run.history
-                if key in epoch.get(phase, {})
-            ]
+        curves = [
+            (
+                run.label,
+                [
+                    (epoch["epoch"], epoch[phase][key])
+                    for epoch in run.history
+                    if key in epoch.get(phase, {})
+                ],
+            )
             for run in runs
-        }
-        if any(curves.values()):
+        ]
+        curves = [(label, points) for label, points in curves if points]
+        if curves:
             figures.append(f"<figure>{_curve_svg(curves, title)}</figure>")
     return figures
 
 
-def _curve_svg(curves: dict[str, list[tuple[int, float]]], title: str) -> str:
+def _curve_svg(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], title: str) -> str:
     """A line chart as SVG whose text stays text and takes the page's colour."""
-    import matplotlib
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            f"the report's figures need matplotlib ({error}): pip install 'squall[report]'"
+        ) from error
 
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    with pyplot.rc_context({"svg.fonttype": "none", "axes.edgecolor": "#808890"}):
-        figure, axes = pyplot.subplots(figsize=(7.2, 3.6))
-        for label, points in curves.items():
-            axes.plot(*zip(*points, strict=True), label=label) if points else None
+    with matplotlib.rc_context({"svg.fonttype": "none", "axes.edgecolor": "#808890"}):
+        figure = Figure(figsize=(7.2, 3.6))
+        axes = figure.subplots()
+        for label, points in curves:
+            axes.plot(*zip(*points, strict=True), label=label)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -199,7 +226,6 @@ def _curve_svg(curves: dict[str, list[tuple[int, float]]], title: str) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         written = io.StringIO()
         figure.savefig(written, format="svg", transparent=True, bbox_inches="tight")
-        pyplot.close(figure)
     svg = written.getvalue()
     return svg[svg.index("<svg") :]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from squall.files import atomic_write
 
 __all__ = [
     "Record",
+    "markdown_table",
     "merge_records",
     "read_records",
     "results_table",
@@ -27,7 +30,7 @@ class Record:
 
     Args:
         recipe, experiment, dataset: where it comes from.
-        system: the loss or estimator, with the parameters that differ from its defaults.
+        system: the loss or estimator, with the parameters that the settings give it.
         condition: the split or the test condition.
         seed: seed of the run.
         metric: one of DESIGN's names (`wer`, `cer`, `ser`, `rtf`, `train_seconds`, ...).
@@ -39,6 +42,8 @@ class Record:
         hardware: the machine.
         seconds: training time of the run.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     recipe: str
     experiment: str
@@ -73,26 +78,39 @@ def read_records(path: Path) -> list[Record]:
     """Read records.
 
     Raises:
-        ValueError: the file is not a list of records.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a list of records; the message has the file and the place in it.
     """
     try:
-        return [Record(**record) for record in json.loads(path.read_text(encoding="utf-8"))]
-    except (json.JSONDecodeError, TypeError) as error:
-        names = ", ".join(field.name for field in fields(Record))
-        raise ValueError(f"{path}: not a list of records with {names}: {error}") from error
+        return TypeAdapter(list[Record]).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise ValueError(
+            f"{path} is not a list of records: {place}: {first['msg']}. It is written by the "
+            "program: restore it from version control, or remove it and report again"
+        ) from error
 
 
 def merge_records(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
     """All records, the new in place of the old that have the same key, sorted."""
     merged = {record.key: record for record in [*old, *new]}
-    return [merged[key] for key in sorted(merged, key=str)]
+    return [merged[key] for key in sorted(merged)]
 
 
 def write_results(directory: Path, new: Sequence[Record], *, title: str) -> Path:
     """Merge records into `results.json` and make `RESULTS.md` from that file.
 
+    Args:
+        directory: the folder of the two files.
+        new: records that take the place of those with the same key.
+        title: first heading of `RESULTS.md`.
+
     Returns:
         The path of `RESULTS.md`.
+
+    Raises:
+        ValueError: the `results.json` that is there is damaged; it is left as it is.
     """
     path = directory / "results.json"
     records = merge_records(read_records(path) if path.exists() else [], new)
@@ -113,7 +131,13 @@ def results_table(
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of one condition: a row per run, then means over seeds.
 
-    Rates carry what was counted: `8.93 (of 773)`.
+    Rates carry what was counted: `8.93 (of 773)`. A value that is not a number is `undefined`, and
+    so is the mean of seeds one of which is.
+
+    Args:
+        records: numbers of one or several conditions.
+        condition: the condition to show.
+        digits: decimals of a rate.
     """
     here = [record for record in records if record.condition == condition]
     metrics = [metric for metric in _COLUMNS if any(r.metric == metric for r in here)]
@@ -126,30 +150,45 @@ def results_table(
             cells = {r.metric: _cell(r, digits) for r in runs if r.seed == seed}
             rows.append([experiment, system, str(seed), *(cells.get(m, "") for m in metrics)])
         if len(seeds) > 1:
-            spread = [_spread([r.value for r in runs if r.metric == m], digits) for m in metrics]
+            spread = [_spread([r for r in runs if r.metric == m], digits) for m in metrics]
             rows.append([experiment, system, f"mean ± sd of {len(seeds)}", *spread])
     return head, rows
 
 
 def _cell(record: Record, digits: int) -> str:
-    if record.metric == "train_seconds":
-        return f"{record.value / 60:.1f} min"
-    if record.metric == "epochs":
-        return f"{record.value:.0f}"
     if math.isnan(record.value):
         return "undefined"
-    counted = f" (of {record.n})" if record.unit == "%" else ""
-    return f"{record.value:.{digits}f}{counted}"
+    number, unit = _shown(record.metric, digits)
+    counted = f" (of {record.n})" if record.unit == "%" else unit
+    return number(record.value) + counted
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
+def _spread(records: Sequence[Record], digits: int) -> str:
+    values = [record.value for record in records]
     if len(values) < 2:
         return ""
-    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+    if any(map(math.isnan, values)):
+        return "undefined"
+    number, unit = _shown(records[0].metric, digits)
+    return f"{number(statistics.mean(values))} ± {number(statistics.stdev(values))}{unit}"
+
+
+def _shown(metric: str, digits: int) -> tuple[Callable[[float], str], str]:
+    """How a value of a metric is written, and the unit behind it."""
+    if metric == "train_seconds":
+        return lambda seconds: f"{seconds / 60:.1f}", " min"
+    if metric == "epochs":
+        return lambda epochs: f"{round(epochs, 1):g}", ""
+    return lambda value: f"{value:.{digits}f}", ""
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """A table in Markdown.
+
+    Args:
+        head: the names of the columns.
+        rows: the cells, as many in each row as there are columns.
+    """
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

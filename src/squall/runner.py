@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -56,15 +57,18 @@ class Cell:
 
     @property
     def experiment(self) -> Experiment:
+        """The experiment's place on disk."""
         return Experiment(self.config, self.options)
 
     def to_json(self) -> str:
+        """The cell as text, to hand it to another process."""
         settings = {"config": self.config.model_dump(mode="json"), "options": asdict(self.options)}
         plain = {key: getattr(self, key) for key in ("first", "last", "force", "dry_run")}
         return json.dumps({**settings, **plain})
 
     @classmethod
     def from_json(cls, text: str) -> Cell:
+        """The cell that `to_json` wrote."""
         record = json.loads(text)
         config = RecognitionConfig.model_validate(record.pop("config"))
         return cls(config, RunOptions(**record.pop("options")), **record)
@@ -111,19 +115,29 @@ def run_cells(
     Returns:
         The experiments that failed.
     """
+    running: set[subprocess.Popen[bytes]] = set()
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
-        succeeded = list(pool.map(lambda cell: _watch(cell, on_status), cells))
+        try:
+            succeeded = list(pool.map(lambda cell: _watch(cell, on_status, running), cells))
+        except BaseException:  # stopped by the user: without this, leaving would wait for them
+            for process in list(running):
+                process.kill()
+            raise
     return [cell for cell, good in zip(cells, succeeded, strict=True) if not good]
 
 
-def _watch(cell: Cell, on_status: Callable[[Cell, CellStatus], None]) -> bool:
-    directory = cell.experiment.directory
-    with atomic_write(directory / "cell.json") as file:
+def _watch(
+    cell: Cell,
+    on_status: Callable[[Cell, CellStatus], None],
+    running: set[subprocess.Popen[bytes]],
+) -> bool:
+    log_dir = cell.experiment.log_dir
+    cell_path, log_path = log_dir / "cell.json", log_dir / "cell.log"
+    with atomic_write(cell_path) as file:
         file.write(cell.to_json())
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "squall.runner", str(directory / "cell.json"), str(writer)]
-    log_path = directory / "logs" / "cell.log"
-    log_path.parent.mkdir(exist_ok=True)
+    own = (str(writer), str(os.getpid()))
+    command = [sys.executable, "-m", "squall.runner", str(cell_path), *own]
     last = CellStatus("start", 0, 1, "")
     with log_path.open("w") as log, os.fdopen(reader) as statuses:
         process = subprocess.Popen(
@@ -134,6 +148,7 @@ def _watch(cell: Cell, on_status: Callable[[Cell, CellStatus], None]) -> bool:
             stderr=log,
             pass_fds=(writer,),
         )
+        running.add(process)
         os.close(writer)
         try:
             for line in statuses:
@@ -143,11 +158,19 @@ def _watch(cell: Cell, on_status: Callable[[Cell, CellStatus], None]) -> bool:
             if sys.exc_info()[0] is not None:
                 process.kill()
             process.wait()
+            running.discard(process)
     if process.returncode != 0 and not last.failed:
-        tail = log_path.read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
-        message = f"ended with exit code {process.returncode}: {tail[0]} (see {log_path})"
+        message = f"{_ending(process.returncode, log_path)} (see {log_path.parent})"
         on_status(cell, CellStatus(last.stage, 0, 1, message, failed=True))
     return process.returncode == 0
+
+
+def _ending(exit_code: int, log_path: Path) -> str:
+    if exit_code < 0:
+        reason = ", most often because the memory was full" if exit_code == -signal.SIGKILL else ""
+        return f"ended by signal {-exit_code} ({signal.strsignal(-exit_code)}){reason}"
+    last_line = log_path.read_text(errors="replace").strip().rpartition("\n")[2]
+    return f"ended with exit code {exit_code}: {last_line or 'no output'}"
 
 
 class _StatusWriter:
@@ -182,9 +205,8 @@ def _thread_limits(threads: int) -> dict[str, str]:
     )
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """Let this process end when the one that started it has gone, killed or not."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -194,9 +216,9 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _main(cell_path: str, status_descriptor: str) -> int:
+def _main(cell_path: str, status_descriptor: str, parent: str) -> int:
     """Run the cell of a file; the exit code and the last status tell how it went."""
-    _end_with_parent()
+    _end_with(int(parent))
     cell = Cell.from_json(Path(cell_path).read_text(encoding="utf-8"))
     with os.fdopen(int(status_descriptor), "w") as file:
         report = _StatusWriter(file)

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 from squall.config import differences
 from squall.files import atomic_write
 
-__all__ = ["Report", "Stage", "StageError", "run_stages"]
+__all__ = ["Report", "Stage", "StageError", "log_to", "run_stages"]
 
 Report = Callable[[int, int, str], None]
 """Called with (done, total, message) while a stage works."""
@@ -56,10 +57,12 @@ class Stage:
 
     @property
     def title(self) -> str:
+        """Number and name, as shown while it runs."""
         return f"{self.number} {self.name}"
 
     @property
     def stamp_path(self) -> Path:
+        """Where the finished stage keeps what decided its outputs."""
         return self.directory / ".stages" / f"{self.number}-{self.name}.json"
 
     def stamp(self) -> dict[str, Any]:
@@ -74,11 +77,18 @@ class Stage:
                 f"stage {self.title} needs {missing[0]}, which is not there: "
                 "run the earlier stages first (leave out --stage)"
             )
-        return {
-            "settings": json.loads(json.dumps(self.settings, default=str)),
-            "inputs": {path.name: _file_digest(path) for path in self.inputs},
-            "fingerprint": self.fingerprint(),
+        names = Counter(path.name for path in self.inputs)
+        inputs = {
+            path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}": path
+            for path in self.inputs
         }
+        return _as_read_back(
+            {
+                "settings": self.settings,
+                "inputs": {name: _file_digest(path) for name, path in inputs.items()},
+                "fingerprint": self.fingerprint(),
+            }
+        )
 
     def reasons_to_run(self) -> list[str]:
         """Why the stage has to run; empty when it is done and nothing has changed."""
@@ -113,6 +123,10 @@ def run_stages(
         force: run the stages of the range even if nothing has changed.
         dry_run: only say what would run, and why.
         report: told (stage, done, total, message) as the work goes on.
+
+    Raises:
+        StageError: an input is missing, or a stage ended without one of its outputs.
+        Exception: whatever a stage raises; the stages after it are not run.
     """
     for stage in stages:
         if not first <= stage.number <= last:
@@ -155,10 +169,18 @@ def _run(
         raise StageError(f"stage {stage.title} ended without writing {absent[0]}; see its log")
     seconds = time.perf_counter() - started
     if stage.outputs:
+        # Taken after the work: the first stage may itself fetch what it looks at.
+        stamp |= _as_read_back({"fingerprint": stage.fingerprint()})
         with atomic_write(stage.stamp_path) as file:
             json.dump(stamp, file, indent=1, sort_keys=True)
     _log.info("stage %s done in %.1f s", stage.title, seconds)
     report(stage, 1, 1, f"done in {seconds:.0f} s")
+
+
+def _as_read_back(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them back, so that a stamp and its copy on disk compare equal."""
+    read: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return read
 
 
 def _file_digest(path: Path) -> str:

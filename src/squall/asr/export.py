@@ -7,8 +7,9 @@ from pathlib import Path
 
 import soundfile
 
+from squall.audio.containers import sphere_header
 from squall.audio.reading import audio_info
-from squall.corpora.manifest import Utterance, read_utterance
+from squall.corpora.manifest import Utterance, raw_format, read_utterance
 from squall.files import atomic_path, atomic_write
 
 __all__ = ["SAMPLE_RATE_HZ", "export_split"]
@@ -16,7 +17,7 @@ __all__ = ["SAMPLE_RATE_HZ", "export_split"]
 SAMPLE_RATE_HZ = 16000
 """Every recogniser works on 16 kHz mono."""
 
-_READ_BY_ESPNET = (".wav", ".flac")
+_READ_BY_ESPNET = ("WAV", "WAVEX", "FLAC")
 
 
 def export_split(
@@ -28,7 +29,8 @@ def export_split(
     """Write one split, converting only the audio that ESPnet cannot read as it lies.
 
     A whole WAV or FLAC file of 16 kHz mono is referred to where it is. Everything else (a stretch
-    of a file, another rate, several channels, SPHERE, raw) becomes 16-bit FLAC under `audio/`.
+    of a file, another rate, several channels, SPHERE under whatever name, raw) becomes 16-bit FLAC
+    under `audio/`.
 
     Args:
         utterances: the split.
@@ -64,12 +66,14 @@ def export_split(
 
 
 def _as_it_lies(utterance: Utterance) -> bool:
-    path = Path(utterance.audio_path)
-    if path.suffix.lower() not in _READ_BY_ESPNET or utterance.sample_rate_hz != SAMPLE_RATE_HZ:
+    path = utterance.audio_path
+    if utterance.sample_rate_hz != SAMPLE_RATE_HZ or raw_format(utterance) is not None:
         return False
     info = audio_info(path)
     whole = utterance.start_s == 0 and abs(info.duration_s - utterance.duration_s) < 1e-3
-    return info.channels == 1 and whole and " " not in str(path)
+    if info.channels != 1 or not whole or sphere_header(Path(path)) is not None:
+        return False
+    return soundfile.info(path).format in _READ_BY_ESPNET
 
 
 def _convert(utterance: Utterance, target: Path) -> None:

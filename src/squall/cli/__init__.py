@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
 def _add_run(verbs: Any) -> None:
     from squall.asr.recipe import STAGE_NAMES
 
@@ -76,12 +82,17 @@ def _add_run(verbs: Any) -> None:
     verb.add_argument("--dry-run", action="store_true", help="only say what would run, and why")
     verb.add_argument("--skip-bad", action="store_true", help="leave out unsound utterances")
     verb.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    verb.add_argument("--jobs", type=int, help="experiments at a time (default: one per core)")
-    verb.add_argument("--threads", type=int, default=1, help="CPU threads of one experiment")
+    verb.add_argument(
+        "--jobs", type=_positive, help="experiments at a time (default: one per core)"
+    )
+    verb.add_argument("--threads", type=_positive, default=1, help="CPU threads of one experiment")
     verb.add_argument(
         "--exp-dir", help="where experiments are kept (default: exp/ in the checkout)"
     )
-    verb.add_argument("--results-dir", help="where results.json and RESULTS.md go")
+    verb.add_argument(
+        "--results-dir",
+        help="folder of results.json and RESULTS.md (default: the config's results_dir)",
+    )
     verb.set_defaults(function=_run)
 
 
@@ -98,7 +109,7 @@ def _add_transcribe(verbs: Any) -> None:
     verb.add_argument("--format", choices=("text", "json"), default="text")
     verb.add_argument("-o", "--output", type=Path, help="write here instead of the terminal")
     verb.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    verb.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    verb.add_argument("--threads", type=_positive, default=os.cpu_count() or 1)
     verb.set_defaults(function=_transcribe)
 
 

@@ -26,7 +26,18 @@ REPORT_STAGE = 8
 
 
 def run_recipe(options: argparse.Namespace) -> int:
-    """Run the experiments of a recipe and, unless the range ends before it, the report stage."""
+    """Run the experiments of a recipe and, unless the range ends before it, the report stage.
+
+    Returns:
+        1 when an experiment failed, else 0.
+
+    Raises:
+        ConfigError: the recipe, a setting or the range of stages does not exist.
+    """
+    if options.stop_stage < options.stage:
+        raise ConfigError(
+            f"--stop-stage {options.stop_stage} lies before --stage {options.stage}: nothing to run"
+        )
     cells = _cells(options)
     if options.dry_run:
         for cell in cells:
@@ -48,8 +59,10 @@ def run_recipe(options: argparse.Namespace) -> int:
 
 
 def report_experiments(options: argparse.Namespace) -> int:
-    """Make one page from experiment directories."""
-    report = collect([Experiment.open(directory) for directory in options.experiments])
+    """Make one page from experiment directories, with every scored variant of each."""
+    variants = [Experiment.open_variants(directory) for directory in options.experiments]
+    scored = [[e for e in found if e.result_path.is_file()] or found[:1] for found in variants]
+    report = collect([experiment for found in scored for experiment in found])
     _print_table(report)
     report.write_html(options.output)
     print(f"report: {options.output.absolute()}")
@@ -61,8 +74,12 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     overrides = dict(parse_assignment(text) for text in options.set)
     if options.seed is not None:
         overrides["seed"] = options.seed
-    grid = split_values(options.grid) if options.grid else load_config(path, overrides).grid
-    grid = {key: values for key, values in grid.items() if key not in overrides}
+    grid = split_values(options.grid or ())
+    for key in grid.keys() & overrides.keys():
+        raise ConfigError(f"{key} is set to {overrides[key]} and is in --grid too; leave one out")
+    if not options.grid:
+        given = load_config(path, overrides).grid
+        grid = {key: values for key, values in given.items() if key not in overrides}
     run = RunOptions(
         exp_dir=str(Path(options.exp_dir or repository_root() / "exp").absolute()),
         corpus_dir=str(Path(options.corpus_dir).absolute()) if options.corpus_dir else None,
@@ -88,7 +105,8 @@ def _config_path(options: argparse.Namespace) -> Path:
     if not names:
         recipes = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
         raise ConfigError(f"no recipe {options.recipe!r}; there are {', '.join(recipes)}")
-    return folder / f"{options.experiment or names[0]}.yaml"
+    name = str(options.experiment or names[0]).removesuffix(".yaml")
+    return folder / f"{name}.yaml"
 
 
 def _default_jobs(options: argparse.Namespace, cells: int) -> int:
@@ -102,6 +120,11 @@ def _label(cell: Cell) -> str:
     return " ".join(filter(None, [config.experiment, config.system, config.variant])) + (
         f" seed {config.seed}"
     )
+
+
+def _place(cell: Cell) -> Path:
+    """What tells two cells apart whose labels are the same: grids may vary any setting."""
+    return cell.experiment.result_path
 
 
 def _dry_run(cell: Cell) -> None:
@@ -124,33 +147,35 @@ def _display(cells: Sequence[Cell]) -> Iterator[Any]:
     """Progress bars on a terminal, one line per event elsewhere."""
     lock = threading.Lock()
     if not sys.stdout.isatty():
-        seen: dict[str, str] = {}
+        seen: dict[Path, str] = {}
 
         def line(cell: Cell, status: CellStatus) -> None:
             with lock:
                 text = f"[{_label(cell)}] {status.stage}: {status.message}"
-                if seen.get(_label(cell)) != text:
+                if seen.get(_place(cell)) != text:
                     print(text, file=sys.stderr if status.failed else sys.stdout, flush=True)
-                seen[_label(cell)] = text
+                seen[_place(cell)] = text
 
         yield line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
-               TextColumn("{task.fields[message]}"))  # fmt: skip
+               TextColumn("{task.fields[message]}", markup=False))  # fmt: skip
     with Progress(*columns) as progress:
-        tasks: dict[str, TaskID] = {
-            _label(cell): progress.add_task(_label(cell), message="", total=1) for cell in cells
+        tasks: dict[Path, TaskID] = {
+            _place(cell): progress.add_task(_label(cell), message="", total=1) for cell in cells
         }
 
         def bar(cell: Cell, status: CellStatus) -> None:
+            first_line = status.message.partition("\n")[0]
             with lock:
                 if status.failed:
-                    progress.console.print(f"[red]{_label(cell)}[/red]: {status.message}")
+                    text = f"{_label(cell)}: {status.message}"
+                    progress.console.print(text, style="red", markup=False, highlight=False)
                 progress.update(
-                    tasks[_label(cell)],
+                    tasks[_place(cell)],
                     completed=status.done,
                     total=max(1, status.total),
-                    message=f"{status.stage}: {status.message.splitlines()[0]}",
+                    message=f"{status.stage}: {first_line}",
                 )
 
         yield bar
@@ -161,16 +186,20 @@ def _publish(first: Cell, experiments: Sequence[Experiment], options: argparse.N
     recipe_dir = first.experiment.recipe_dir
     _print_table(report)
     report.write_html(recipe_dir / "report.html")
-    results_dir = options.results_dir or first.config.results_dir
     title = f"Results of the {first.config.recipe} recipe"
-    if results_dir:
-        path = report.write_results(repository_root() / results_dir, title=title)
-        print(f"results: {path}")
-    else:
-        report.write_results(recipe_dir, title=title)
+    path = report.write_results(_results_dir(first, options), title=title)
+    print(f"results: {path}")
     for row in report.runs:
         print(f"model: {row.system} seed {row.seed}: {row.directory}")
     print(f"report: {recipe_dir / 'report.html'}")
+
+
+def _results_dir(first: Cell, options: argparse.Namespace) -> Path:
+    if options.results_dir:
+        return Path(options.results_dir).absolute()
+    if first.config.results_dir:
+        return repository_root() / first.config.results_dir
+    return first.experiment.recipe_dir
 
 
 def _print_table(report: Report) -> None:

@@ -12,7 +12,11 @@ __all__ = ["score_files"]
 
 
 def score_files(options: argparse.Namespace) -> int:
-    """Print WER, CER and SER with their counts."""
+    """Print WER, CER and SER with their counts.
+
+    Raises:
+        ValueError: a file is not UTF-8, an utterance occurs twice, or one side lacks it.
+    """
     references, hypotheses = _read(options.reference), _read(options.hypothesis)
     reports = [
         score_texts(references=references, hypotheses=hypotheses, unit=unit)
@@ -37,11 +41,15 @@ def score_files(options: argparse.Namespace) -> int:
 
 def _read(path: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        identifier, _, text = line.strip().partition(" ")
+        identifier, *text = line.split(maxsplit=1)
         if identifier in texts:
             raise ValueError(f"{path}:{number}: utterance {identifier} occurs twice")
-        texts[identifier] = text
+        texts[identifier] = "".join(text).rstrip()
     return texts

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from squall.audio.reading import RawFormat, audio_info
+from squall.audio.reading import AudioError, AudioInfo, RawFormat, audio_info
 from squall.corpora.manifest import Utterance
 
 __all__ = ["AN4_SAMPLE_RATE_HZ", "hold_out_speakers", "prepare_an4"]
@@ -35,10 +35,12 @@ def prepare_an4(corpus_dir: Path, *, dev_speakers: int = 8) -> dict[str, list[Ut
         dev_speakers: number of training speakers that become the development set.
 
     Returns:
-        Utterances of each split, sorted by id. Ids are the file names, which AN4 keeps unique.
+        Utterances of each split, sorted by id. Ids are the file names, which AN4 keeps unique. An
+        utterance whose audio is missing or broken has a duration of 0, so that `validate` lists it
+        with the others.
 
     Raises:
-        FileNotFoundError: a list or an audio file is missing.
+        FileNotFoundError: a list or the folder `wav/` is missing.
         ValueError: a line of a list does not have AN4's form, or list and transcript disagree.
 
     Convention:
@@ -48,6 +50,8 @@ def prepare_an4(corpus_dir: Path, *, dev_speakers: int = 8) -> dict[str, list[Ut
         Sentence marks (`<s>`, `</s>`, `<sil>`) are not words and are left out of the text.
     """
     root = _root(Path(corpus_dir))
+    if not (root / "wav").is_dir():
+        raise FileNotFoundError(f"{root / 'wav'} is missing; AN4 has its recordings there")
     train = _read_split(root, "train")
     test = _read_split(root, "test")
     train, dev = hold_out_speakers(train, dev_speakers)
@@ -60,13 +64,13 @@ def hold_out_speakers(
     """Split off the utterances of `count` speakers, spread evenly over the sorted labels.
 
     Raises:
-        ValueError: there are not more speakers than `count`.
+        ValueError: `count` is not from 1 to the number of speakers less one.
     """
     speakers = sorted({utterance.speaker for utterance in utterances})
-    if count >= len(speakers):
+    if not 0 < count < len(speakers):
         raise ValueError(
             f"cannot hold out {count} of {len(speakers)} training speakers: "
-            "set corpus.dev_speakers to a smaller number"
+            "set corpus.dev_speakers to a number from 1 up that leaves some to train on"
         )
     step = len(speakers) / count
     held = {speakers[int(step * (k + 0.5))] for k in range(count)}
@@ -110,7 +114,7 @@ def _utterance(root: Path, split: str, number: int, file_id: str, line: str) -> 
             f"{where}: transcript of {match['id']!r} stands where the list has {file_id!r}"
         )
     path = _audio_path(root / "wav" / file_id)
-    info = audio_info(path, raw=RawFormat(AN4_SAMPLE_RATE_HZ) if path.suffix == ".raw" else None)
+    info = _info(path)
     return Utterance(
         id=parts[-1],
         audio_path=str(path.absolute()),
@@ -127,7 +131,16 @@ def _audio_path(stem: Path) -> Path:
         path = stem.with_name(stem.name + suffix)
         if path.is_file():
             return path
-    raise FileNotFoundError(f"{stem}: no audio file with one of the endings {', '.join(_SUFFIXES)}")
+    return stem.with_name(stem.name + _SUFFIXES[0])
+
+
+def _info(path: Path) -> AudioInfo:
+    try:
+        return audio_info(
+            path, raw=RawFormat(AN4_SAMPLE_RATE_HZ) if path.suffix == ".raw" else None
+        )
+    except AudioError:
+        return AudioInfo(duration_s=0.0, sample_rate_hz=AN4_SAMPLE_RATE_HZ, channels=1, frames=0)
 
 
 def _lines(path: Path) -> list[str]:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from squall.audio.reading import Audio, RawFormat, read_audio
 from squall.files import atomic_write
 
-__all__ = ["Interval", "Utterance", "read_manifest", "read_utterance", "write_manifest"]
+__all__ = [
+    "Interval",
+    "Utterance",
+    "raw_format",
+    "read_manifest",
+    "read_utterance",
+    "write_manifest",
+]
 
 
 @dataclass(frozen=True)
@@ -58,19 +67,24 @@ class Utterance:
 def read_utterance(utterance: Utterance, *, sample_rate_hz: int | None) -> Audio:
     """The samples of an utterance, at the rate asked for, or as on disk for None.
 
-    A `.raw` file has no header: it is read as 16-bit samples at the utterance's rate.
-
     Raises:
         AudioError: the file is missing, corrupt or shorter than the utterance.
     """
-    headerless = Path(utterance.audio_path).suffix.lower() == ".raw"
     return read_audio(
         utterance.audio_path,
         start_s=utterance.start_s,
         duration_s=utterance.duration_s,
         sample_rate_hz=sample_rate_hz,
-        raw=RawFormat(utterance.sample_rate_hz) if headerless else None,
+        raw=raw_format(utterance),
     )
+
+
+def raw_format(utterance: Utterance) -> RawFormat | None:
+    """How to read a file without a header: a `.raw` file holds 16-bit samples at the utterance's
+    rate; None for every other ending.
+    """
+    headerless = Path(utterance.audio_path).suffix.lower() == ".raw"
+    return RawFormat(utterance.sample_rate_hz) if headerless else None
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
@@ -84,6 +98,8 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
 def read_manifest(path: Path) -> list[Utterance]:
     """Read a manifest; audio paths come back absolute.
 
+    The file is UTF-8, with or without a byte order mark. Ids and speakers may be whole numbers.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is not a complete record; the message has the file and the line number.
@@ -92,7 +108,7 @@ def read_manifest(path: Path) -> list[Utterance]:
 
 
 def _records(path: Path) -> Iterator[Utterance]:
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -106,23 +122,29 @@ def _records(path: Path) -> Iterator[Utterance]:
                 ) from error
 
 
-def _utterance(record: dict[str, object], folder: Path) -> Utterance:
-    known = dict(record)
-    intervals = {
-        key: tuple(Interval(**item) for item in known.pop(key, ()))  # type: ignore[attr-defined]
-        for key in ("phones", "words")
-    }
+def _utterance(record: dict[str, Any], folder: Path) -> Utterance:
+    known = {"start_s": 0.0, "phones": [], "words": [], **record}
     utterance = Utterance(
-        id=str(known.pop("id")),
-        speaker=str(known.pop("speaker")),
-        text=str(known.pop("text")),
-        audio_path=str((folder / str(known.pop("audio_path"))).absolute()),
-        start_s=float(known.pop("start_s", 0.0)),  # type: ignore[arg-type]
-        duration_s=float(known.pop("duration_s")),  # type: ignore[arg-type]
-        sample_rate_hz=int(known.pop("sample_rate_hz")),  # type: ignore[call-overload]
-        phones=intervals["phones"],
-        words=intervals["words"],
+        id=str(_typed(known, "id", str, int)),
+        speaker=str(_typed(known, "speaker", str, int)),
+        text=_typed(known, "text", str),
+        audio_path=str((folder / _typed(known, "audio_path", str)).absolute()),
+        start_s=float(_typed(known, "start_s", int, float)),
+        duration_s=float(_typed(known, "duration_s", int, float)),
+        sample_rate_hz=_typed(known, "sample_rate_hz", int),
+        phones=tuple(Interval(**item) for item in _typed(known, "phones", list)),
+        words=tuple(Interval(**item) for item in _typed(known, "words", list)),
     )
     if known:
         raise ValueError(f"unknown field {sorted(known)[0]!r}")
+    if utterance.sample_rate_hz <= 0:
+        raise ValueError(f"sample_rate_hz is {utterance.sample_rate_hz}")
     return utterance
+
+
+def _typed(record: dict[str, Any], key: str, *types: type) -> Any:
+    value = record.pop(key)
+    good = isinstance(value, types) and not isinstance(value, bool)
+    if not good or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{key} is {value!r}")
+    return value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from squall.config import CorpusConfig
 from squall.corpora.manifest import Utterance, read_manifest
+from squall.files import atomic_write
 
 __all__ = ["CORPORA", "corpus_fingerprint", "prepare_corpus"]
 
@@ -17,18 +19,28 @@ Splits = dict[str, list[Utterance]]
 def _an4(corpus_dir: Path, config: CorpusConfig) -> Splits:
     from squall.corpora.an4 import prepare_an4
 
-    return prepare_an4(corpus_dir, dev_speakers=config.dev_speakers, **config.options)
+    _no_options(config)
+    return prepare_an4(corpus_dir, dev_speakers=config.dev_speakers)
 
 
 def _demo(corpus_dir: Path, config: CorpusConfig) -> Splits:
     from squall.corpora.demo import prepare_demo, write_demo_corpus
 
+    spoken_with = corpus_dir / "options.json"
     if not corpus_dir.exists():
         write_demo_corpus(corpus_dir, **config.options)
+        with atomic_write(spoken_with) as file:
+            json.dump(config.options, file)
+    elif spoken_with.is_file() and json.loads(spoken_with.read_text()) != config.options:
+        raise ValueError(
+            f"{corpus_dir} was spoken with corpus.options {spoken_with.read_text()}, the settings "
+            f"say {json.dumps(config.options)}: remove that folder, or give another --corpus-dir"
+        )
     return prepare_demo(corpus_dir)
 
 
 def _manifest(corpus_dir: Path, config: CorpusConfig) -> Splits:
+    _no_options(config)
     splits = {name: corpus_dir / f"{name}.jsonl" for name in ("train", "dev", "test")}
     for path in splits.values():
         if not path.is_file():
@@ -37,6 +49,14 @@ def _manifest(corpus_dir: Path, config: CorpusConfig) -> Splits:
                 "dev.jsonl and test.jsonl (see the README, Your own corpus)"
             )
     return {name: read_manifest(path) for name, path in splits.items()}
+
+
+def _no_options(config: CorpusConfig) -> None:
+    if config.options:
+        raise ValueError(
+            f"corpus.options: the corpus {config.name!r} has no options, "
+            f"found {', '.join(sorted(config.options))}"
+        )
 
 
 CORPORA: dict[str, Callable[[Path, CorpusConfig], Splits]] = {
@@ -49,6 +69,13 @@ CORPORA: dict[str, Callable[[Path, CorpusConfig], Splits]] = {
 
 def prepare_corpus(config: CorpusConfig, corpus_dir: Path) -> Splits:
     """Read the corpus that a config names.
+
+    Args:
+        config: name and options of the corpus.
+        corpus_dir: where it lies; the demo corpus is spoken there if it does not.
+
+    Returns:
+        Utterances of the splits `train`, `dev` and `test`, in this order.
 
     Raises:
         ValueError: there is no such corpus, or its files do not have the expected form.

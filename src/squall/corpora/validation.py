@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from squall.audio.reading import AudioError
-from squall.corpora.manifest import Utterance, read_utterance
+from squall.audio.reading import AudioError, read_audio
+from squall.corpora.manifest import Utterance, raw_format
 
 __all__ = ["Problem", "ValidationError", "leave_out", "validate"]
 
@@ -54,33 +54,44 @@ def validate(
     """List every problem of a corpus.
 
     Args:
-        splits: utterances of each split.
+        splits: utterances of each split, in the order train, dev, test.
         read: decode each file to its end. This is what finds truncated and corrupt audio.
         progress: told (files read, files in all).
 
     Returns:
-        Problems: missing, corrupt or truncated audio, zero length, silence in every sample, empty
-        text, duplicate id, white space in an id or speaker, a speaker in two splits, a duration
-        that disagrees with the file. Empty when the corpus is sound.
+        Problems: missing, corrupt or truncated audio, zero length, silence in every sample, another
+        sampling rate or duration than the manifest says, empty text, text that is not words with
+        single spaces, an id or speaker that is not one word, an id that cannot be a file name,
+        duplicate id, a speaker in two splits. Empty when the corpus is sound.
+
+    Convention:
+        A speaker in two splits is a problem of the earlier split, and so is an id in two splits:
+        training data gives way to dev, and dev to test, so that what `leave_out` keeps is still
+        scored on the whole test set. An id that occurs twice in one split is a problem of all its
+        utterances, since nothing tells which of them is meant.
+
+        An utterance that starts at 0 and shares its file with no other is taken to be the whole
+        file, which must then have its duration; other utterances need only lie inside their file.
     """
     problems = [*_labels(splits), *_duplicates(splits), *_shared_speakers(splits)]
-    if read:
-        total = sum(map(len, splits.values()))
-        done = 0
-        for split, utterances in splits.items():
-            for utterance in utterances:
-                message = _audio_problem(utterance)
-                if message:
-                    problems.append(Problem(split, utterance.id, message))
-                done += 1
-                progress(done, total)
+    flat = [(split, utterance) for split, utterances in splits.items() for utterance in utterances]
+    users = Counter(utterance.audio_path for _, utterance in flat)
+    for done, (split, utterance) in enumerate(flat, start=1):
+        if read:
+            whole = utterance.start_s == 0 and users[utterance.audio_path] == 1
+            message = _audio_problem(utterance, whole=whole)
+            progress(done, len(flat))
+        else:
+            message = _length_problem(utterance)
+        if message:
+            problems.append(Problem(split, utterance.id, message))
     return problems
 
 
 def leave_out(
     splits: Mapping[str, Sequence[Utterance]], problems: Sequence[Problem]
 ) -> dict[str, list[Utterance]]:
-    """The splits without the utterances that have a problem."""
+    """The splits without the utterances that have a problem; see the convention of `validate`."""
     bad = {(problem.split, problem.utterance) for problem in problems}
     return {
         split: [utterance for utterance in utterances if (split, utterance.id) not in bad]
@@ -93,8 +104,11 @@ def _labels(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
         for utterance in utterances:
             if not utterance.text.strip():
                 yield Problem(split, utterance.id, "its text is empty")
-            if utterance.duration_s <= 0:
-                yield Problem(split, utterance.id, f"its duration is {utterance.duration_s} s")
+            elif utterance.text != " ".join(utterance.text.split()):
+                message = f"its text {utterance.text!r} is not words with single spaces between"
+                yield Problem(split, utterance.id, message)
+            if "/" in utterance.id:
+                yield Problem(split, utterance.id, "its id has a '/' and cannot name a file")
             for field in ("id", "speaker"):
                 value = getattr(utterance, field)
                 if not value or len(value.split()) != 1:
@@ -102,29 +116,37 @@ def _labels(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
 
 
 def _duplicates(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
-    counts = Counter(utterance.id for utterances in splits.values() for utterance in utterances)
+    last_home = {u.id: split for split, utterances in splits.items() for u in utterances}
     for split, utterances in splits.items():
-        for identifier in sorted({u.id for u in utterances if counts[u.id] > 1}):
-            yield Problem(split, identifier, f"its id occurs {counts[identifier]} times")
+        for identifier, count in sorted(Counter(u.id for u in utterances).items()):
+            if count > 1:
+                yield Problem(split, identifier, f"its id occurs {count} times")
+            if last_home[identifier] != split:
+                yield Problem(split, identifier, f"its id is in {last_home[identifier]} too")
 
 
 def _shared_speakers(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
-    homes: dict[str, list[str]] = {}
-    for split, utterances in splits.items():
-        for speaker in sorted({utterance.speaker for utterance in utterances}):
-            homes.setdefault(speaker, []).append(split)
+    last_home = {u.speaker: split for split, utterances in splits.items() for u in utterances}
     for split, utterances in splits.items():
         for utterance in utterances:
-            others = [home for home in homes[utterance.speaker] if home != split]
-            if others and split != "train":
-                yield Problem(
-                    split, utterance.id, f"speaker {utterance.speaker} is in {others[0]} too"
-                )
+            home = last_home[utterance.speaker]
+            if home != split:
+                yield Problem(split, utterance.id, f"speaker {utterance.speaker} is in {home} too")
 
 
-def _audio_problem(utterance: Utterance) -> str | None:
+def _length_problem(utterance: Utterance) -> str | None:
+    return f"its duration is {utterance.duration_s:g} s" if utterance.duration_s <= 0 else None
+
+
+def _audio_problem(utterance: Utterance, *, whole: bool) -> str | None:
     try:
-        audio = read_utterance(utterance, sample_rate_hz=None)
+        audio = read_audio(
+            utterance.audio_path,
+            start_s=utterance.start_s,
+            duration_s=None if whole else utterance.duration_s,
+            sample_rate_hz=None,
+            raw=raw_format(utterance),
+        )
     except (AudioError, OSError) as error:
         return str(error)
     if audio.sample_rate_hz != utterance.sample_rate_hz:
@@ -139,4 +161,4 @@ def _audio_problem(utterance: Utterance) -> str | None:
         )
     if not audio.samples.any():
         return f"{utterance.audio_path} is silent: every sample is zero"
-    return None
+    return _length_problem(utterance)

@@ -26,7 +26,7 @@ def build_tokens(
         texts: the training transcripts.
         directory: where the files go.
         units: `char`, `bpe` or `word`.
-        vocabulary_size: number of pieces, for `bpe`.
+        vocabulary_size: number of sentencepiece pieces, for `bpe`.
 
     Returns:
         The tokens in the order of their ids: `<blank>` first (CTC's blank is id 0), `<unk>`, the
@@ -47,7 +47,8 @@ def build_tokens(
         found = train_sentencepiece(texts, directory / "bpe.model", vocabulary_size)
     else:
         raise ValueError(f"tokens.units: {units!r} is not one of char, bpe, word")
-    tokens = [BLANK, UNKNOWN, *found, SENTENCE_END]
+    own = (BLANK, UNKNOWN, SENTENCE_END)  # a transcript may spell them; a list has each once
+    tokens = [BLANK, UNKNOWN, *(token for token in found if token not in own), SENTENCE_END]
     with atomic_write(directory / "tokens.txt") as file:
         file.writelines(f"{token}\n" for token in tokens)
     return tokens
@@ -56,12 +57,24 @@ def build_tokens(
 def train_sentencepiece(texts: Sequence[str], model: Path, vocabulary_size: int) -> list[str]:
     """Train a unigram model (Kudo 2018) on one thread and return its pieces.
 
-    The pieces `<unk>`, `<s>` and `</s>` of sentencepiece are left out; ESPnet has its own.
+    Args:
+        texts: the training transcripts.
+        model: where the model is written.
+        vocabulary_size: number of pieces in the model, `<unk>`, `<s>` and `</s>` among them.
+
+    Returns:
+        The pieces in the order of the model, without those three: ESPnet has its own.
 
     Raises:
         ValueError: the text cannot give that many pieces.
+        ImportError: sentencepiece is not installed.
     """
-    import sentencepiece
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise ImportError(
+            f"tokens.units bpe needs sentencepiece ({error}): pip install 'squall[asr]'"
+        ) from error
 
     written = io.BytesIO()
     try:

@@ -1,0 +1,153 @@
+"""Manifests as ESPnet reads them: what is referred to, what is converted, and into what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from squall.asr.export import export_split
+from squall.audio.reading import AudioError
+from squall.corpora.manifest import Utterance
+
+MakeUtterance = Callable[..., Utterance]
+
+
+def _columns(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def _export(tmp_path: Path, *utterances: Utterance) -> tuple[int, dict[str, str]]:
+    converted = export_split(utterances, tmp_path / "data" / "train")
+    return converted, _columns(tmp_path / "data" / "train" / "wav.scp")
+
+
+def test_the_three_files_are_sorted_by_utterance(
+    tmp_path: Path, make_utterance: MakeUtterance
+) -> None:
+    ids = ["b", "a_2", "B", "a-1", "é"]
+    utterances = [make_utterance(id, speaker=f"s{id}", text=f"SAY {id}") for id in ids]
+    export_split(utterances, tmp_path / "data")
+    for name in ("wav.scp", "text", "utt2spk"):
+        assert list(_columns(tmp_path / "data" / name)) == ["B", "a-1", "a_2", "b", "é"]
+    assert _columns(tmp_path / "data" / "text")["b"] == "SAY b"
+    assert _columns(tmp_path / "data" / "utt2spk")["b"] == "sb"
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".WAV"])
+def test_a_whole_mono_file_at_the_right_rate_is_referred_to(
+    tmp_path: Path, make_utterance: MakeUtterance, suffix: str
+) -> None:
+    utterance = make_utterance("u", suffix=suffix)
+    converted, scp = _export(tmp_path, utterance)
+    assert (converted, scp) == (0, {"u": utterance.audio_path})
+    assert not (tmp_path / "data" / "train" / "audio").exists()
+
+
+def _stereo(path: Path, rate_hz: int, count: int) -> Utterance:
+    left = np.linspace(-0.5, 0.5, count)
+    soundfile.write(path, np.stack([left, -left], axis=1), rate_hz)
+    return Utterance("u", str(path), 0.0, count / rate_hz, rate_hz, "anna", "GO")
+
+
+def _pcm(path: Path, count: int) -> Utterance:
+    samples = np.arange(count, dtype=np.int16)
+    if path.suffix == ".raw":
+        path.write_bytes(samples.astype(">i2").tobytes())
+    else:
+        soundfile.write(path, samples, 16000, format="NIST", subtype="PCM_16")
+    return Utterance("u", str(path), 0.0, count / 16000, 16000, "anna", "GO")
+
+
+def _converted(tmp_path: Path, utterance: Utterance) -> np.ndarray:
+    converted, scp = _export(tmp_path, utterance)
+    assert converted == 1
+    assert scp == {"u": str(tmp_path / "data" / "train" / "audio" / "u.flac")}
+    info = soundfile.info(scp["u"])
+    assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+    samples, _ = soundfile.read(scp["u"], dtype="int16")
+    return samples  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "count", "expected"),
+    [(44100, 44100, 16000), (44100, 22050, 8000), (8000, 1000, 2000), (48000, 4800, 1600)],
+)
+def test_another_rate_is_resampled_to_the_same_length_in_time(
+    tmp_path: Path, rate_hz: int, count: int, expected: int
+) -> None:
+    samples = _converted(tmp_path, _stereo(tmp_path / "u.wav", rate_hz, count))
+    assert len(samples) == expected
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    samples = _converted(tmp_path, _stereo(tmp_path / "u.wav", 16000, 800))
+    assert len(samples) == 800
+    assert np.abs(samples).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["u.sph", "u.WAV", "u.wav", "u.raw"])
+def test_sphere_by_any_name_and_raw_keep_every_sample(tmp_path: Path, name: str) -> None:
+    samples = _converted(tmp_path, _pcm(tmp_path / name, 1234))
+    np.testing.assert_array_equal(samples, np.arange(1234))
+
+
+def test_compressed_sphere_named_wav_is_not_referred_to(tmp_path: Path) -> None:
+    """TIMIT as it is sold; libsndfile, and so ESPnet, cannot read it."""
+    header = (
+        "NIST_1A\n   1024\nsample_count -i 1600\nsample_rate -i 16000\nchannel_count -i 1\n"
+        "sample_coding -s26 pcm,embedded-shorten-v2.00\nend_head\n"
+    )
+    path = tmp_path / "u.wav"
+    path.write_bytes(header.encode().ljust(1024) + b"ajkg")
+    utterance = Utterance("u", str(path), 0.0, 0.1, 16000, "anna", "GO")
+    with pytest.raises(AudioError, match=r"u\.wav: (compressed with shorten|ffmpeg cannot)"):
+        _export(tmp_path, utterance)
+
+
+@pytest.mark.parametrize(("start_s", "duration_s"), [(0.025, 0.05), (0.0, 0.05), (0.05, 0.05)])
+def test_a_stretch_of_a_file_is_cut_out(tmp_path: Path, start_s: float, duration_s: float) -> None:
+    path = tmp_path / "u.flac"
+    soundfile.write(path, np.arange(1600, dtype=np.int16), 16000)
+    utterance = Utterance("u", str(path), start_s, duration_s, 16000, "anna", "GO")
+    first = round(start_s * 16000)
+    np.testing.assert_array_equal(_converted(tmp_path, utterance), np.arange(first, first + 800))
+
+
+def test_espnet_reads_paths_with_spaces(tmp_path: Path, make_utterance: MakeUtterance) -> None:
+    reading = pytest.importorskip("espnet2.fileio.read_text")
+    folder = tmp_path / "my data"
+    lies = make_utterance("lies")
+    (folder / "my  audio").mkdir(parents=True)
+    moved = Path(lies.audio_path).rename(folder / "my  audio" / "lies.wav")
+    cut = make_utterance("cut", seconds=0.2)
+    utterances = [replace(lies, audio_path=str(moved)), replace(cut, duration_s=0.1)]
+    assert export_split(utterances, folder / "train") == 1
+    scp = reading.read_2columns_text(folder / "train" / "wav.scp")
+    assert scp == {"cut": str(folder / "train" / "audio" / "cut.flac"), "lies": str(moved)}
+    assert all(Path(path).is_file() for path in scp.values())
+
+
+def test_progress_counts_every_utterance(tmp_path: Path, make_utterance: MakeUtterance) -> None:
+    told: list[tuple[int, int]] = []
+    utterances = [make_utterance(id) for id in "ab"]
+    export_split(
+        utterances, tmp_path / "data", progress=lambda done, total: told.append((done, total))
+    )
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_a_file_that_cannot_be_read_leaves_the_lists_as_they_were(
+    tmp_path: Path, make_utterance: MakeUtterance
+) -> None:
+    good = make_utterance("good")
+    _export(tmp_path, good)
+    broken = replace(good, id="broken", audio_path=str(tmp_path / "broken.wav"))
+    with pytest.raises(AudioError, match=r"broken\.wav: no such file"):
+        _export(tmp_path, good, broken)
+    assert list(_columns(tmp_path / "data" / "train" / "text")) == ["good"]

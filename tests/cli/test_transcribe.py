@@ -1,0 +1,103 @@
+"""`squall transcribe`: what is printed where. The recogniser is a stand-in."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from squall.cli import main
+from squall.config import RecognitionConfig
+from squall.experiment import Experiment, RunOptions
+
+
+@dataclass
+class _Hypothesis:
+    text: str = "GO ON"
+    confidence: float = 0.875
+
+
+@dataclass
+class _Transcript:
+    path: str
+    duration_s: float = 1.23456
+    hypothesis: _Hypothesis | None = None
+    conversions: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment whose recogniser reads every file but `bad.wav`."""
+    config = RecognitionConfig.model_validate(
+        {"recipe": "toy", "experiment": "small", "corpus": {"name": "demo"}, "espnet": {}}
+    )
+    experiment = Experiment(config, RunOptions(exp_dir=str(tmp_path)))
+    experiment.write_settings()
+
+    def transcribe(recogniser: object, paths: list[Path]) -> list[_Transcript]:
+        return [
+            _Transcript(str(path), problem="no such file")
+            if path.name == "bad.wav"
+            else _Transcript(str(path), hypothesis=_Hypothesis(), conversions=("resampled",))
+            for path in paths
+        ]
+
+    def find_audio(paths: list[Path]) -> list[Path]:
+        sys.stdout.write("ESPnet talks while it is imported\n")
+        return paths
+
+    decoding = types.ModuleType("squall.asr.decoding")
+    decoding.find_audio = find_audio  # type: ignore[attr-defined]
+    decoding.load_recogniser = lambda *args, **kwargs: None  # type: ignore[attr-defined]
+    decoding.transcribe = transcribe  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "squall.asr.decoding", decoding)
+    return experiment.directory
+
+
+def test_one_file_prints_its_text_alone(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", "a.wav", "--model", str(model)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "GO ON\t(0.875)\n"
+    assert "a.wav: resampled" in captured.err
+
+
+def test_several_files_are_told_apart(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", "a.wav", "b.wav", "--model", str(model)]) == 0
+    assert capsys.readouterr().out == "a.wav\tGO ON\t(0.875)\nb.wav\tGO ON\t(0.875)\n"
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", "bad.wav", "a.wav", "--model", str(model)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "a.wav\tGO ON\t(0.875)\n"
+    assert "bad.wav: no such file" in captured.err
+    assert "1 of 2 files could not be read" in captured.err
+
+
+def test_json_has_one_object_per_line(model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "new" / "text.jsonl"
+    arguments = ["transcribe", "a.wav", "b.wav", "--model", str(model), "--format", "json"]
+    assert main([*arguments, "-o", str(output)]) == 0
+    records = [json.loads(line) for line in output.read_text().splitlines()]
+    assert records[0] == {
+        "path": "a.wav",
+        "duration_s": 1.235,
+        "text": "GO ON",
+        "confidence": 0.875,
+        "conversions": ["resampled"],
+    }
+    assert len(records) == 2
+
+
+def test_a_folder_that_is_no_model_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", "a.wav", "--model", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(f"squall: {tmp_path} is not an experiment")

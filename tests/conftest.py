@@ -1,0 +1,96 @@
+"""Fixtures for all tests: real recordings, and utterances with audio made on the spot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import tiny
+from squall.corpora.demo import write_demo_corpus
+from squall.corpora.manifest import Utterance
+
+ROOT = Path(__file__).parents[1]
+
+MakeUtterance = Callable[..., Utterance]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real recordings; a test that asks for it is skipped where there is none."""
+    folder = Path(os.environ.get("SQUALL_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no recordings at {folder}; set SQUALL_DATA")
+    return folder
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file whose code the processes of cells run as their only stage, instead of ESPnet's.
+
+    The code finds `experiment` and `report` among its variables.
+    """
+    code = tmp_path / "stage.py"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, types\n"
+        "from squall.stages import Stage\n"
+        "def recognition_stages(experiment):\n"
+        f"    run = lambda report: exec(open({str(code)!r}).read(), locals() | "
+        "{'experiment': experiment})\n"
+        "    return [Stage(0, 'toy', experiment.directory, run)]\n"
+        "module = types.ModuleType('squall.asr.recipe')\n"
+        "module.recognition_stages, module.STAGE_NAMES = recognition_stages, ('toy',)\n"
+        "sys.modules['squall.asr.recipe'] = module\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    return code
+
+
+@pytest.fixture
+def make_utterance(tmp_path: Path) -> MakeUtterance:
+    """Make an utterance whose file, seeded noise of its duration, lies in `tmp_path`."""
+
+    def make(
+        id: str,
+        *,
+        speaker: str = "anna",
+        text: str = "GO ON",
+        seconds: float = 0.1,
+        rate_hz: int = 16000,
+        suffix: str = ".wav",
+    ) -> Utterance:
+        path = tmp_path / f"{id.replace('/', '_')}{suffix}"
+        samples = np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * rate_hz))
+        soundfile.write(path, samples, rate_hz)
+        return Utterance(
+            id=id,
+            audio_path=str(path),
+            start_s=0.0,
+            duration_s=len(samples) / rate_hz,
+            sample_rate_hz=rate_hz,
+            speaker=speaker,
+            text=text,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo corpus with 14 training, 4 development and 4 test utterances."""
+    pytest.importorskip("espeakng_loader")
+    folder = tmp_path_factory.mktemp("demo") / "corpus"
+    write_demo_corpus(folder, train_per_voice=1, dev_per_voice=2, test_per_voice=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def an4_corpus(demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """14 training and 4 test utterances in AN4's layout."""
+    folder = tmp_path_factory.mktemp("an4") / "corpus"
+    tiny.write_an4(folder, demo_corpus)
+    return folder
