@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.machinery
+import io
 import logging
 import sys
 import types
@@ -79,12 +80,22 @@ def run_espnet(task: Any, settings: dict[str, Any], config_path: Path) -> None:
         task: a task class with `main`.
         settings: every option of the task, by its name in ESPnet.
         config_path: where the settings are written as YAML, for the record and for `--config`.
+
+    Raises:
+        ValueError: a setting does not exist, or does not fit.
     """
     config_path.parent.mkdir(parents=True, exist_ok=True)
     with config_path.open("w", encoding="utf-8") as file:
         yaml.safe_dump(settings, file, sort_keys=False)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            args = task.get_parser().parse_args(["--config", str(config_path)])
+    except SystemExit as error:
+        reason = said.getvalue().strip().rpartition("error: ")[2]
+        raise ValueError(f"ESPnet does not take the settings of {config_path}: {reason}") from error
     with _root_logging_untouched():
-        task.main(cmd=["--config", str(config_path)])
+        task.main(args=args)
 
 
 def load_espnet_config(path: Path) -> Namespace:

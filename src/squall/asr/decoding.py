@@ -58,16 +58,23 @@ def decode_split(
         recogniser: a loaded recogniser.
         utterances: the split.
         directory: receives one JSON line per utterance (id, text, tokens, score, confidence,
-            words), and the speed: seconds of audio, seconds of computing and their ratio, the
-            real-time factor.
+            words); and the size of the model and the speed: seconds of audio, seconds of computing
+            and their ratio, the real-time factor.
         on_progress: told (utterances done, utterances in all, message).
+
+    Raises:
+        AudioError: a file cannot be read.
+        ValueError: an utterance is too short.
     """
     audio_s = 0.0
     started = time.perf_counter()
     with atomic_write(directory / "hypotheses.jsonl") as file:
         for done, utterance in enumerate(sorted(utterances, key=lambda u: u.id), start=1):
             audio = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ)
-            hypothesis = recogniser(audio.samples)
+            try:
+                hypothesis = recogniser(audio.samples)
+            except ValueError as error:
+                raise ValueError(f"{utterance.id} ({utterance.audio_path}): {error}") from error
             file.write(json.dumps({"id": utterance.id, **asdict(hypothesis)}) + "\n")
             audio_s += audio.duration_s
             rtf = (time.perf_counter() - started) / audio_s
@@ -75,7 +82,8 @@ def decode_split(
     seconds = time.perf_counter() - started
     with atomic_write(directory / "decoding.json") as file:
         speed = {"audio_s": audio_s, "seconds": seconds, "rtf": seconds / audio_s}
-        json.dump({**speed, "utterances": len(utterances)}, file)
+        size = {"utterances": len(utterances), "parameters": recogniser.parameters}
+        json.dump({**speed, **size}, file)
 
 
 def load_recogniser(experiment: Experiment, *, device: str, threads: int) -> Recogniser:
@@ -128,7 +136,8 @@ def transcribe(recogniser: Recogniser, paths: Sequence[Path]) -> Iterator[Transc
             audio = read_audio(path, sample_rate_hz=SAMPLE_RATE_HZ)
             hypothesis = recogniser(audio.samples)
         except (AudioError, ValueError) as error:
-            _log.warning("%s: %s", path, error)
-            yield Transcript(str(path), problem=str(error))
+            problem = str(error).removeprefix(f"{path}: ")
+            _log.warning("%s: %s", path, problem)
+            yield Transcript(str(path), problem=problem)
             continue
         yield Transcript(str(path), audio.duration_s, audio.conversions, hypothesis)

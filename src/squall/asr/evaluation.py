@@ -44,10 +44,11 @@ def evaluate(
             config, utterances, folder / "hypotheses.jsonl", experiment.directory / "train"
         )
         _write_details(experiment.score_dir, split, reports)
-        speed = json.loads((folder / "decoding.json").read_text())
-        values = _error_rates(reports) | {"rtf": (speed["rtf"], "ratio", len(utterances))}
+        decoding = json.loads((folder / "decoding.json").read_text())
+        values = _error_rates(reports) | {"rtf": (decoding["rtf"], "ratio", len(utterances))}
         if split == "test":
-            values |= training
+            parameters = decoding["parameters"]
+            values |= training | {"params": (parameters, "weights", parameters)}
         records += [
             Record(
                 recipe=config.recipe,
@@ -130,16 +131,11 @@ def _write_details(directory: Path, split: str, reports: Sequence[ErrorReport]) 
 
 
 def _training(directory: Path) -> dict[str, tuple[float, str, int]]:
-    import torch
-
     history = json.loads((directory / "train" / "history.json").read_text())
-    weights = torch.load(directory / "train" / "model.pth", weights_only=True, map_location="cpu")
     seconds = math.fsum(
         epoch[phase]["time"] for epoch in history for phase in ("train", "valid") if phase in epoch
     )
-    parameters = sum(weight.numel() for weight in weights.values() if weight.is_floating_point())
     return {
         "train_seconds": (seconds, "s", len(history)),
         "epochs": (len(history), "epochs", len(history)),
-        "params": (parameters, "weights", parameters),
     }

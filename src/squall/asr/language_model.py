@@ -10,7 +10,7 @@ import torch
 
 from squall.asr.bridge import QUIET, language_model_task, load_espnet_config, run_espnet
 from squall.asr.trainer import load_weights
-from squall.asr.training import publish_model, token_settings
+from squall.asr.training import begin_or_continue, publish_model, token_settings
 from squall.config import RecognitionConfig
 
 __all__ = ["load_language_model", "train_language_model"]
@@ -24,9 +24,12 @@ def train_language_model(
     output_dir: Path,
     device: str,
     threads: int,
+    fingerprint: dict[str, Any],
     on_progress: Callable[[int, int, str], None],
 ) -> None:
     """Train ESPnet's language model on the training transcripts and write `model.pth`.
+
+    A training that was interrupted is continued.
 
     Args:
         config: the experiment; `lm.espnet` are ESPnet's settings, passed through unchanged.
@@ -35,10 +38,15 @@ def train_language_model(
         output_dir: receives checkpoints and `model.pth`.
         device: `cpu` or `cuda`.
         threads: CPU threads.
+        fingerprint: settings and data that a training must share to be continued.
         on_progress: told (epochs done, epochs in all, message).
+
+    Raises:
+        ValueError: the experiment has no language model, or ESPnet does not take a setting.
     """
     if config.lm is None:
         raise ValueError("the experiment has no `lm` settings")
+    begin_or_continue(output_dir, fingerprint)
     torch.set_num_threads(threads)
     task = language_model_task()
     task.trainer.on_progress = staticmethod(on_progress)
@@ -82,7 +90,10 @@ def load_language_model(directory: Path, device: str) -> Any:
     """
     for name in ("config.yaml", "model.pth"):
         if not (directory / name).is_file():
-            raise FileNotFoundError(f"{directory / name} is missing: run stage 4 (lm) first")
+            raise FileNotFoundError(
+                f"{directory / name} is missing: run the recipe with this decode.lm_weight first, "
+                "from stage 4 (lm) to 6 (decode)"
+            )
     model = language_model_task().build_model(load_espnet_config(directory / "config.yaml"))
     load_weights(model, directory / "model.pth")
     return model.lm.to(device).eval()

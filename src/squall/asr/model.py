@@ -12,6 +12,12 @@ from squall.losses import build_loss
 __all__ = ["AttentionLoss", "SquallModel", "TrainingDivergedError"]
 
 
+_DECIDED_BY_LOSS = {
+    "lsm_weight": "loss.label_smoothing",
+    "length_normalized_loss": "loss.normalize=token",
+}
+
+
 class TrainingDivergedError(RuntimeError):
     """The training loss is not a finite number."""
 
@@ -78,19 +84,24 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
 
     Args:
         loss: arguments of `AttentionLoss` except `ignore_index`.
-        args, kwargs: as `ESPnetASRModel`. `lsm_weight` must stay 0: label smoothing belongs to the
-            loss here (`loss.label_smoothing`).
+        args, kwargs: as `ESPnetASRModel`, except for what the loss decides here.
+
+    Raises:
+        ValueError: `lsm_weight` or `length_normalized_loss` is set (they are `loss.label_smoothing`
+            and `loss.normalize`), or there is no attention decoder.
     """
 
     def __init__(self, *args: Any, loss: dict[str, Any], **kwargs: Any) -> None:
-        if kwargs.get("lsm_weight"):
-            raise ValueError(
-                f"espnet.model_conf.lsm_weight is {kwargs['lsm_weight']}: "
-                "label smoothing is a setting of the loss here, loss.label_smoothing"
-            )
+        for key, instead in _DECIDED_BY_LOSS.items():
+            if kwargs.get(key):
+                raise ValueError(f"espnet.model_conf.{key} is {kwargs[key]}: set {instead} instead")
         super().__init__(*args, **kwargs)
-        if hasattr(self, "criterion_att"):
-            self.criterion_att = AttentionLoss(ignore_index=self.ignore_id, **loss)
+        if self.decoder is None or not hasattr(self, "criterion_att"):
+            raise ValueError(
+                "the model has no attention decoder, whose loss is what squall sets: take an "
+                "attention decoder and espnet.model_conf.ctc_weight below 1"
+            )
+        self.criterion_att = AttentionLoss(ignore_index=self.ignore_id, **loss)
 
     def forward(
         self,
@@ -114,8 +125,8 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
             )
             first = (kwargs.get("utt_id") or ["unknown"])[0]
             raise TrainingDivergedError(
-                f"the training loss is {float(loss.mean()):g} ({parts}) in the batch of utterance "
-                f"{first}. The last checkpoint is kept. Lower espnet.optim_conf.lr or "
+                f"the training loss is {float(loss.detach().mean()):g} ({parts}) in the batch of "
+                f"utterance {first}. The last checkpoint is kept. Lower espnet.optim_conf.lr or "
                 "espnet.grad_clip, or lengthen the warm-up, and run the same command again; it is "
                 "a new experiment, because these settings are part of its name"
             )

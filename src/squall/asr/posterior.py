@@ -46,8 +46,9 @@ def log_posterior(logits: torch.Tensor, *, form: str, target: float, floor: floa
 def log_clipped_posterior(logits: torch.Tensor, *, target: float, floor: float) -> torch.Tensor:
     """log(p_j), p_j = max(f_j / M, floor) / sum_i max(f_i / M, floor).
 
-    The square loss's minimiser is f_j = M P(j | x): the logits are themselves the posterior, up to
-    the factor M, so that a softmax on top of them flattens it (Hui and Belkin 2021, section 2).
+    The minimiser of the square loss is f_j = P(j | x), of the rescaled one with k = 1 it is
+    M P(j | x): the logits are themselves the posterior, up to the factor M, so that a softmax on
+    top of them flattens it (Hui and Belkin 2021, section 2).
 
     Args:
         logits: (..., C).
@@ -62,7 +63,8 @@ class PosteriorScorer(BatchScorerInterface):  # type: ignore[misc]
     """A decoder as a scorer of the beam search, with the clipped posterior as its score.
 
     ESPnet's decoders apply log-softmax inside their scoring step. This one lets the decoder take
-    that step, keeps the logits that its output layer made, and scores those instead.
+    that step, keeps the logits that its output layer made, and scores those instead. A decoder
+    that takes one hypothesis at a time (ESPnet's RNN decoder) is asked for each of a batch in turn.
 
     Args:
         decoder: an ESPnet decoder whose last layer is `output_layer` or `output`.
@@ -91,7 +93,8 @@ class PosteriorScorer(BatchScorerInterface):  # type: ignore[misc]
         return self._decoder.init_state(x)
 
     def batch_init_state(self, x: torch.Tensor) -> Any:
-        return self._decoder.batch_init_state(x)
+        batched = isinstance(self._decoder, BatchScorerInterface)
+        return self._decoder.batch_init_state(x) if batched else self._decoder.init_state(x)
 
     def select_state(self, state: Any, i: int, new_id: int | None = None) -> Any:
         return self._decoder.select_state(state, i, new_id)
@@ -106,6 +109,9 @@ class PosteriorScorer(BatchScorerInterface):  # type: ignore[misc]
     def batch_score(
         self, ys: torch.Tensor, states: list[Any], xs: torch.Tensor
     ) -> tuple[torch.Tensor, list[Any]]:
+        if not isinstance(self._decoder, BatchScorerInterface):
+            found = [self.score(*one) for one in zip(ys, states, xs, strict=True)]
+            return torch.stack([scores for scores, _ in found]), [state for _, state in found]
         _, states = self._decoder.batch_score(ys, states, xs)
         return self._scores(), states
 

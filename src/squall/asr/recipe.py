@@ -48,7 +48,7 @@ class _Recipe:
         self.data = experiment.shared("data", prepare)
         self.tokens = experiment.shared("tokens", tokens)
         self.stats = experiment.shared("stats", stats)
-        self.lm = experiment.shared("lm", self.settings["lm"])
+        self.lm = experiment.shared("lm", self.settings["lm"]) / "lm"
         self.directory = experiment.directory
 
     @property
@@ -57,17 +57,13 @@ class _Recipe:
         given = self.options.corpus_dir
         return Path(given).absolute() if given else self.experiment.recipe_dir / "corpus"
 
-    @property
-    def needs_lm(self) -> bool:
-        return self.config.lm is not None
-
     def stages(self) -> list[Stage]:
         manifests = tuple(self.data / f"{split}.jsonl" for split in SPLITS)
         texts = tuple(self.data / split / "text" for split in ("train", "dev"))
         tokens = self.tokens / "tokens.txt"
         stats = tuple(self.stats / s / "speech_shape" for s in ("train", "valid"))
         model = self.directory / "train" / "model.pth"
-        lm = (self.lm / "model.pth",) if self.needs_lm else ()
+        lm = (self.lm / "model.pth",) if self.config.lm else ()
         sets = self.config.decode.sets
         hypotheses = tuple(self.experiment.decode_dir / s / "hypotheses.jsonl" for s in sets)
         training = self.config.hashed()
@@ -85,14 +81,15 @@ class _Recipe:
             Stage(3, "stats", self.stats, self.collect, settings=self.settings["stats"],
                   inputs=(*manifests[:2], tokens),
                   outputs=(*stats, self.stats / "train" / "feats_stats.npz")),
-            Stage(4, "lm", self.lm, self.train_lm, settings=self.settings["lm"],
+            Stage(4, "lm", self.lm.parent, self.train_lm, settings=self.settings["lm"],
                   inputs=(*texts, tokens), outputs=lm),
             Stage(5, "train", self.directory, self.train, settings=training,
-                  inputs=(*manifests[:2], tokens, stats[0], *lm),
+                  inputs=(*manifests[:2], tokens, stats[0]),
                   outputs=(model, self.directory / "train" / "history.json")),
             Stage(6, "decode", self.experiment.decode_dir, self.decode,
                   settings=self.config.decode.model_dump(mode="json"),
-                  inputs=(model, *manifests[1:]), outputs=hypotheses),
+                  inputs=(model, *manifests[1:], *(lm if self.config.decode.lm_weight else ())),
+                  outputs=hypotheses),
             Stage(7, "score", self.experiment.score_dir, self.score,
                   inputs=(*hypotheses, *manifests[1:]), outputs=(self.experiment.result_path,)),
         ]  # fmt: skip
@@ -114,6 +111,11 @@ class _Recipe:
             raise StageError(
                 f"{self.corpus_dir} does not exist: give the corpus with --corpus-dir"
                 + (", or fetch it with --download" if self.config.corpus.urls else "")
+            )
+        if self.config.decode.lm_weight and self.config.lm is None:
+            raise StageError(
+                f"decode.lm_weight is {self.config.decode.lm_weight:g}, but the settings have no "
+                "`lm` part: add one, or leave decode.lm_weight out"
             )
         from squall.losses import build_loss
 
@@ -145,7 +147,8 @@ class _Recipe:
         report(1, 1, f"{counts} utterances{left}")
 
     def _download(self, report: Report) -> None:
-        from squall.corpora.download import fetch, safe_extract
+        from squall.corpora.archive import safe_extract
+        from squall.corpora.download import fetch
 
         corpus = self.config.corpus
         archive = self.corpus_dir.with_name(corpus.urls[0].rsplit("/", 1)[-1])
@@ -178,7 +181,7 @@ class _Recipe:
         )
 
     def train_lm(self, report: Report) -> None:
-        if not self.needs_lm:
+        if self.config.lm is None:
             report(1, 1, "none asked for")
             return
         from squall.asr.language_model import train_language_model
@@ -190,13 +193,13 @@ class _Recipe:
             output_dir=self.lm,
             device=self.options.device,
             threads=self.options.threads,
+            fingerprint=self._fingerprint("lm", self.settings["lm"]),
             on_progress=report,
         )
 
     def train(self, report: Report) -> None:
         from squall.asr.training import train_recogniser
 
-        stage = next(stage for stage in self.stages() if stage.name == "train")
         train_recogniser(
             self.config,
             data_dir=self.data,
@@ -205,27 +208,32 @@ class _Recipe:
             output_dir=self.directory / "train",
             device=self.options.device,
             threads=self.options.threads,
-            fingerprint={"settings": self.config.hashed(), "inputs": stage.stamp()["inputs"]},
+            fingerprint=self._fingerprint("train", self.config.hashed()),
             on_progress=report,
         )
-        if self.needs_lm:
-            self._keep_language_model()
 
-    def _keep_language_model(self) -> None:
-        """Copy the language model in, so that the experiment directory is all that is needed."""
-        for name in ("config.yaml", "model.pth"):
-            with atomic_path(self.directory / "lm" / name) as path:
-                shutil.copyfile(self.lm / name, path)
+    def _fingerprint(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """What a training must share with the one in its folder to continue it."""
+        stage = next(stage for stage in self.stages() if stage.name == name)
+        return {"settings": settings, "inputs": stage.stamp()["inputs"]}
 
     def decode(self, report: Report) -> None:
         from squall.asr.decoding import decode_split, load_recogniser
 
+        if self.config.decode.lm_weight:
+            self._keep_language_model()
         recogniser = load_recogniser(
             self.experiment, device=self.options.device, threads=self.options.threads
         )
         for split in self.config.decode.sets:
             folder = self.experiment.decode_dir / split
             decode_split(recogniser, self._split(split), folder, on_progress=report)
+
+    def _keep_language_model(self) -> None:
+        """Copy the language model in, so that the experiment directory is all that is needed."""
+        for name in ("config.yaml", "model.pth"):
+            with atomic_path(self.directory / "lm" / name) as path:
+                shutil.copyfile(self.lm / name, path)
 
     def score(self, report: Report) -> None:
         from squall.asr.evaluation import evaluate

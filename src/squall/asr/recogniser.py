@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from espnet.nets.batch_beam_search import BatchBeamSearch
 from espnet.nets.beam_search import BeamSearch
+from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
 from espnet.nets.scorer_interface import BatchScorerInterface
 from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet.nets.scorers.length_bonus import LengthBonus
-from espnet2.text.build_tokenizer import build_tokenizer
-from espnet2.text.token_id_converter import TokenIDConverter
 
 from squall.asr.bridge import espnet_task, load_espnet_config
 from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
@@ -68,7 +67,7 @@ class Recogniser:
 
     Raises:
         FileNotFoundError: the experiment has not been trained.
-        ValueError: the weights do not fit the model.
+        ValueError: the weights do not fit the model, or the search needs a part it does not have.
     """
 
     def __init__(
@@ -92,10 +91,11 @@ class Recogniser:
         if config.tokens.units == "bpe":
             args.bpemodel = str(train_dir / "bpe.model")
         model = espnet_task().build_model(args)
+        from espnet2.text.build_tokenizer import build_tokenizer  # `espnet_task` keeps g2p_en out
+
         load_weights(model, train_dir / "model.pth")
         self.model: Any = model.to(device).eval()
         self.tokens: list[str] = list(model.token_list)
-        self._converter = TokenIDConverter(token_list=self.tokens)
         self._tokenizer = build_tokenizer(
             token_type=config.tokens.units, bpemodel=getattr(args, "bpemodel", None)
         )
@@ -122,7 +122,11 @@ class Recogniser:
                 f"need at least {MIN_SAMPLES} samples (0.1 s) of mono audio, got {samples.shape}"
             )
         speech = torch.as_tensor(samples, dtype=torch.float32, device=self.device)[None]  # (1, T)
-        encoded, _ = self.model.encode(speech, torch.tensor([speech.size(1)], device=self.device))
+        lengths = torch.tensor([speech.size(1)], device=self.device)
+        try:
+            encoded, _ = self.model.encode(speech, lengths)
+        except TooShortUttError as error:
+            raise ValueError(f"{len(samples)} samples are too short: {error}") from error
         if isinstance(encoded, tuple):  # with intermediate CTC
             encoded = encoded[0]
         decode = self.config.decode
@@ -132,8 +136,13 @@ class Recogniser:
         if not found:
             return Hypothesis("", (), -math.inf, 0.0, ())
         ids = [int(k) for k in found[0].yseq[1:-1]]
-        tokens = self._converter.ids2tokens(ids)
         probs = self._token_probs(encoded, ids)
+        # A search that reaches its longest length ends with a second mark; one without CTC can
+        # choose the blank.
+        marks = {self.model.blank_id, self.model.sos, self.model.eos}
+        spoken = [(k, p) for k, p in zip(ids, probs, strict=True) if k not in marks]
+        probs = [p for _, p in spoken]
+        tokens = [self.tokens[k] for k, _ in spoken]
         return Hypothesis(
             text=self._text(tokens),
             tokens=tuple(tokens),
@@ -144,6 +153,11 @@ class Recogniser:
 
     def _build_search(self, lm_dir: Path | None) -> Any:
         decode = self.config.decode
+        if self.model.ctc is None and decode.ctc_weight > 0:
+            raise ValueError(
+                f"decode.ctc_weight is {decode.ctc_weight:g}, but the model was trained without "
+                "CTC (espnet.model_conf.ctc_weight 0): set it to 0"
+            )
         decoder: Any = self.model.decoder
         if self._form == "clipped":
             decoder = PosteriorScorer(decoder, target=self._target, floor=decode.floor)

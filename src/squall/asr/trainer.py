@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import pickle
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,7 @@ class SquallTrainer(Trainer):  # type: ignore[misc]
         strict: bool = True,
     ) -> None:
         """Load a checkpoint, and write the epoch's own file again if the kill came before it."""
-        states = _load_checkpoint(Path(checkpoint), "cuda" if ngpu > 0 else "cpu")
+        states = _read(Path(checkpoint), "cuda" if ngpu > 0 else "cpu")
         model.load_state_dict(states["model"], strict=strict)
         reporter.load_state_dict(states["reporter"])
         for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
@@ -73,15 +75,27 @@ class SquallTrainer(Trainer):  # type: ignore[misc]
 
     @classmethod
     def run(cls, model: Any, optimizers: Any, schedulers: Any, *args: Any, **kwargs: Any) -> None:
-        """As `Trainer.run`; goes no further where early stopping had ended the run."""
+        """As `Trainer.run`; goes no further where early stopping had ended the run.
+
+        Raises:
+            ValueError: the run to continue has more epochs already than are asked for.
+        """
         options = kwargs["trainer_options"]
         checkpoint = Path(options.output_dir) / CHECKPOINT
-        if options.resume and options.patience is not None and checkpoint.exists():
+        if options.resume and checkpoint.exists():
             reporter = Reporter()
-            reporter.load_state_dict(_load_checkpoint(checkpoint, "cpu")["reporter"])
-            if reporter.check_early_stopping(options.patience, *options.early_stopping_criterion):
-                options.max_epoch = reporter.get_epoch()
-        with _whole_files():
+            reporter.load_state_dict(_read(checkpoint, "cpu")["reporter"])
+            done = reporter.get_epoch()
+            if done > options.max_epoch:
+                raise ValueError(
+                    f"{checkpoint.parent} has been trained for {done} epochs, and espnet.max_epoch "
+                    f"is {options.max_epoch}: give {done} or more, or remove that folder"
+                )
+            if options.patience is not None and reporter.check_early_stopping(
+                options.patience, *options.early_stopping_criterion
+            ):
+                options.max_epoch = done
+        with _whole_and_harmless_files():
             super().run(model, optimizers, schedulers, *args, **kwargs)
 
     @classmethod
@@ -120,16 +134,16 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     Raises:
         ValueError: the file is not a set of weights, or is of another model.
     """
+    weights = _read(path, "cpu")
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(weights, strict=True)
-    except (RuntimeError, EOFError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not hold this model's weights: {error}") from error
 
 
 def read_history(output_dir: Path) -> list[dict[str, Any]]:
     """The scores of each epoch: `{"epoch": 1, "train": {...}, "valid": {...}}`, in order."""
-    stats = _load_checkpoint(output_dir / CHECKPOINT, "cpu")["reporter"]["stats"]
+    stats = _read(output_dir / CHECKPOINT, "cpu")["reporter"]["stats"]
     return [
         {
             "epoch": epoch,
@@ -146,15 +160,33 @@ def _number(value: Any) -> float:
     return value.total_seconds() if isinstance(value, datetime.timedelta) else float(value)
 
 
-def _load_checkpoint(path: Path, device: str) -> Any:
-    with torch.serialization.safe_globals(_REPORTER_TYPES):
-        return torch.load(path, map_location=device, weights_only=True)
+_torch_load = torch.load  # under a name of its own: ESPnet's loop runs with `_read` in its place
+
+
+def _read(path: Path, device: str) -> Any:
+    """What `torch.save` wrote; nothing in the file is run."""
+    try:
+        with torch.serialization.safe_globals(_REPORTER_TYPES):
+            return _torch_load(path, map_location=device, weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        struct.error,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise ValueError(
+            f"{path} is damaged, or was not written by squall: it is not a file of tensors and "
+            "numbers alone, and anything else is refused"
+        ) from error
 
 
 @contextlib.contextmanager
-def _whole_files() -> Iterator[None]:
-    """Let `torch.save` write beside its target and rename, for as long as ESPnet's loop runs."""
-    plain_save = torch.save
+def _whole_and_harmless_files() -> Iterator[None]:
+    """While ESPnet's loop runs, let `torch.save` rename and `torch.load` refuse to run code."""
+    plain_save, plain_load = torch.save, torch.load
 
     def whole_save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
         if not isinstance(f, str | Path):
@@ -163,8 +195,12 @@ def _whole_files() -> Iterator[None]:
         with atomic_path(Path(f)) as path:
             plain_save(obj, path, *args, **kwargs)
 
+    def harmless_load(f: Any, map_location: Any = None, **kwargs: Any) -> Any:
+        return _read(f, map_location)
+
     torch.save = whole_save  # type: ignore[assignment]
+    torch.load = harmless_load  # type: ignore[assignment]
     try:
         yield
     finally:
-        torch.save = plain_save  # type: ignore[assignment]
+        torch.save, torch.load = plain_save, plain_load

@@ -15,7 +15,13 @@ from squall.asr.bridge import MODEL_NAME, QUIET, espnet_task, run_espnet
 from squall.config import RecognitionConfig, differences
 from squall.files import atomic_path, atomic_write
 
-__all__ = ["collect_statistics", "publish_model", "token_settings", "train_recogniser"]
+__all__ = [
+    "begin_or_continue",
+    "collect_statistics",
+    "publish_model",
+    "token_settings",
+    "train_recogniser",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +69,8 @@ def train_recogniser(
     """Train, or continue a training, and write `model.pth` and `history.json`.
 
     `model.pth` is the average of the best checkpoints by the first criterion of
-    `espnet.best_model_criterion`, as many as `espnet.keep_nbest_models`.
+    `espnet.best_model_criterion`, as many as `espnet.keep_nbest_models`; with fewer epochs than
+    that, ESPnet takes the best one alone.
 
     Args:
         config: the experiment.
@@ -77,8 +84,9 @@ def train_recogniser(
 
     Raises:
         TrainingDivergedError: the loss is not finite.
+        ValueError: ESPnet does not take a setting, or an earlier run has more epochs already.
     """
-    _begin_or_continue(output_dir, fingerprint)
+    begin_or_continue(output_dir, fingerprint)
     shutil.copyfile(stats_dir / "train" / "feats_stats.npz", output_dir / "feats_stats.npz")
     if config.tokens.units == "bpe":
         shutil.copyfile(tokens_dir / "bpe.model", output_dir / "bpe.model")
@@ -115,8 +123,16 @@ def _loss(config: RecognitionConfig) -> dict[str, Any]:
     }
 
 
-def _begin_or_continue(output_dir: Path, fingerprint: dict[str, Any]) -> None:
+def begin_or_continue(output_dir: Path, fingerprint: dict[str, Any]) -> None:
+    """Leave a training in its folder to be continued, or put it aside where it is another one.
+
+    Args:
+        output_dir: folder of the training; put aside as `<name>.before-<number>`.
+        fingerprint: settings and data that a training must share to be continued.
+    """
     record = output_dir / "started.json"
+    for part in output_dir.glob(".*.part"):  # half a checkpoint of a run that was killed
+        part.unlink()
     fingerprint = json.loads(json.dumps(fingerprint, default=str))
     if output_dir.exists() and any(output_dir.iterdir()):
         before = json.loads(record.read_text()) if record.exists() else {}

@@ -1,0 +1,73 @@
+"""ESPnet's settings: refused with a reason, recorded, and its logging kept out of ours."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny
+
+pytest.importorskip("espnet2")
+
+from squall.asr.bridge import MODEL_NAME, espnet_task, load_espnet_config
+from squall.asr.model import SquallModel
+from squall.experiment import Experiment
+from training_runs import train
+
+
+def test_the_model_is_registered_with_espnets_own_task() -> None:
+    espnet_task()
+    from espnet2.tasks.asr import model_choices
+
+    assert model_choices.get_class(MODEL_NAME) is SquallModel
+
+
+def test_g2p_and_its_downloads_are_kept_out_of_recognition() -> None:
+    program = (
+        "import sys; from squall.asr.decoding import load_recogniser; "
+        "from squall.asr.bridge import espnet_task; espnet_task(); "
+        "assert not hasattr(sys.modules['g2p_en'], 'G2p')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"espnet__encodr": "conformer"}, "unrecognized arguments: encodr"),
+        ({"espnet__max_epoch": "many"}, "max_epoch: invalid int value: 'many'"),
+        ({"espnet__encoder": "conformers"}, "conformers"),
+        ({"espnet__encoder_conf": {"blocks": 3}}, "unexpected keyword argument 'blocks'"),
+    ],
+)
+def test_settings_that_espnet_does_not_take_are_named(
+    prepared: Experiment, tmp_path: Path, settings: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises((ValueError, TypeError)) as caught:
+        train(prepared, tiny.config(**settings), tmp_path / "train")
+    assert reason in str(caught.value)
+
+
+def test_logging_is_left_as_it_was(prepared: Experiment, tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    train(prepared, tiny.config(espnet__max_epoch=1), tmp_path / "train")
+    assert (root.level, list(root.handlers)) == before
+
+
+def test_what_espnet_was_told_is_on_record(prepared: Experiment, tmp_path: Path) -> None:
+    settings = tiny.config(espnet__max_epoch=1, loss__name="ccql", loss__w=2.0, seed=5)
+    train(prepared, settings, tmp_path / "train")
+    for name in ("settings.yaml", "config.yaml"):
+        args = load_espnet_config(tmp_path / "train" / name)
+        assert args.seed == 5
+        assert args.model == MODEL_NAME
+        assert args.model_conf["loss"] == {
+            "name": "ccql", "scale": 1.0, "normalize": "batch", "parameters": {"w": 2.0}
+        }  # fmt: skip
+        assert args.num_att_plot == 0

@@ -1,0 +1,203 @@
+"""Decoding of splits, and `squall transcribe` on files of every kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import soxr
+
+import tiny
+
+pytest.importorskip("espnet2")
+
+from squall.asr.decoding import decode_split, find_audio, load_recogniser, transcribe
+from squall.cli import main
+from squall.corpora.manifest import Utterance, read_manifest
+from squall.experiment import Experiment
+
+
+@pytest.fixture(scope="module")
+def speech(trained: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One utterance as it is, at 8 kHz, at 44.1 kHz, in two channels, and as FLAC in a folder."""
+    folder = tmp_path_factory.mktemp("speech")
+    samples = tiny.first_test_samples(trained)
+    soundfile.write(folder / "plain.wav", samples, 16000)
+    for rate_hz in (8000, 44100):
+        soundfile.write(folder / f"{rate_hz}.wav", soxr.resample(samples, 16000, rate_hz), rate_hz)
+    soundfile.write(folder / "stereo.wav", samples[:, None].repeat(2, axis=1), 16000)
+    (folder / "inside").mkdir()
+    soundfile.write(folder / "inside" / "plain.flac", samples, 16000)
+    (folder / "inside" / "notes.txt").write_text("no audio")
+    return folder
+
+
+@pytest.fixture
+def squall(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> Any:
+    """`squall transcribe ARGUMENTS --model ...`: exit code, standard output and error."""
+
+    def call(*arguments: object, model: Path = trained.directory) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(["transcribe", *map(str, arguments), "--model", str(model), "--threads", "1"])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_one_file_gives_one_line(squall: Any, speech: Path, trained: Experiment) -> None:
+    expected = load_recogniser(trained, device="cpu", threads=1)(
+        soundfile.read(speech / "plain.wav", dtype="float32")[0]
+    )
+    code, out, err = squall(speech / "plain.wav")
+    assert code == 0
+    assert out == f"{expected.text}\t({expected.confidence:.3f})\n"
+    assert "plain.wav" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "conversion"),
+    [
+        ("8000.wav", "resampled from 8000 Hz"),
+        ("44100.wav", "resampled from 44100 Hz"),
+        ("stereo.wav", "mixed down from 2 channels"),
+    ],
+)
+def test_other_formats_are_converted_and_that_is_said(
+    squall: Any, speech: Path, name: str, conversion: str
+) -> None:
+    code, out, err = squall(speech / name)
+    assert code == 0
+    assert out.count("\n") == 1
+    assert f"{speech / name}: {conversion}" in err
+
+
+def test_two_equal_channels_give_the_text_of_one(squall: Any, speech: Path) -> None:
+    assert squall(speech / "stereo.wav")[1] == squall(speech / "plain.wav")[1]
+
+
+def test_a_folder_is_searched_for_audio(squall: Any, speech: Path) -> None:
+    code, out, _ = squall(speech)
+    assert code == 0
+    names = ["44100.wav", "8000.wav", "inside/plain.flac", "plain.wav", "stereo.wav"]
+    assert [line.split("\t")[0] for line in out.splitlines()] == [str(speech / n) for n in names]
+
+
+@pytest.fixture
+def damaged(speech: Path, tmp_path: Path) -> Path:
+    """A good file between a truncated, an empty and a short one."""
+    data = (speech / "inside" / "plain.flac").read_bytes()
+    (tmp_path / "a.flac").write_bytes(data[: len(data) // 2])
+    (tmp_path / "b.flac").write_bytes(data)
+    (tmp_path / "c.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "d.wav", [0.1] * 800, 16000)
+    return tmp_path
+
+
+def test_damaged_files_are_named_and_the_others_done(squall: Any, damaged: Path) -> None:
+    code, out, err = squall(damaged)
+    assert code == 1
+    assert out.count("\n") == 1
+    assert out.startswith(f"{damaged / 'b.flac'}\t")
+    assert f"{damaged / 'a.flac'}: " in err
+    assert f"{damaged / 'c.wav'}: the file is empty\n" in err
+    assert f"{damaged / 'd.wav'}: need at least 1600 samples (0.1 s)" in err
+    assert "3 of 4 files could not be read" in err
+
+
+def test_json_has_words_with_confidences(squall: Any, speech: Path) -> None:
+    code, out, _ = squall(speech / "8000.wav", speech / "plain.wav", "--format", "json")
+    assert code == 0
+    first, second = map(json.loads, out.splitlines())
+    assert first["path"] == str(speech / "8000.wav")
+    assert first["conversions"] == ["resampled from 8000 Hz"]
+    assert second["conversions"] == []
+    assert second["duration_s"] == pytest.approx(
+        soundfile.info(speech / "plain.wav").duration, abs=1e-3
+    )
+    assert [word["text"] for word in second["words"]] == second["text"].split()
+    assert 0 < second["confidence"] <= 1
+    assert all(0 <= word["confidence"] <= 1 for word in second["words"])
+
+
+def test_output_goes_to_a_file(squall: Any, speech: Path, tmp_path: Path) -> None:
+    expected = squall(speech)[1]
+    code, out, _ = squall(speech, "-o", tmp_path / "found.txt")
+    assert (code, out) == (0, "")
+    assert (tmp_path / "found.txt").read_text() == expected
+
+
+def test_a_folder_that_is_no_experiment_is_named(squall: Any, speech: Path, tmp_path: Path) -> None:
+    code, out, err = squall(speech / "plain.wav", model=tmp_path)
+    assert (code, out) == (1, "")
+    assert f"{tmp_path} is not an experiment directory" in err
+
+
+def test_an_experiment_without_a_model_says_which_stage(
+    squall: Any, speech: Path, prepared: Experiment
+) -> None:
+    code, _, err = squall(speech / "plain.wav", model=prepared.directory)
+    assert code == 1
+    assert "run stage 5 (train) first" in err
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty folder"])
+def test_nothing_to_transcribe_is_an_error(tmp_path: Path, kind: str) -> None:
+    if kind == "missing":
+        with pytest.raises(FileNotFoundError, match="no such file or folder"):
+            find_audio([tmp_path / "absent.wav"])
+    else:
+        with pytest.raises(FileNotFoundError, match=r"no audio in this folder \(looked for \.wav"):
+            find_audio([tmp_path])
+
+
+def test_a_file_is_taken_whatever_its_name(speech: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "recording.bin"
+    odd.write_bytes((speech / "plain.wav").read_bytes())
+    assert find_audio([odd, speech / "inside"]) == [odd, speech / "inside" / "plain.flac"]
+
+
+def test_transcripts_come_one_by_one(trained: Experiment, damaged: Path) -> None:
+    recogniser = load_recogniser(trained, device="cpu", threads=1)
+    found = transcribe(recogniser, find_audio([damaged]))
+    assert next(found).hypothesis is None
+    second = next(found)
+    assert second.hypothesis is not None
+    assert second.problem is None
+
+
+def _test_split(experiment: Experiment) -> list[Utterance]:
+    (path,) = (experiment.recipe_dir / "shared").glob("data-*/test.jsonl")
+    return read_manifest(path)
+
+
+def test_decoding_twice_writes_the_same_hypotheses(trained: Experiment, tmp_path: Path) -> None:
+    recogniser = load_recogniser(trained, device="cpu", threads=1)
+    told: list[tuple[int, int]] = []
+    utterances = _test_split(trained)
+    decode_split(
+        recogniser,
+        utterances[::-1],
+        tmp_path / "test",
+        on_progress=lambda done, total, message: told.append((done, total)),
+    )
+    again = (tmp_path / "test" / "hypotheses.jsonl").read_text()
+    assert again == (trained.decode_dir / "test" / "hypotheses.jsonl").read_text()
+    assert [json.loads(line)["id"] for line in again.splitlines()] == [u.id for u in utterances]
+    assert told == [(n, 4) for n in (1, 2, 3, 4)]
+    facts = json.loads((tmp_path / "test" / "decoding.json").read_text())
+    assert facts["audio_s"] == pytest.approx(sum(u.duration_s for u in utterances), abs=0.01)
+    assert facts["rtf"] == pytest.approx(facts["seconds"] / facts["audio_s"])
+    assert facts["parameters"] == recogniser.parameters
+
+
+def test_an_utterance_that_is_too_short_is_named(
+    trained: Experiment, tmp_path: Path, make_utterance: Any
+) -> None:
+    recogniser = load_recogniser(trained, device="cpu", threads=1)
+    short = make_utterance("u-short", seconds=0.05)
+    with pytest.raises(ValueError, match=r"u-short \(.*\.wav\): need at least"):
+        decode_split(recogniser, [short], tmp_path, on_progress=lambda *_: None)
+    assert not (tmp_path / "hypotheses.jsonl").exists()

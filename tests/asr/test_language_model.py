@@ -1,0 +1,94 @@
+"""The language model: trained once on the training text, and heard in the beam search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+
+pytest.importorskip("espnet2")
+
+from squall.asr.decoding import load_recogniser
+from squall.asr.language_model import train_language_model
+from squall.asr.recogniser import Recogniser
+from squall.config import RecognitionConfig
+from squall.experiment import Experiment
+
+LANGUAGE_MODEL = {
+    "lm__espnet": {
+        "max_epoch": 1,
+        "lm": "transformer",
+        "lm_conf": {"embed_unit": 8, "att_unit": 8, "head": 2, "unit": 8, "layer": 1},
+        "batch_type": "sorted",
+        "batch_size": 8,
+        "use_tensorboard": False,
+    }
+}
+
+
+def _with_language_model(**settings: Any) -> RecognitionConfig:
+    return tiny.config(espnet__max_epoch=1, **LANGUAGE_MODEL, **settings)
+
+
+@pytest.fixture(scope="module")
+def fused(demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """An experiment with a language model, decoded with it."""
+    exp_dir = tmp_path_factory.mktemp("fused")
+    settings = _with_language_model(decode__lm_weight=0.5)
+    return tiny.run(settings, corpus=demo_corpus, exp_dir=exp_dir)[0]
+
+
+def test_language_model_takes_part_in_the_search(fused: Experiment) -> None:
+    samples = tiny.first_test_samples(fused)
+    lm_dir, train_dir = fused.directory / "lm", fused.directory / "train"
+    scores = {
+        weight: Recogniser(
+            _with_language_model(decode__lm_weight=weight), train_dir, lm_dir=lm_dir
+        )(samples).score
+        for weight in (0.0, 0.5, 2.0)
+    }
+    assert len(set(scores.values())) == 3
+    assert load_recogniser(fused, device="cpu", threads=1)(samples).score == scores[0.5]
+
+
+def test_a_missing_language_model_is_named(fused: Experiment, tmp_path: Path) -> None:
+    train_dir = fused.directory / "train"
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml is missing: .*from stage 4 \(lm\)"):
+        Recogniser(fused.config, train_dir, lm_dir=tmp_path / "lm")
+
+
+def test_the_language_model_is_trained_once_and_not_for_the_recogniser(
+    fused: Experiment, demo_corpus: Path
+) -> None:
+    def again(**settings: Any) -> list[str]:
+        exp_dir = fused.recipe_dir.parent
+        return tiny.run(_with_language_model(**settings), corpus=demo_corpus, exp_dir=exp_dir)[1]
+
+    assert again(decode__lm_weight=0.5) == ["0 check"]
+    assert again(decode__lm_weight=0.2) == ["0 check", "6 decode", "7 score"]
+    model = next((fused.recipe_dir / "shared").glob("lm-*/lm/model.pth"))
+    weights = torch.load(model, weights_only=True)
+    torch.save({key: value + 1 for key, value in weights.items()}, model)
+    assert again(decode__lm_weight=0.5) == ["0 check", "6 decode", "7 score"]
+
+
+def test_a_language_model_of_other_text_is_trained_anew(fused: Experiment, tmp_path: Path) -> None:
+    (data_dir,) = (fused.recipe_dir / "shared").glob("data-*")
+    (tokens_dir,) = (fused.recipe_dir / "shared").glob("tokens-*")
+    for text in ("one", "one", "two"):
+        train_language_model(
+            fused.config,
+            data_dir=data_dir,
+            tokens_dir=tokens_dir,
+            output_dir=tmp_path / "lm",
+            device="cpu",
+            threads=1,
+            fingerprint={"inputs": text},
+            on_progress=lambda done, total, message: None,
+        )
+    assert (tmp_path / "lm.before-1" / "model.pth").exists()
+    assert not (tmp_path / "lm.before-2").exists()

@@ -1,0 +1,170 @@
+"""Scores of the beam search: the clipped posterior by hand, and the decoders that it wraps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+
+pytest.importorskip("espnet2")
+
+from espnet.nets.batch_beam_search import BatchBeamSearch
+from espnet.nets.beam_search import BeamSearch
+from espnet.nets.scorer_interface import BatchScorerInterface
+from espnet2.asr.decoder.rnn_decoder import RNNDecoder
+from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+
+from squall.asr.posterior import (
+    PosteriorScorer,
+    log_clipped_posterior,
+    log_posterior,
+    posterior_of,
+)
+
+C, D, T = 6, 8, 5
+SOS = EOS = C - 1
+
+
+def test_clipped_posterior_by_hand() -> None:
+    logits = torch.tensor([2.0, 1.0, -3.0, 0.0])
+    # max(f / 2, 0.1): 1, 0.5, 0.1, 0.1
+    expected = [math.log(p / 1.7) for p in (1.0, 0.5, 0.1, 0.1)]
+    found = log_clipped_posterior(logits, target=2.0, floor=0.1)
+    assert found.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["softmax", "clipped"])
+def test_posterior_sums_to_one(form: str) -> None:
+    logits = 20 * torch.randn(3, 4, C, generator=torch.Generator().manual_seed(0))
+    log_probs = log_posterior(logits, form=form, target=15.0, floor=1e-3)
+    assert log_probs.shape == logits.shape
+    torch.testing.assert_close(log_probs.exp().sum(dim=-1), torch.ones(3, 4))
+
+
+def test_every_logit_below_the_floor_gives_equal_probabilities() -> None:
+    log_probs = log_clipped_posterior(torch.full((C,), -9.0), target=1.0, floor=1e-3)
+    assert log_probs.exp().tolist() == pytest.approx([1 / C] * C)
+
+
+def test_softmax_is_the_softmax() -> None:
+    logits = torch.tensor([0.0, 1.0, 3.0])
+    found = log_posterior(logits, form="softmax", target=15.0, floor=0.5)
+    torch.testing.assert_close(found.exp(), torch.softmax(logits, dim=-1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "parameters", "expected"),
+    [
+        ("ce", {}, ("softmax", 1.0)),
+        ("squentropy", {}, ("softmax", 1.0)),
+        ("square", {}, ("clipped", 1.0)),
+        ("ccql", {}, ("clipped", 1.0)),
+        ("rescaled_square", {}, ("clipped", 1.0)),
+        ("rescaled_square", {"loss__M": 15, "loss__k": 1}, ("clipped", 15.0)),
+    ],
+)
+def test_automatic_posterior_of_each_loss(
+    loss: str, parameters: dict[str, float], expected: tuple[str, float]
+) -> None:
+    assert posterior_of(tiny.config(loss__name=loss, **parameters)) == expected
+
+
+def test_a_posterior_that_is_asked_for_is_taken() -> None:
+    square = tiny.config(loss__name="rescaled_square", loss__M=10, decode__posterior="softmax")
+    assert posterior_of(square) == ("softmax", 10.0)
+    assert posterior_of(tiny.config(decode__posterior="clipped")) == ("clipped", 1.0)
+
+
+def _transformer() -> TransformerDecoder:
+    torch.manual_seed(0)
+    return TransformerDecoder(C, D, attention_heads=2, linear_units=8, num_blocks=2).eval()
+
+
+def _rnn() -> RNNDecoder:
+    torch.manual_seed(0)
+    attention = {"atype": "location", "adim": 8, "aconv_chans": 2, "aconv_filts": 2}
+    return RNNDecoder(C, D, hidden_size=8, att_conf=attention).eval()
+
+
+DECODERS = pytest.mark.parametrize("build", [_transformer, _rnn])
+
+
+def _encoded() -> torch.Tensor:
+    return torch.randn(T, D, generator=torch.Generator().manual_seed(3))
+
+
+def _by_hand(decoder: Any, prefix: list[int], *, target: float, floor: float) -> torch.Tensor:
+    """log p of every next token, from the decoder's whole pass over a prefix."""
+    logits, _ = decoder(
+        _encoded()[None], torch.tensor([T]), torch.tensor([prefix]), torch.tensor([len(prefix)])
+    )
+    clipped = torch.clamp(logits[0, -1] / target, min=floor)
+    return torch.log(clipped / clipped.sum())
+
+
+@DECODERS
+@torch.no_grad()
+def test_scores_of_one_hypothesis_by_hand(build: Any) -> None:
+    decoder = build()
+    scorer = PosteriorScorer(decoder, target=2.0, floor=0.01)
+    state = scorer.init_state(_encoded())
+    prefix = [SOS]
+    for token in (1, 3, 2):
+        scores, state = scorer.score(torch.tensor(prefix), state, _encoded())
+        torch.testing.assert_close(scores, _by_hand(decoder, prefix, target=2.0, floor=0.01))
+        prefix.append(token)
+
+
+@DECODERS
+@torch.no_grad()
+def test_scores_of_a_batch_by_hand(build: Any) -> None:
+    decoder = build()
+    scorer = PosteriorScorer(decoder, target=0.5, floor=0.01)
+    prefixes = [[SOS, 1], [SOS, 4]]
+    encoded = _encoded().expand(2, T, D)
+    states = [scorer.batch_init_state(_encoded()) for _ in prefixes]
+    _, states = scorer.batch_score(torch.tensor([[SOS], [SOS]]), states, encoded)
+    scores, _ = scorer.batch_score(torch.tensor(prefixes), states, encoded)
+    expected = [_by_hand(decoder, prefix, target=0.5, floor=0.01) for prefix in prefixes]
+    torch.testing.assert_close(scores, torch.stack(expected))
+
+
+def _search(scorer: Any) -> Any:
+    search = BeamSearch(
+        scorers={"decoder": scorer},
+        weights={"decoder": 1.0},
+        beam_size=2,
+        vocab_size=C,
+        sos=SOS,
+        eos=EOS,
+        token_list=[*"-ABCD", "<eos>"],
+    )
+    if isinstance(scorer, BatchScorerInterface):
+        search.__class__ = BatchBeamSearch
+    return search
+
+
+@DECODERS
+@torch.no_grad()
+def test_the_beam_search_adds_the_scores_up(build: Any) -> None:
+    decoder = build()
+    found = _search(PosteriorScorer(decoder, target=2.0, floor=0.01))(_encoded(), maxlenratio=0.8)
+    best = found[0].yseq.tolist()
+    assert best[0] == SOS
+    assert best[-1] == EOS
+    # A hypothesis of the longest length gets its last mark without a score.
+    searched = best[: 1 + int(0.8 * T)]
+    expected = sum(
+        float(_by_hand(decoder, searched[:n], target=2.0, floor=0.01)[searched[n]])
+        for n in range(1, len(searched))
+    )
+    assert float(found[0].score) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_decoder_without_output_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Linear has no output layer.*decode\.posterior=softmax"):
+        PosteriorScorer(torch.nn.Linear(2, 2), target=1.0, floor=0.1)

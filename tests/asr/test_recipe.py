@@ -1,0 +1,91 @@
+"""What of a recipe is done again when something changes, and what is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tiny
+from training_runs import epochs
+
+pytest.importorskip("espnet2")
+
+from squall.asr.decoding import load_recogniser
+from squall.corpora.demo import prepare_demo
+from squall.corpora.manifest import write_manifest
+from squall.results import read_records
+
+EVERY_TIME = ["0 check", "4 lm"]
+
+
+def test_the_posterior_is_a_variant_of_one_trained_model(demo_corpus: Path, tmp_path: Path) -> None:
+    plain = tiny.config(loss__name="square")
+    experiment, _ = tiny.run(plain, corpus=demo_corpus, exp_dir=tmp_path)
+    model = (experiment.directory / "train" / "model.pth").read_bytes()
+    softmax = tiny.config(loss__name="square", decode__posterior="softmax")
+    variant, done = tiny.run(softmax, corpus=demo_corpus, exp_dir=tmp_path)
+    assert done == ["0 check", "4 lm", "6 decode", "7 score"]
+    assert variant.directory == experiment.directory
+    assert (experiment.directory / "train" / "model.pth").read_bytes() == model
+    assert variant.result_path == experiment.directory / "result.posterior=softmax.json"
+    assert {r.experiment for r in read_records(experiment.result_path)} == {"conformer"}
+    assert {r.experiment for r in read_records(variant.result_path)} == {
+        "conformer posterior=softmax"
+    }
+    hypotheses = [
+        (folder.decode_dir / "test" / "hypotheses.jsonl").read_text()
+        for folder in (experiment, variant)
+    ]
+    assert hypotheses[0] != hypotheses[1]
+    assert tiny.run(plain, corpus=demo_corpus, exp_dir=tmp_path)[1] == EVERY_TIME
+
+
+def test_losses_share_everything_before_the_training(demo_corpus: Path, tmp_path: Path) -> None:
+    tiny.run(tiny.config(), corpus=demo_corpus, exp_dir=tmp_path, last=5)
+    _, done = tiny.run(tiny.config(loss__name="ccql"), corpus=demo_corpus, exp_dir=tmp_path, last=5)
+    assert done == ["0 check", "4 lm", "5 train"]
+
+
+def test_more_epochs_continue_the_same_experiment(demo_corpus: Path, tmp_path: Path) -> None:
+    first, _ = tiny.run(
+        tiny.config(espnet__max_epoch=1), corpus=demo_corpus, exp_dir=tmp_path, last=5
+    )
+    more, done = tiny.run(
+        tiny.config(espnet__max_epoch=3), corpus=demo_corpus, exp_dir=tmp_path, last=5
+    )
+    assert more.directory == first.directory
+    assert done == [*EVERY_TIME, "5 train"]
+    assert epochs(more.directory / "train") == [1, 2, 3]
+    assert not (more.directory / "train.before-1").exists()
+
+
+def test_another_text_is_trained_on_anew(demo_corpus: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    splits = prepare_demo(demo_corpus)
+    for split, utterances in splits.items():
+        write_manifest(own / f"{split}.jsonl", utterances)
+    settings = tiny.config("own", espnet__max_epoch=1)
+    first, _ = tiny.run(settings, corpus=own, exp_dir=tmp_path, last=5)
+    path = own / "train.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records[0]["text"] += " AGAIN"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    again, done = tiny.run(settings, corpus=own, exp_dir=tmp_path, last=5)
+    assert again.directory == first.directory
+    assert done == ["0 check", "1 prepare", "2 tokens", "3 stats", "4 lm", "5 train"]
+    assert (again.directory / "train.before-1" / "model.pth").exists()
+    assert epochs(again.directory / "train") == [1]
+
+
+def test_an_experiment_directory_is_all_that_later_stages_read(
+    demo_corpus: Path, tmp_path: Path
+) -> None:
+    settings = tiny.config(tokens={"units": "bpe", "vocabulary_size": 40})
+    experiment, _ = tiny.run(settings, corpus=demo_corpus, exp_dir=tmp_path, last=5)
+    for folder in ("tokens", "stats"):
+        (shared,) = (experiment.recipe_dir / "shared").glob(f"{folder}-*")
+        shared.rename(tmp_path / folder)
+    samples = tiny.first_test_samples(experiment)
+    assert load_recogniser(experiment, device="cpu", threads=1)(samples).tokens
