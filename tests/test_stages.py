@@ -146,6 +146,16 @@ def test_force_runs_what_is_done(shop: Workshop) -> None:
     assert shop.told[0] == ("2 copy", "--force")
 
 
+def test_only_force_sets_earlier_work_aside(shop: Workshop) -> None:
+    aside: list[bool] = []
+    stage = shop.stage(set_aside=lambda: aside.append(shop.target.exists()))
+    shop.run(stage)
+    shop.run(stage)
+    assert aside == []
+    shop.run(stage, force=True)
+    assert aside == [True]
+
+
 def test_a_stage_without_outputs_runs_every_time(shop: Workshop) -> None:
     stage = shop.stage(outputs=())
     shop.run(stage)

@@ -249,9 +249,15 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Recog
             return config
         variant = _variant(DecodeConfig.model_validate(written), config.decode)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {_reason(e)}" for e in error.errors()]
         raise ConfigError(f"{path}: settings do not fit:\n" + "\n".join(lines)) from error
     return config.model_copy(update={"variant": variant})
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such setting"
+    return f"{error['msg']}, found {error['input']!r}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Stage:
         settings: everything besides files that decides the outputs.
         inputs: files that decide the outputs.
         outputs: what exists when it is done. A stage without outputs is never skipped.
+        set_aside: puts earlier work out of the way, so that `--force` begins anew where `run` would
+            go on with what it finds.
         fingerprint: further state of the outside world, e.g. the list of a corpus's files.
     """
 
@@ -53,6 +55,7 @@ class Stage:
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
+    set_aside: Callable[[], None] = lambda: None
     fingerprint: Callable[[], Any] = lambda: None
 
     @property
@@ -142,6 +145,8 @@ def run_stages(
                 continue
             report(stage, 0, 1, "; ".join(reasons[:4]))
             with log_to(log_dir / f"{stage.number}-{stage.name}.log"):
+                if force:
+                    stage.set_aside()
                 _run(stage, reasons, report)
 
 

@@ -13,8 +13,10 @@ from training_runs import epochs
 pytest.importorskip("espnet2")
 
 from squall.asr.decoding import load_recogniser
+from squall.asr.recipe import recognition_stages
 from squall.corpora.demo import prepare_demo
 from squall.corpora.manifest import write_manifest
+from squall.experiment import Experiment, RunOptions
 from squall.results import read_records
 
 EVERY_TIME = ["0 check", "4 lm"]
@@ -46,6 +48,19 @@ def test_losses_share_everything_before_the_training(demo_corpus: Path, tmp_path
     tiny.run(tiny.config(), corpus=demo_corpus, exp_dir=tmp_path, last=5)
     _, done = tiny.run(tiny.config(loss__name="ccql"), corpus=demo_corpus, exp_dir=tmp_path, last=5)
     assert done == ["0 check", "4 lm", "5 train"]
+
+
+@pytest.mark.parametrize("name", ["lm", "train"])
+def test_a_forced_training_begins_anew_and_keeps_the_earlier_one(tmp_path: Path, name: str) -> None:
+    experiment = Experiment(tiny.config(), RunOptions(exp_dir=str(tmp_path)))
+    stage = next(stage for stage in recognition_stages(experiment) if stage.name == name)
+    trained = stage.directory / name / "checkpoint.pth"
+    trained.parent.mkdir(parents=True)
+    trained.write_text("weights")
+    stage.set_aside()
+    assert not trained.exists()
+    assert (stage.directory / f"{name}.before-1" / "checkpoint.pth").read_text() == "weights"
+    stage.set_aside()  # nothing there: nothing to do
 
 
 def test_more_epochs_continue_the_same_experiment(demo_corpus: Path, tmp_path: Path) -> None:

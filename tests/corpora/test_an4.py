@@ -21,7 +21,7 @@ TRAIN = [
 ]
 TEST = [
     ("an4test_clstk/menk/an391-menk-b.wav", "G N FIFTY SIX (an391-menk-b)", 2400),
-    ("an4test_clstk/fcaw/an406-fcaw-b.sph", "RUBOUT T NINE (an406-fcaw-b)", 800),
+    ("an4test_clstk/fcaw/an406-fcaw-b.sph", "RUBOUT T NINE (an406-fcaw-b)", 1700),
 ]
 
 
@@ -72,7 +72,7 @@ def test_a_tree_gives_its_manifest(tree: Path) -> None:
         "dev": [_utterance(tree, "an4_clstk/mjda/cen1-mjda-b.raw", 4800, "R U B OUT")],
         "test": [
             _utterance(tree, "an4test_clstk/menk/an391-menk-b.wav", 2400, "G N FIFTY SIX"),
-            _utterance(tree, "an4test_clstk/fcaw/an406-fcaw-b.sph", 800, "RUBOUT T NINE"),
+            _utterance(tree, "an4test_clstk/fcaw/an406-fcaw-b.sph", 1700, "RUBOUT T NINE"),
         ],
     }
     assert validate(splits) == []

@@ -18,6 +18,7 @@ from squall.corpora.timit_layout import (
     read_recording,
     write_intervals,
 )
+from squall.corpora.validation import validate
 
 
 @pytest.fixture(params=[str.upper, str.lower], ids=["upper", "lower"])
@@ -52,6 +53,14 @@ def test_a_missing_companion(recording: Path) -> None:
     next(p for p in recording.parent.iterdir() if p.suffix.lower() == ".wrd").unlink()
     with pytest.raises(FileNotFoundError, match=r"no \.WRD file beside it"):
         read_recording(recording, utterance_id="a", speaker="b")
+
+
+def test_a_broken_recording_is_left_to_validation(recording: Path) -> None:
+    recording.write_bytes(recording.read_bytes()[:100])
+    utterance = read_recording(recording, utterance_id="u", speaker="s")
+    assert utterance.duration_s == 0.0
+    (problem,) = validate({"train": [utterance]})
+    assert str(recording) in problem.message
 
 
 def test_labels_that_end_after_the_recording(recording: Path) -> None:

@@ -82,10 +82,11 @@ class _Recipe:
                   inputs=(*manifests[:2], tokens),
                   outputs=(*stats, self.stats / "train" / "feats_stats.npz")),
             Stage(4, "lm", self.lm.parent, self.train_lm, settings=self.settings["lm"],
-                  inputs=(*texts, tokens), outputs=lm),
+                  inputs=(*texts, tokens), outputs=lm, set_aside=lambda: _set_aside(self.lm)),
             Stage(5, "train", self.directory, self.train, settings=training,
                   inputs=(*manifests[:2], tokens, stats[0]),
-                  outputs=(model, self.directory / "train" / "history.json")),
+                  outputs=(model, self.directory / "train" / "history.json"),
+                  set_aside=lambda: _set_aside(self.directory / "train")),
             Stage(6, "decode", self.experiment.decode_dir, self.decode,
                   settings=self.config.decode.model_dump(mode="json"),
                   inputs=(model, *manifests[1:], *(lm if self.config.decode.lm_weight else ())),
@@ -98,6 +99,9 @@ class _Recipe:
         """Stop early where a later stage could not go on."""
         import torch
 
+        from squall.losses import build_loss
+
+        build_loss(self.config.loss.name, **self.config.loss.parameters)
         free = shutil.disk_usage(self.experiment.recipe_dir).free
         if free < MIN_FREE_BYTES:
             raise StageError(
@@ -117,9 +121,6 @@ class _Recipe:
                 f"decode.lm_weight is {self.config.decode.lm_weight:g}, but the settings have no "
                 "`lm` part: add one, or leave decode.lm_weight out"
             )
-        from squall.losses import build_loss
-
-        build_loss(self.config.loss.name, **self.config.loss.parameters)
         report(1, 1, f"{free / 1e9:.0f} GB free, device {self.options.device}")
 
     def prepare(self, report: Report) -> None:
@@ -258,6 +259,12 @@ def recognition_stages(experiment: Experiment) -> list[Stage]:
 
 def _epochs(config: RecognitionConfig) -> dict[str, Any]:
     return {k: v for k, v in config.espnet.items() if k == "max_epoch"}
+
+
+def _set_aside(directory: Path) -> None:
+    from squall.asr.training import set_aside
+
+    set_aside(directory)
 
 
 def _write_left_out(path: Path, problems: list[Problem]) -> None:

@@ -138,13 +138,21 @@ def begin_or_continue(output_dir: Path, fingerprint: dict[str, Any]) -> None:
         before = json.loads(record.read_text()) if record.exists() else {}
         changed = differences(before, fingerprint)
         if changed:
-            number = 1
-            while (kept := output_dir.with_name(f"{output_dir.name}.before-{number}")).exists():
-                number += 1
-            output_dir.rename(kept)
-            _log.warning("kept the earlier training as %s: %s", kept.name, "; ".join(changed))
+            _log.warning("another training lies in %s: %s", output_dir, "; ".join(changed))
+            set_aside(output_dir)
     with atomic_write(record) as file:
         json.dump(fingerprint, file, indent=1, sort_keys=True)
+
+
+def set_aside(output_dir: Path) -> None:
+    """Rename the folder of a training, if there is one, to `<name>.before-<number>`."""
+    if not output_dir.exists():
+        return
+    number = 1
+    while (kept := output_dir.with_name(f"{output_dir.name}.before-{number}")).exists():
+        number += 1
+    output_dir.rename(kept)
+    _log.warning("kept the earlier training as %s", kept)
 
 
 def publish_model(output_dir: Path, settings: dict[str, Any]) -> None:

@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from squall.audio.reading import AudioError, AudioInfo, RawFormat, audio_info
-from squall.corpora.manifest import Utterance
+from squall.audio.reading import RawFormat
+from squall.corpora.manifest import Utterance, file_info
 
 __all__ = ["AN4_SAMPLE_RATE_HZ", "hold_out_speakers", "prepare_an4"]
 
@@ -114,7 +114,8 @@ def _utterance(root: Path, split: str, number: int, file_id: str, line: str) -> 
             f"{where}: transcript of {match['id']!r} stands where the list has {file_id!r}"
         )
     path = _audio_path(root / "wav" / file_id)
-    info = _info(path)
+    raw = RawFormat(AN4_SAMPLE_RATE_HZ) if path.suffix == ".raw" else None
+    info = file_info(path, sample_rate_hz=AN4_SAMPLE_RATE_HZ, raw=raw)
     return Utterance(
         id=parts[-1],
         audio_path=str(path.absolute()),
@@ -132,15 +133,6 @@ def _audio_path(stem: Path) -> Path:
         if path.is_file():
             return path
     return stem.with_name(stem.name + _SUFFIXES[0])
-
-
-def _info(path: Path) -> AudioInfo:
-    try:
-        return audio_info(
-            path, raw=RawFormat(AN4_SAMPLE_RATE_HZ) if path.suffix == ".raw" else None
-        )
-    except AudioError:
-        return AudioInfo(duration_s=0.0, sample_rate_hz=AN4_SAMPLE_RATE_HZ, channels=1, frames=0)
 
 
 def _lines(path: Path) -> list[str]:

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from squall.audio.reading import Audio, RawFormat, read_audio
+from squall.audio.reading import Audio, AudioError, AudioInfo, RawFormat, audio_info, read_audio
 from squall.files import atomic_write
 
 __all__ = [
     "Interval",
     "Utterance",
+    "file_info",
     "raw_format",
     "read_manifest",
     "read_utterance",
@@ -77,6 +78,19 @@ def read_utterance(utterance: Utterance, *, sample_rate_hz: int | None) -> Audio
         sample_rate_hz=sample_rate_hz,
         raw=raw_format(utterance),
     )
+
+
+def file_info(path: Path, *, sample_rate_hz: int, raw: RawFormat | None = None) -> AudioInfo:
+    """Length and rate of a file; a length of 0 where it cannot be read.
+
+    A preparer that meets a broken file goes on with this, so that `validate` lists it with all
+    others. Args: `sample_rate_hz` is the corpus's own rate, given where the file tells none; `raw`
+    the format of a file without a header.
+    """
+    try:
+        return audio_info(path, raw=raw)
+    except AudioError:
+        return AudioInfo(duration_s=0.0, sample_rate_hz=sample_rate_hz, channels=1, frames=0)
 
 
 def raw_format(utterance: Utterance) -> RawFormat | None:

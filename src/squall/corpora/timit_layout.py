@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from squall.audio.reading import AudioInfo, audio_info
-from squall.corpora.manifest import Interval, Utterance
+from squall.audio.reading import AudioInfo
+from squall.corpora.manifest import Interval, Utterance, file_info
 
 __all__ = [
     "SampleInterval",
@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 # Beyond this the labels are of another recording, or the recording is cut off.
+TIMIT_SAMPLE_RATE_HZ = 16000
 _LARGEST_OVERHANG_S = 0.1
 
 
@@ -103,17 +104,18 @@ def read_recording(recording: Path, *, utterance_id: str, speaker: str) -> Utter
         speaker: the speaker label; no white space.
 
     Returns:
-        The utterance, with the prompt as it is printed in the `.TXT` file and times in seconds.
+        The utterance, with the prompt as it is printed in the `.TXT` file and times in seconds. One
+        whose audio is missing or broken has a duration of 0, so that `validate` lists it.
 
     Raises:
         FileNotFoundError: one of the other three files is missing.
-        ValueError: one of the four is not readable, or its times go beyond the recording by more
-            than 0.1 s.
+        ValueError: one of those three is not readable, or its times go beyond the recording by
+            more than 0.1 s.
 
     Convention:
         A few of TIMIT's phone files end some samples after the recording; these are cut at its end.
     """
-    info = audio_info(recording)
+    info = file_info(recording, sample_rate_hz=TIMIT_SAMPLE_RATE_HZ)
     companions = {kind: _beside(recording, kind) for kind in (".txt", ".wrd", ".phn")}
     words, phones = (_read_inside(companions[kind], info) for kind in (".wrd", ".phn"))
     return Utterance(
@@ -155,12 +157,12 @@ def _read_inside(path: Path, info: AudioInfo) -> list[SampleInterval]:
     intervals = read_intervals(path)
     grace = round(_LARGEST_OVERHANG_S * info.sample_rate_hz)
     for number, interval in enumerate(intervals, start=1):
-        if interval.end > info.frames + grace or interval.start >= info.frames:
+        if info.frames and (interval.end > info.frames + grace or interval.start >= info.frames):
             raise ValueError(
                 f"{path}:{number}: {interval.label!r} ends at sample {interval.end}, but the "
                 f"recording has {info.frames} samples"
             )
-    return [replace(i, end=min(i.end, info.frames)) for i in intervals]
+    return [replace(i, end=min(i.end, info.frames or i.end)) for i in intervals]
 
 
 def _seconds(intervals: Iterable[SampleInterval], rate_hz: int) -> tuple[Interval, ...]:

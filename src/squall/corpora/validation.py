@@ -14,6 +14,9 @@ __all__ = ["Problem", "ValidationError", "leave_out", "validate"]
 DURATION_TOLERANCE_S = 0.02
 """Largest accepted difference between a manifest's duration and the samples in the file."""
 
+MIN_DURATION_S = 0.1
+"""Shortest utterance: less leaves an encoder that subsamples by four without a frame."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -59,10 +62,10 @@ def validate(
         progress: told (files read, files in all).
 
     Returns:
-        Problems: missing, corrupt or truncated audio, zero length, silence in every sample, another
-        sampling rate or duration than the manifest says, empty text, text that is not words with
-        single spaces, an id or speaker that is not one word, an id that cannot be a file name,
-        duplicate id, a speaker in two splits. Empty when the corpus is sound.
+        Problems: missing, corrupt or truncated audio, less than 0.1 s of it, silence in every
+        sample, another sampling rate or duration than the manifest says, empty text, text that is
+        not words with single spaces, an id or speaker that is not one word, an id that cannot be a
+        file name, duplicate id, a speaker in two splits. Empty when the corpus is sound.
 
     Convention:
         A speaker in two splits is a problem of the earlier split, and so is an id in two splits:
@@ -135,7 +138,9 @@ def _shared_speakers(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Prob
 
 
 def _length_problem(utterance: Utterance) -> str | None:
-    return f"its duration is {utterance.duration_s:g} s" if utterance.duration_s <= 0 else None
+    if utterance.duration_s >= MIN_DURATION_S:
+        return None
+    return f"its duration is {utterance.duration_s:g} s, less than {MIN_DURATION_S} s"
 
 
 def _audio_problem(utterance: Utterance, *, whole: bool) -> str | None:
