@@ -126,6 +126,7 @@ class _Recipe:
     def prepare(self, report: Report) -> None:
         if self.options.download and not self.corpus_dir.exists():
             self._download(report)
+        report(0, 1, f"reading {self.corpus_dir}")
         splits = prepare_corpus(self.config.corpus, self.corpus_dir)
         problems = validate(splits, progress=lambda d, n: report(d, n, "checking audio"))
         if problems and not self.options.skip_bad:

@@ -28,7 +28,7 @@ def _demo(corpus_dir: Path, config: CorpusConfig) -> Splits:
 
     spoken_with = corpus_dir / "options.json"
     if not corpus_dir.exists():
-        write_demo_corpus(corpus_dir, **config.options)
+        write_demo_corpus(corpus_dir, jobs=os.cpu_count() or 1, **config.options)
         with atomic_write(spoken_with) as file:
             json.dump(config.options, file)
     elif spoken_with.is_file() and json.loads(spoken_with.read_text()) != config.options:
