@@ -135,6 +135,29 @@ def test_an_override_makes_a_group_that_is_absent_or_null(path: Path) -> None:
     assert config.espnet["scheduler_conf"] == {"steps": 9}
 
 
+def test_a_file_lies_over_its_base_key_by_key(path: Path) -> None:
+    child = path.with_name("child.yaml")
+    child.write_text("base: small.yaml\nespnet: {max_epoch: 9, optim_conf: {eps: 1e-6}}\n")
+    config = load_config(child)
+    assert config.experiment == "child"
+    assert config.decode.beam_size == 5
+    assert config.espnet == {
+        "max_epoch": 9,
+        "num_workers": 1,
+        "optim_conf": {"lr": 0.1, "eps": 1e-6},
+    }
+
+
+def test_a_base_that_is_missing_or_leads_back_is_refused(path: Path) -> None:
+    path.write_text("base: absent.yaml\n")
+    with pytest.raises(ConfigError, match=r"no config file .*absent\.yaml"):
+        load_config(path)
+    path.write_text("base: other.yaml\n")
+    path.with_name("other.yaml").write_text("base: small.yaml\n")
+    with pytest.raises(ConfigError, match=r"other\.yaml: base 'small\.yaml' leads back"):
+        load_config(path)
+
+
 def test_an_override_below_a_value_is_refused(path: Path) -> None:
     with pytest.raises(ConfigError, match=r"corpus\.name\.x: 'name' is a value, not a group"):
         load_config(path, {"corpus.name.x": 1})

@@ -232,7 +232,9 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Recog
     """Read a YAML file, lay the overrides over it, and check the result.
 
     Args:
-        path: the YAML file; its stem is the experiment's name, its folder the recipe's.
+        path: the YAML file; its stem is the experiment's name, its folder the recipe's. A key
+            `base` names another file, relative to this one, whose settings hold where this one
+            has none of its own.
         overrides: dotted key to value, e.g. `{"loss.name": "square", "espnet.max_epoch": 60}`.
 
     Raises:
@@ -260,7 +262,28 @@ def _reason(error: Mapping[str, Any]) -> str:
     return f"{error['msg']}, found {error['input']!r}"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a file over those of its `base`; `below` are the files that led here."""
+    settings = _read_alone(path)
+    base = settings.pop("base", None)
+    if base is None:
+        return settings
+    base_path = (path.parent / str(base)).resolve()
+    if base_path in (*below, path.resolve()):
+        raise ConfigError(f"{path}: base {base!r} leads back to a file that has this one as base")
+    return _merged(_read(base_path, (*below, path.resolve())), settings)
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Groups of settings are merged key by key, everything else is replaced."""
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(under.get(key), dict)
+        merged[key] = _merged(under[key], value) if both else value
+    return merged
+
+
+def _read_alone(path: Path) -> dict[str, Any]:
     try:
         settings = _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
