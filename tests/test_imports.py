@@ -1,0 +1,27 @@
+"""What may import what; `tests/losses` and `tests/cli` hold the same for losses and command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+LIST_MODULES = (
+    "import sys, json, importlib; importlib.import_module(sys.argv[1]); "
+    "print(json.dumps(sorted(sys.modules)))"
+)
+
+
+def _loaded_by(module: str) -> set[str]:
+    command = [sys.executable, "-c", LIST_MODULES, module]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_scoring_can_be_lifted_out() -> None:
+    ours = {name for name in _loaded_by("squall.scoring") if name.startswith("squall.")}
+    assert {name for name in ours if not name.startswith("squall.scoring")} == set()
+
+
+def test_manifests_need_neither_espnet_nor_torch() -> None:
+    assert _loaded_by("squall.corpora.validation") & {"espnet", "espnet2", "torch"} == set()
