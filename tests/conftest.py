@@ -57,7 +57,7 @@ def make_utterance(tmp_path: Path) -> MakeUtterance:
     def make(
         id: str,
         *,
-        speaker: str = "anna",
+        speaker: str = "spk1",
         text: str = "GO ON",
         seconds: float = 0.1,
         rate_hz: int = 16000,

@@ -1,4 +1,4 @@
-"""What may import what; `tests/losses` and `tests/cli` hold the same for losses and command line."""
+"""What may import what; the losses and the command line have theirs in tests of their own."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_a_whole_mono_file_at_the_right_rate_is_referred_to(
 def _stereo(path: Path, rate_hz: int, count: int) -> Utterance:
     left = np.linspace(-0.5, 0.5, count)
     soundfile.write(path, np.stack([left, -left], axis=1), rate_hz)
-    return Utterance("u", str(path), 0.0, count / rate_hz, rate_hz, "anna", "GO")
+    return Utterance("u", str(path), 0.0, count / rate_hz, rate_hz, "spk1", "GO")
 
 
 def _pcm(path: Path, count: int) -> Utterance:
@@ -61,7 +61,7 @@ def _pcm(path: Path, count: int) -> Utterance:
         path.write_bytes(samples.astype(">i2").tobytes())
     else:
         soundfile.write(path, samples, 16000, format="NIST", subtype="PCM_16")
-    return Utterance("u", str(path), 0.0, count / 16000, 16000, "anna", "GO")
+    return Utterance("u", str(path), 0.0, count / 16000, 16000, "spk1", "GO")
 
 
 def _converted(tmp_path: Path, utterance: Utterance) -> np.ndarray:
@@ -105,7 +105,7 @@ def test_compressed_sphere_named_wav_is_not_referred_to(tmp_path: Path) -> None:
     )
     path = tmp_path / "u.wav"
     path.write_bytes(header.encode().ljust(1024) + b"ajkg")
-    utterance = Utterance("u", str(path), 0.0, 0.1, 16000, "anna", "GO")
+    utterance = Utterance("u", str(path), 0.0, 0.1, 16000, "spk1", "GO")
     with pytest.raises(AudioError, match=r"u\.wav: (compressed with shorten|ffmpeg cannot)"):
         _export(tmp_path, utterance)
 
@@ -114,7 +114,7 @@ def test_compressed_sphere_named_wav_is_not_referred_to(tmp_path: Path) -> None:
 def test_a_stretch_of_a_file_is_cut_out(tmp_path: Path, start_s: float, duration_s: float) -> None:
     path = tmp_path / "u.flac"
     soundfile.write(path, np.arange(1600, dtype=np.int16), 16000)
-    utterance = Utterance("u", str(path), start_s, duration_s, 16000, "anna", "GO")
+    utterance = Utterance("u", str(path), start_s, duration_s, 16000, "spk1", "GO")
     first = round(start_s * 16000)
     np.testing.assert_array_equal(_converted(tmp_path, utterance), np.arange(first, first + 800))
 

@@ -26,7 +26,7 @@ RECORD: dict[str, Any] = {
     "audio_path": "u1.wav",
     "duration_s": 1.5,
     "sample_rate_hz": 16000,
-    "speaker": "anna",
+    "speaker": "spk1",
     "text": "GO ON",
 }
 
@@ -146,7 +146,7 @@ def _ramp(path: Path, rate_hz: int = 8000) -> Utterance:
         path.write_bytes(samples.astype(">i2").tobytes())
     else:
         soundfile.write(path, samples, rate_hz)
-    return Utterance("u1", str(path), 0.25, 0.5, rate_hz, "anna", "GO ON")
+    return Utterance("u1", str(path), 0.25, 0.5, rate_hz, "spk1", "GO ON")
 
 
 @pytest.mark.parametrize("name", ["u1.wav", "u1.flac", "u1.raw", "u1.RAW"])
@@ -154,7 +154,7 @@ def test_the_stretch_of_an_utterance_is_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name.endswith("RAW"):
         path.write_bytes(np.arange(8000, dtype=">i2").tobytes())
-        utterance = Utterance("u1", str(path), 0.25, 0.5, 8000, "anna", "GO ON")
+        utterance = Utterance("u1", str(path), 0.25, 0.5, 8000, "spk1", "GO ON")
     else:
         utterance = _ramp(path)
     audio = read_utterance(utterance, sample_rate_hz=None)
