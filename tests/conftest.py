@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import tiny
 from squall.corpora.demo import write_demo_corpus
@@ -17,6 +19,14 @@ from squall.corpora.manifest import Utterance
 ROOT = Path(__file__).parents[1]
 
 MakeUtterance = Callable[..., Utterance]
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_in_any_order() -> None:
+    """What a test draws at random does not depend on the tests before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import argparse
 import json
 import logging
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +19,23 @@ __all__ = ["transcribe_files"]
 
 def transcribe_files(options: argparse.Namespace) -> int:
     """Recognise files; the exit code is 1 when one of them could not be read."""
-    logging.getLogger().setLevel(logging.ERROR)
+    with _errors_only():
+        return _transcribe_files(options)
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Keep ESPnet's and our own warnings away: what matters to the user is printed below."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def _transcribe_files(options: argparse.Namespace) -> int:
     experiment = Experiment.open(options.model)
     with redirect_stdout(sys.stderr):  # ESPnet reports missing extras while it is imported
         from squall.asr.decoding import find_audio, load_recogniser, transcribe
