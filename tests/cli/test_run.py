@@ -264,7 +264,13 @@ def test_stopping_says_how_to_go_on(root: Path, stand_in: Path, tmp_path: Path) 
     started = tmp_path / "started"
     stand_in.write_text(f"open({str(started)!r}, 'w')\nimport time; time.sleep(60)\n")
     command = [sys.executable, "-m", "squall", "run", "toy"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job hands down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     until = time.monotonic() + 60
     while not started.exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
