@@ -158,7 +158,12 @@ def test_a_cell_ends_when_the_process_that_runs_it_is_killed(
         "run_cells([cell], jobs=1, on_status=lambda *_: None)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "cell.json")]
-    parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        # A shell's background job hands down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert _wait(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"))
         child = int(pid_file.read_text())
