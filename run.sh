@@ -52,7 +52,8 @@ check_machine() {
         fail "needs $((needed_kb / 1024 / 1024)) GB of free disk for the environment under $root; $((free_kb / 1024 / 1024)) GB are free"
 }
 
-# The environment is whole when its stamp equals pyproject.toml; a killed installation leaves none.
+# The environment is whole when its stamp equals pyproject.toml. A killed installation leaves no stamp
+# and begins anew; after a change of pyproject.toml only what differs is installed.
 set_up() {
     if [ -n "${VIRTUAL_ENV:-}" ] && "$VIRTUAL_ENV/bin/python" -c 'import squall' 2>/dev/null; then
         venv=$VIRTUAL_ENV
@@ -61,14 +62,19 @@ set_up() {
     if cmp -s "$root/pyproject.toml" "$venv/.squall-installed" && "$venv/bin/python" -c '' 2>/dev/null; then
         return
     fi
-    local python
-    python=$(find_python)
-    check_machine "$python"
-    echo "setting up $venv (5.7 GB, some minutes the first time)"
-    "$python" -m venv --clear "$venv"
+    if [ ! -f "$venv/.squall-installed" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        local python
+        python=$(find_python)
+        check_machine "$python"
+        echo "setting up $venv (5.7 GB, some minutes the first time)"
+        "$python" -m venv --clear "$venv"
+    else
+        echo "bringing $venv up to date with pyproject.toml"
+        rm "$venv/.squall-installed"
+    fi
     # pip 26.3 refuses a dependency of ESPnet, ci_sdr, which names a git address in an extra
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'pip>=23.2,<26.3'
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "${root}[asr,enhance,report,dev]" ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "${root}[asr,report,dev]" ||
         fail "the installation failed (see above). Without a network, give pip a mirror with PIP_INDEX_URL"
     cp "$root/pyproject.toml" "$venv/.squall-installed"
 }

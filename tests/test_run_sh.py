@@ -1,0 +1,99 @@
+"""run.sh on machines that lack something: it says what, before it makes anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ("bash", "cat", "dirname", "basename", "sed", "df", "awk", "cmp")
+OLD_PYTHON = "#!/bin/sh\nexit 1\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with one recipe and no environment."""
+    folder = tmp_path / "checkout"
+    recipe = folder / "recipes" / "toy"
+    recipe.mkdir(parents=True)
+    (recipe / "run.sh").write_text('#!/usr/bin/env bash\n# A toy\necho ran with: "$@"\n')
+    shutil.copy(ROOT / "run.sh", folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def _run(checkout: Path, *arguments: str, **tools: str) -> subprocess.CompletedProcess[str]:
+    """Run run.sh where only a few tools exist, and those given as `name=script`."""
+    programs = checkout.parent / "bin"
+    programs.mkdir(exist_ok=True)
+    for tool in TOOLS:
+        if not (programs / tool).exists():
+            os.symlink(shutil.which(tool) or tool, programs / tool)
+    for name, script in tools.items():
+        (programs / name).unlink(missing_ok=True)
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    return subprocess.run(
+        [str(programs / "bash"), str(checkout / "run.sh"), *arguments],
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("help",)])
+def test_help_lists_the_recipes_and_needs_nothing(
+    checkout: Path, arguments: tuple[str, ...]
+) -> None:
+    done = _run(checkout, *arguments)
+    assert done.returncode == 0
+    assert "toy        A toy" in done.stdout
+
+
+def test_an_unknown_recipe_is_named(checkout: Path) -> None:
+    done = _run(checkout, "toi")
+    assert done.returncode == 1
+    assert "there is no recipe 'toi'" in done.stderr
+
+
+@pytest.mark.parametrize("tools", [{}, {"python3": OLD_PYTHON}], ids=["absent", "too old"])
+def test_python_is_missing(checkout: Path, tools: dict[str, str]) -> None:
+    done = _run(checkout, "toy", **tools)
+    assert done.returncode == 1
+    assert "needs Python 3.10, 3.11 or 3.12" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def _this_python() -> str:
+    return f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+
+
+def test_the_compiler_is_missing(checkout: Path) -> None:
+    done = _run(checkout, "toy", python3=_this_python())
+    assert done.returncode == 1
+    assert "needs a C compiler" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_the_disk_is_too_small(checkout: Path) -> None:
+    df = "#!/bin/sh\necho head\necho /dev/x 100 50 2097152 50% /\n"
+    done = _run(checkout, "toy", python3=_this_python(), cc="#!/bin/sh\n", df=df)
+    assert done.returncode == 1
+    assert "needs 8 GB of free disk" in done.stderr
+    assert "2 GB are free" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_an_environment_that_is_whole_is_used_as_it_is(checkout: Path) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    python = checkout / ".venv" / "bin" / "python"
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
+    shutil.copy(checkout / "pyproject.toml", checkout / ".venv" / ".squall-installed")
+    done = _run(checkout, "toy", "--stage", "3")
+    assert (done.returncode, done.stdout) == (0, "ran with: --stage 3\n")
