@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
@@ -30,14 +32,16 @@ def _errors_only() -> Iterator[None]:
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         root.setLevel(level)
 
 
 def _transcribe_files(options: argparse.Namespace) -> int:
     experiment = Experiment.open(options.model)
-    with redirect_stdout(sys.stderr):  # ESPnet reports missing extras while it is imported
+    with redirect_stdout(io.StringIO()):  # ESPnet reports missing extras while it is imported
         from squall.asr.decoding import find_audio, load_recogniser, transcribe
 
         paths = find_audio(options.audio)
