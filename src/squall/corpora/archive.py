@@ -115,6 +115,7 @@ def _opened(archive: Path) -> Iterator[tuple[list[_Member], Callable[..., None]]
 
 def _tar_member(info: tarfile.TarInfo) -> _Member:
     info.mode = 0o755 if info.isdir() else 0o644  # nothing set-uid, nothing unreadable
+    info.uid, info.gid, info.uname, info.gname = os.getuid(), os.getgid(), "", ""
     kinds = {"folder": info.isdir(), "symlink": info.issym(), "hardlink": info.islnk()}
     kind = next((name for name, holds in kinds.items() if holds), "special")
     return _Member(info.name, "file" if info.isfile() else kind, info.linkname, info)
