@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import logging
 import pickle
 import struct
 from collections.abc import Callable, Iterator
@@ -19,8 +18,6 @@ from espnet2.train.trainer import Trainer
 from squall.files import atomic_path
 
 __all__ = ["SquallTrainer", "load_weights", "read_history"]
-
-_log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pth"
 
@@ -47,31 +44,13 @@ class SquallTrainer(Trainer):  # type: ignore[misc]
 
     @staticmethod
     def resume(
-        checkpoint: str | Path,
-        model: torch.nn.Module,
-        reporter: Any,
-        optimizers: Any,
-        schedulers: Any,
-        scaler: Any,
-        ngpu: int = 0,
-        strict: bool = True,
+        checkpoint: str | Path, model: torch.nn.Module, reporter: Any, **further: Any
     ) -> None:
-        """Load a checkpoint, and write the epoch's own file again if the kill came before it."""
-        states = _read(Path(checkpoint), "cuda" if ngpu > 0 else "cpu")
-        model.load_state_dict(states["model"], strict=strict)
-        reporter.load_state_dict(states["reporter"])
-        for optimizer, state in zip(optimizers, states["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        for scheduler, state in zip(schedulers, states["schedulers"], strict=True):
-            if scheduler is not None:
-                scheduler.load_state_dict(state)
-        if scaler is not None and states["scaler"] is not None:
-            scaler.load_state_dict(states["scaler"])
+        """As `Trainer.resume`, and writes the epoch's own file if the kill came before it."""
+        Trainer.resume(checkpoint=checkpoint, model=model, reporter=reporter, **further)
         epoch_file = Path(checkpoint).with_name(f"{reporter.get_epoch()}epoch.pth")
         if not epoch_file.exists():
-            with atomic_path(epoch_file) as path:
-                torch.save(states["model"], path)
-        _log.info("resumed after epoch %d from %s", reporter.get_epoch(), checkpoint)
+            torch.save(model.state_dict(), epoch_file)  # whole: ESPnet's loop runs in `run`
 
     @classmethod
     def run(cls, model: Any, optimizers: Any, schedulers: Any, *args: Any, **kwargs: Any) -> None:
