@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_path", "atomic_write", "disk_full"]
+__all__ = ["atomic_path", "atomic_write", "disk_full", "file_digest"]
 
 
 @contextmanager
@@ -50,6 +51,15 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
     """Open a UTF-8 text file for writing that replaces `path` only when the block ends well."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Digest of a file's content in hexadecimal; `algorithm` is a name that hashlib knows."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def disk_full(error: OSError) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from squall.config import differences
-from squall.files import atomic_write
+from squall.files import atomic_write, file_digest
 
 __all__ = ["Report", "Stage", "StageError", "log_to", "run_stages"]
 
@@ -88,7 +87,7 @@ class Stage:
         return _as_read_back(
             {
                 "settings": self.settings,
-                "inputs": {name: _file_digest(path) for name, path in inputs.items()},
+                "inputs": {name: file_digest(path) for name, path in inputs.items()},
                 "fingerprint": self.fingerprint(),
             }
         )
@@ -186,14 +185,6 @@ def _as_read_back(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as JSON gives them back, so that a stamp and its copy on disk compare equal."""
     read: dict[str, Any] = json.loads(json.dumps(values, default=str))
     return read
-
-
-def _file_digest(path: Path) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import logging
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from squall import __version__
-from squall.files import disk_full
+from squall.files import disk_full, file_digest
 
 __all__ = ["ChecksumError", "DownloadError", "NoNetworkError", "fetch", "verify_checksum"]
 
@@ -86,7 +85,7 @@ def fetch(
         hint = f"no space left on the disk for {target}: free some and run the same command again"
         raise OSError(errno.ENOSPC, hint) from error
     if checksum is None:
-        digest = _digest(part, "sha256")
+        digest = file_digest(part, "sha256")
         _log.warning("%s is accepted without a checksum; its own is sha256:%s", target, digest)
     os.replace(part, target)
     return target
@@ -95,17 +94,9 @@ def fetch(
 def verify_checksum(path: Path, checksum: str) -> None:
     """Raise ChecksumError, with both digests, unless a file has the checksum (as in `fetch`)."""
     algorithm, _, expected = checksum.lower().partition(":")
-    found = _digest(path, algorithm)
+    found = file_digest(path, algorithm)
     if found != expected:
         raise ChecksumError(f"{path}: {algorithm} is {found}, expected {expected}")
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _in_place(target: Path, checksum: str | None) -> bool:
