@@ -215,6 +215,10 @@ class RecognitionConfig(_Settings):
         """`<experiment>-<hash>`."""
         return f"{self.experiment}-{digest(self.hashed())[:8]}"
 
+    def named(self, *names: str) -> str:
+        """The names with the variant behind them, if there is one, as tables and bars show it."""
+        return " ".join([*names, self.variant]).rstrip()
+
     @property
     def system(self) -> str:
         """The loss with the parameters that the settings give it, as tables name it."""

@@ -109,7 +109,7 @@ def _run(experiment: Experiment) -> Run:
         directory=directory,
         experiment=experiment.config.experiment,
         score_dir=experiment.score_dir,
-        system=" ".join(filter(None, [experiment.config.system, experiment.config.variant])),
+        system=experiment.config.named(experiment.config.system),
         seed=experiment.config.seed,
         records=tuple(read_records(experiment.result_path)),
         history=tuple(_json(directory / "train" / "history.json")),

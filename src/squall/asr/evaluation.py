@@ -52,7 +52,7 @@ def evaluate(
         records += [
             Record(
                 recipe=config.recipe,
-                experiment=" ".join(filter(None, [config.experiment, config.variant])),
+                experiment=config.named(config.experiment),
                 dataset=dataset,
                 system=config.system,
                 condition=split,

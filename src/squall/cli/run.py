@@ -117,9 +117,7 @@ def _default_jobs(options: argparse.Namespace, cells: int) -> int:
 
 def _label(cell: Cell) -> str:
     config = cell.config
-    return " ".join(filter(None, [config.experiment, config.system, config.variant])) + (
-        f" seed {config.seed}"
-    )
+    return f"{config.named(config.experiment, config.system)} seed {config.seed}"
 
 
 def _place(cell: Cell) -> Path:
