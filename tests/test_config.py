@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from squall.asr.settings import RecognitionConfig
 from squall.config import (
     ConfigError,
-    RecognitionConfig,
     differences,
     digest,
     flatten,
-    load_config,
     parse_assignment,
     split_values,
 )
+from squall.tasks import load_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))

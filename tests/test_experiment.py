@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from squall.config import ConfigError, RecognitionConfig
+from squall.asr.settings import RecognitionConfig
+from squall.config import ConfigError
 from squall.experiment import Experiment, RunOptions, environment, repository_root
 
 
@@ -37,14 +38,14 @@ def test_shared_folders_are_named_by_their_settings(tmp_path: Path) -> None:
 def test_variants_share_the_model_and_nothing_else(tmp_path: Path) -> None:
     plain, variant = _experiment(tmp_path), _experiment(tmp_path, variant="beam_size=1")
     assert plain.directory == variant.directory
-    for place in ("log_dir", "decode_dir", "score_dir", "result_path", "config_path"):
+    for place in ("log_dir", "score_dir", "result_path", "config_path"):
         assert getattr(plain, place) != getattr(variant, place)
 
 
 def test_settings_written_are_the_settings_opened(tmp_path: Path) -> None:
     written = _experiment(tmp_path, seed=7, loss={"name": "squentropy", "alpha": 1e-5})
     written.write_settings()
-    opened = Experiment.open(written.directory)
+    opened = Experiment.open(written.directory, RecognitionConfig)
     assert opened.config == written.config
     assert opened.directory == written.directory
     assert opened.recipe_dir == written.recipe_dir
@@ -58,7 +59,7 @@ def test_a_variant_does_not_take_the_place_of_the_plain_experiment(tmp_path: Pat
     for experiment in experiments:
         experiment.write_settings()
     directory = experiments[0].directory
-    assert Experiment.open(directory).config.variant == ""
+    assert Experiment.open(directory, RecognitionConfig).config.variant == ""
     found = Experiment.open_variants(directory)
     assert [experiment.config.variant for experiment in found] == ["", "beam_size=1"]
 
@@ -66,26 +67,26 @@ def test_a_variant_does_not_take_the_place_of_the_plain_experiment(tmp_path: Pat
 def test_a_variant_alone_can_be_opened(tmp_path: Path) -> None:
     variant = _experiment(tmp_path, variant="beam_size=1")
     variant.write_settings()
-    assert Experiment.open(variant.directory).config == variant.config
+    assert Experiment.open(variant.directory, RecognitionConfig).config == variant.config
 
 
 def test_a_moved_experiment_opens_where_it_is(tmp_path: Path) -> None:
     written = _experiment(tmp_path)
     written.write_settings()
     moved = written.directory.rename(tmp_path / "kept")
-    assert Experiment.open(moved).directory == moved
+    assert Experiment.open(moved, RecognitionConfig).directory == moved
 
 
 def test_a_folder_that_is_no_experiment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is not an experiment directory"):
-        Experiment.open(tmp_path)
+        Experiment.open(tmp_path, RecognitionConfig)
 
 
 @pytest.mark.parametrize("text", ["corpus: [", "seed: 1\n", "", "!!python/object:a.B {}"])
 def test_damaged_settings_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"config\.yaml"):
-        Experiment.open(tmp_path)
+        Experiment.open(tmp_path, RecognitionConfig)
 
 
 def test_the_stamp_has_what_a_number_needs() -> None:

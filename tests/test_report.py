@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from squall.config import RecognitionConfig
+from squall.asr.report import collect
+from squall.asr.settings import RecognitionConfig
 from squall.experiment import Experiment, RunOptions
-from squall.report import Report, collect
+from squall.report import Report
 from squall.results import Record, write_records
 
 HISTORY = [
@@ -110,7 +111,8 @@ def test_errors_are_counted_and_marked(tmp_path: Path) -> None:
 
 def test_numbers_stand_in_the_table(tmp_path: Path) -> None:
     report = collect([_experiment(tmp_path), _experiment(tmp_path, loss={"name": "square"})])
-    head, rows = report.table("test")
+    (table,) = report.tables
+    head, rows = table.head, table.rows
     assert head == ["experiment", "system", "seed", "WER %"]
     assert rows == [
         ["small", "ce", "1", "12.50 (of 8)"],
@@ -156,7 +158,8 @@ def test_test_comes_before_the_other_conditions(tmp_path: Path) -> None:
     record = collect([experiment]).records[0]
     others = [Record(**{**record.__dict__, "condition": name}) for name in ("other", "dev")]
     write_records(experiment.result_path, [*others, record])
-    assert collect([experiment]).conditions == ["test", "dev", "other"]
+    titles = [table.title for table in collect([experiment]).tables]
+    assert titles == ["demo, test", "demo, dev", "demo, other"]
 
 
 def test_results_are_merged_into_a_folder(tmp_path: Path) -> None:

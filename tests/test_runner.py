@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from squall.config import RecognitionConfig
+from squall.asr.settings import RecognitionConfig
 from squall.experiment import RunOptions
 from squall.runner import Cell, CellStatus, expand_grid, run_cells
 

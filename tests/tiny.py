@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from squall.config import RecognitionConfig, load_config
+from squall.asr.settings import RecognitionConfig
 from squall.corpora.demo import prepare_demo
 from squall.corpora.manifest import Utterance, read_manifest, read_utterance
 from squall.experiment import Experiment, RunOptions, repository_root
 from squall.runner import Cell, run_cell
+from squall.tasks import load_config
 
 SETTINGS: dict[str, Any] = {
     "espnet.max_epoch": 2,

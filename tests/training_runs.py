@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from squall.config import RecognitionConfig
+from squall.asr.settings import RecognitionConfig
 from squall.experiment import Experiment
 
 

@@ -5,30 +5,28 @@ A config is data. Files are read with a safe YAML loader; nothing in them is eve
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 __all__ = [
     "ConfigError",
     "CorpusConfig",
-    "DecodeConfig",
-    "LanguageModelConfig",
-    "LossConfig",
-    "RecognitionConfig",
-    "TokensConfig",
+    "ExperimentConfig",
+    "Settings",
     "differences",
     "digest",
     "flatten",
-    "load_config",
+    "load_settings",
+    "parameter_label",
     "parse_assignment",
+    "read_settings",
     "split_values",
 ]
 
@@ -56,17 +54,20 @@ def _parse_yaml(text: str) -> Any:
         loader.dispose()
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
+    """A group of settings: unknown keys are errors, and nothing changes after loading."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CorpusConfig(_Settings):
+class CorpusConfig(Settings):
     """Where the recordings come from.
 
     Args:
         name: the preparer in `squall.corpora` (`an4`, `demo`, `manifest`).
         dev_speakers: how many training speakers are held out as the development set, where the
             corpus itself has none.
+        dir: where it lies when the command line does not tell, relative to `SQUALL_DATA`.
         urls: addresses of the archive for `--download`, tried in order.
         checksum: `sha256:` or `md5:` and the digest of the archive; None accepts any, and the log
             then tells the digest so that it can be pinned.
@@ -75,139 +76,53 @@ class CorpusConfig(_Settings):
 
     name: str
     dev_speakers: int = Field(default=8, ge=1)
+    dir: str | None = None
     urls: tuple[str, ...] = ()
     checksum: str | None = None
     options: dict[str, Any] = {}
 
 
-class TokensConfig(_Settings):
-    """The units that the recogniser writes.
+class ExperimentConfig(Settings):
+    """What every experiment has, whatever its task.
 
     Args:
-        units: `char`, `bpe` (a sentencepiece unigram model) or `word`.
-        vocabulary_size: number of sentencepiece pieces; only for `bpe`.
-    """
-
-    units: Literal["char", "bpe", "word"] = "char"
-    vocabulary_size: int = Field(default=1000, ge=8)
-
-
-class LossConfig(BaseModel):
-    """The loss of the attention branch.
-
-    Args:
-        name: one of `squall.losses.LOSSES`.
-        scale: factor on the loss, so that the balance with CTC is a visible setting.
-        normalize: `token` divides by the tokens of the batch, `utterance` takes each utterance's
-            mean and then the mean of those, `batch` divides the sum by the number of utterances
-            (what ESPnet does unless `length_normalized_loss` is set).
-
-    Every further key (alpha, k, M, w, label_smoothing) goes to the loss, which checks it.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = "ce"
-    scale: float = Field(default=1.0, gt=0)
-    normalize: Literal["token", "utterance", "batch"] = "batch"
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The loss's own parameters."""
-        return dict(self.model_extra or {})
-
-
-class LanguageModelConfig(_Settings):
-    """A language model for shallow fusion, trained by ESPnet on the training text.
-
-    Args:
-        espnet: ESPnet's settings of the language model task, passed through unchanged.
-    """
-
-    espnet: dict[str, Any]
-
-
-class DecodeConfig(_Settings):
-    """Joint CTC/attention beam search.
-
-    Args:
-        beam_size: number of hypotheses kept.
-        ctc_weight: weight of the CTC prefix score; the decoder has one minus it.
-        lm_weight: weight of the language model's log probability; needs `lm`.
-        penalty: added for each token (insertion bonus).
-        maxlenratio: longest hypothesis in tokens, relative to the encoder's frames; 0 lets the
-            search end by itself.
-        minlenratio: shortest hypothesis, relative to the encoder's frames.
-        posterior: how the decoder's logits become scores: `softmax`, `clipped` (logits divided by
-            the target value, cut at `floor` and normalised: for models trained without a softmax)
-            or `auto`, which takes `clipped` for the square losses and `softmax` for the others.
-        floor: smallest value of a clipped logit, in (0, 1).
-        sets: the splits to decode.
-    """
-
-    beam_size: int = Field(default=10, ge=1)
-    ctc_weight: float = Field(default=0.3, ge=0, le=1)
-    lm_weight: float = Field(default=0.0, ge=0)
-    penalty: float = 0.0
-    maxlenratio: float = Field(default=0.0, ge=0)
-    minlenratio: float = Field(default=0.0, ge=0)
-    posterior: Literal["auto", "softmax", "clipped"] = "auto"
-    floor: float = Field(default=1e-3, gt=0, lt=1)
-    sets: tuple[str, ...] = ("dev", "test")
-
-
-class RecognitionConfig(_Settings):
-    """Everything that decides the numbers of one recognition experiment.
-
-    Args:
+        task: name of the task, see `squall.tasks`.
         recipe: the folder under recipes/.
         experiment: name of the experiment; the stem of its YAML file.
-        variant: decoding settings that differ from the YAML file's, e.g. `beam_size=20`; filled in
-            by `load_config`. Variants share one trained model.
+        variant: settings of the task's `variant_group` that differ from the YAML file's, e.g.
+            `beam_size=20`; filled in by `load_settings`. Variants share one trained model.
         description: one line for tables and reports.
-        seed: seed of initialisation, batch order, augmentation and dropout.
-        espnet: ESPnet's own training settings, passed through unchanged.
+        seed: seed of everything that is drawn at random.
+        corpus: where the recordings come from.
         grid: settings to vary, key to list of values, when the command line gives no `--grid`.
         results_dir: folder of the results.json and RESULTS.md that the report stage writes,
             relative to the repository; None keeps them in the experiment folder alone.
     """
 
+    task: str
     recipe: str
     experiment: str
     variant: str = ""
     description: str = ""
     seed: int = Field(default=1, ge=0)
     corpus: CorpusConfig
-    tokens: TokensConfig = TokensConfig()
-    loss: LossConfig = LossConfig()
-    lm: LanguageModelConfig | None = None
-    decode: DecodeConfig = DecodeConfig()
-    espnet: dict[str, Any]
     grid: dict[str, list[Any]] = {}
     results_dir: str | None = None
 
-    @field_validator("espnet")
-    @classmethod
-    def _no_owned_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
-        owned = {"seed", "token_list", "token_type", "output_dir", "ngpu", "resume", "model"}
-        clash = sorted(owned & value.keys())
-        if clash:
-            raise ValueError(f"{clash[0]!r} is set by squall; take it out of the espnet part")
-        return value
+    variant_group: ClassVar[str]
+    """The group of settings that a trained model does not depend on."""
 
     def hashed(self) -> dict[str, Any]:
         """The settings that name the experiment directory.
 
         Paths, workers, devices, the grid and the number of epochs are not among them: more epochs
-        continue the same run. Nor are the decoding settings: a model is decoded in several ways
-        without being trained again.
+        continue the same run. Nor is the variant group: a model is used in several ways without
+        being trained again.
         """
-        names = {"grid", "results_dir", "description", "decode", "variant"}
+        names = {"task", "grid", "results_dir", "description", "variant", self.variant_group}
         settings = self.model_dump(mode="json", exclude=names)
-        for key in ("max_epoch", "num_workers", "log_interval", "use_tensorboard"):
-            settings["espnet"].pop(key, None)
-        for key in ("urls", "checksum"):
-            settings["corpus"].pop(key, None)
+        for key in ("dir", "urls", "checksum"):
+            settings["corpus"].pop(key)
         return settings
 
     @property
@@ -221,19 +136,15 @@ class RecognitionConfig(_Settings):
 
     @property
     def system(self) -> str:
-        """The loss with the parameters that the settings give it, as tables name it."""
-        shown = {"alpha": "a", "label_smoothing": "ls"}
-        parts = [
-            shown.get(key, key.lower()) + (f"{value:g}" if _is_number(value) else f"={value}")
-            for key, value in sorted(self.loss.parameters.items())
-        ]
-        if self.loss.scale != 1.0:
-            parts.append(f"scale{self.loss.scale:g}")
-        return "-".join([self.loss.name, *parts])
+        """What is compared, as tables name it: the loss or the estimator."""
+        raise NotImplementedError
 
 
-def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> RecognitionConfig:
-    """Read a YAML file, lay the overrides over it, and check the result.
+Config = TypeVar("Config", bound=ExperimentConfig)
+
+
+def read_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of a YAML file with the overrides laid over them, not yet checked.
 
     Args:
         path: the YAML file; its stem is the experiment's name, its folder the recipe's. A key
@@ -242,22 +153,34 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Recog
         overrides: dotted key to value, e.g. `{"loss.name": "square", "espnet.max_epoch": 60}`.
 
     Raises:
-        ConfigError: the file is missing or not YAML, a key is unknown, or a value does not fit.
+        ConfigError: the file is missing or not YAML, or an override does not fit its form.
     """
     path = Path(path)
     settings = {"recipe": path.parent.name, "experiment": path.stem, **_read(path)}
-    written = copy.deepcopy(settings.get("decode") or {})
     for key, value in (overrides or {}).items():
         _assign(settings, key, value)
+    return settings
+
+
+def load_settings(
+    config_class: type[Config], path: Path, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Read settings as `read_settings` does, and check them.
+
+    Raises:
+        ConfigError: also when a key is unknown or a value does not fit.
+    """
     try:
-        config = RecognitionConfig.model_validate(settings)
+        config = config_class.model_validate(read_settings(path, overrides))
         if not overrides:
             return config
-        variant = _variant(DecodeConfig.model_validate(written), config.decode)
+        group = config.variant_group
+        chosen = getattr(config, group)
+        written = type(chosen).model_validate(read_settings(path).get(group) or {})
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {_reason(e)}" for e in error.errors()]
         raise ConfigError(f"{path}: settings do not fit:\n" + "\n".join(lines)) from error
-    return config.model_copy(update={"variant": variant})
+    return config.model_copy(update={"variant": _variant(written, chosen)})
 
 
 def _reason(error: Mapping[str, Any]) -> str:
@@ -301,14 +224,28 @@ def _read_alone(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _variant(written: DecodeConfig, chosen: DecodeConfig) -> str:
-    """The decoding settings that differ from the file's; `sets` only says what to decode."""
+def _variant(written: BaseModel, chosen: BaseModel) -> str:
+    """The settings that differ from the file's; `sets` only says which splits are worked on."""
     before, after = written.model_dump(), chosen.model_dump()
     return ",".join(
         f"{key}={after[key]}"
         for key in sorted(after)
         if after[key] != before[key] and key != "sets"
     )
+
+
+def parameter_label(parameters: Mapping[str, Any], shown: Mapping[str, str]) -> str:
+    """Parameters as they stand behind a system's name: `-a0.1-optimizer=adam`.
+
+    Args:
+        parameters: name to value.
+        shown: shorter names of some.
+    """
+    parts = [
+        "-" + shown.get(key, key.lower()) + (f"{value:g}" if _is_number(value) else f"={value}")
+        for key, value in sorted(parameters.items())
+    ]
+    return "".join(parts)
 
 
 def _is_number(value: Any) -> bool:

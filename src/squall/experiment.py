@@ -10,14 +10,18 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import yaml
 
-from squall.config import RecognitionConfig, digest, load_config
+from squall.config import ConfigError, ExperimentConfig, digest
 from squall.files import atomic_write
+from squall.tasks import load_config
 
-__all__ = ["Experiment", "RunOptions", "environment", "hardware", "repository_root"]
+__all__ = ["Experiment", "RunOptions", "data_dir", "environment", "hardware", "repository_root"]
+
+Config = TypeVar("Config", bound=ExperimentConfig, covariant=True)
+OfClass = TypeVar("OfClass", bound=ExperimentConfig)
 
 _STAMPED = ("squall", "torch", "torchaudio", "espnet", "sentencepiece", "numpy", "rapidfuzz")
 
@@ -29,6 +33,7 @@ class RunOptions:
     Args:
         exp_dir: folder under which experiments are kept.
         corpus_dir: where the corpus lies, or None for the preparer's own place.
+        noise_dir: where noise recordings lie, or None for the settings' own place.
         download: fetch the corpus if it is not there.
         skip_bad: list and leave out utterances that fail validation instead of stopping.
         device: `cpu` or `cuda`.
@@ -38,6 +43,7 @@ class RunOptions:
 
     exp_dir: str
     corpus_dir: str | None = None
+    noise_dir: str | None = None
     download: bool = False
     skip_bad: bool = False
     device: str = "cpu"
@@ -45,14 +51,14 @@ class RunOptions:
     command: str = ""
 
 
-class Experiment:
+class Experiment(Generic[Config]):
     """The places of one experiment, `exp/<recipe>/<experiment>-<hash>`.
 
-    Stages 1 to 4 do not depend on the loss or the seed; their outputs lie in
+    The first stages do not depend on what is compared or on the seed; their outputs lie in
     `exp/<recipe>/shared/<stage>-<hash>` and serve every experiment that has the same settings.
     """
 
-    def __init__(self, config: RecognitionConfig, options: RunOptions) -> None:
+    def __init__(self, config: Config, options: RunOptions) -> None:
         self.config = config
         self.options = options
         self.recipe_dir = Path(options.exp_dir).absolute() / config.recipe
@@ -67,15 +73,14 @@ class Experiment:
         """Logs of the stages; each variant has its own, since variants may run side by side."""
         return self.directory / "logs" / self.config.variant
 
-    @property
-    def decode_dir(self) -> Path:
-        """Hypotheses of this variant of the decoding, a folder per split."""
-        return self.directory / "decode" / (self.config.variant or "default")
+    def variant_dir(self, name: str) -> Path:
+        """Folder of a later stage's outputs for this variant, e.g. `decode/default`."""
+        return self.directory / name / (self.config.variant or "default")
 
     @property
     def score_dir(self) -> Path:
-        """Per-utterance scores and alignments of this variant."""
-        return self.directory / "score" / (self.config.variant or "default")
+        """Per-utterance scores of this variant."""
+        return self.variant_dir("score")
 
     @property
     def result_path(self) -> Path:
@@ -100,21 +105,28 @@ class Experiment:
         with atomic_write(self.directory / "environment.json") as file:
             json.dump(environment(command=self.options.command), file, indent=1)
 
-    @classmethod
-    def open(cls, directory: Path) -> Experiment:
-        """The experiment that lies in a folder, as its YAML file decodes it.
+    @staticmethod
+    def open(directory: Path, config_class: type[OfClass]) -> Experiment[OfClass]:
+        """The experiment that lies in a folder, as its YAML file uses the model.
 
-        Where only variants of the decoding were run, it is the first of those.
+        Where only variants of that were run, it is the first of those.
+
+        Args:
+            directory: the experiment directory.
+            config_class: the settings of the task that the experiment must be of.
 
         Raises:
             FileNotFoundError: the folder holds no experiment.
-            ConfigError: its settings cannot be read.
+            ConfigError: its settings cannot be read, or are of another task.
         """
-        return cls.open_variants(directory)[0]
+        found = Experiment.open_variants(directory)[0]
+        if not isinstance(found.config, config_class):
+            raise ConfigError(f"{directory} is an experiment of another task: {found.config.task}")
+        return cast(Experiment[OfClass], found)
 
     @classmethod
-    def open_variants(cls, directory: Path) -> list[Experiment]:
-        """Every variant of the decoding that lies in a folder, the plain one first.
+    def open_variants(cls, directory: Path) -> list[Experiment[ExperimentConfig]]:
+        """Every variant that lies in a folder, the plain one first.
 
         Raises:
             FileNotFoundError: the folder holds no experiment.
@@ -130,10 +142,16 @@ class Experiment:
         return [cls._read(path) for path in paths]
 
     @classmethod
-    def _read(cls, path: Path) -> Experiment:
-        experiment = cls(load_config(path), RunOptions(exp_dir=str(path.parents[1].parent)))
+    def _read(cls, path: Path) -> Experiment[ExperimentConfig]:
+        experiment = Experiment(load_config(path), RunOptions(exp_dir=str(path.parents[1].parent)))
         experiment.directory = path.parent
         return experiment
+
+
+def data_dir() -> Path:
+    """The folder of recordings at hand: `SQUALL_DATA`, or `../shared/data` beside the checkout."""
+    given = os.environ.get("SQUALL_DATA")
+    return Path(given).absolute() if given else repository_root().parent / "shared" / "data"
 
 
 def repository_root() -> Path:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,16 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from squall.experiment import Experiment
+from squall.figures import Curve, curves_svg
 from squall.files import atomic_write
-from squall.results import Record, read_records, results_table, write_results
+from squall.results import Layout, Record, Table, read_records, write_results
 
-__all__ = ["Report", "Run", "collect"]
-
-_CURVES = {
-    ("valid", "acc"): "token accuracy on dev (teacher-forced)",
-    ("valid", "cer_ctc"): "greedy CTC character error rate on dev",
-    ("train", "loss"): "training loss (CTC and attention, each loss on its own scale)",
-}
+__all__ = ["Report", "Run", "Section", "curve_figure", "read_json", "read_run", "table_html"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +47,26 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of the page: its heading and its HTML."""
+
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
 class Report:
-    """The numbers, curves and alignments of some experiments."""
+    """The numbers of some experiments, and how their task shows them.
+
+    Args:
+        runs: the experiments.
+        layout: the tables.
+        sections: makes what else the page shows, below the tables.
+    """
 
     runs: tuple[Run, ...]
+    layout: Layout
+    sections: Callable[[Sequence[Run]], list[Section]]
 
     @property
     def records(self) -> list[Record]:
@@ -65,18 +74,13 @@ class Report:
         return [record for run in self.runs for record in run.records]
 
     @property
-    def conditions(self) -> list[str]:
-        """The splits, `test` first."""
-        found = {record.condition for record in self.records}
-        return sorted(found, key=lambda name: (name != "test", name))
-
-    def table(self, condition: str) -> tuple[list[str], list[list[str]]]:
-        """Head and rows of the table of one condition, as `results_table` gives them."""
-        return results_table(self.records, condition)
+    def tables(self) -> list[Table]:
+        """The tables of all runs."""
+        return self.layout.tables(self.records)
 
     def write_results(self, directory: Path, *, title: str) -> Path:
         """Merge the numbers into `results.json` and `RESULTS.md` of a folder."""
-        return write_results(directory, self.records, title=title)
+        return write_results(directory, self.records, title=title, layout=self.layout)
 
     def write_html(self, path: Path) -> None:
         """Write the page: one file, no script, nothing loaded from anywhere.
@@ -89,17 +93,17 @@ class Report:
             file.write(page)
 
 
-def collect(experiments: Sequence[Experiment]) -> Report:
-    """Read finished experiments.
+def read_run(experiment: Experiment[Any], history: Sequence[dict[str, Any]] = ()) -> Run:
+    """The numbers and the environment of a scored experiment.
+
+    Args:
+        experiment: the experiment.
+        history: its epochs, in the form that its task's figures take.
 
     Raises:
-        FileNotFoundError: an experiment has not been scored.
+        FileNotFoundError: the experiment has not been scored.
         ValueError: one of its files is damaged; the message names it.
     """
-    return Report(tuple(_run(experiment) for experiment in experiments))
-
-
-def _run(experiment: Experiment) -> Run:
     directory = experiment.directory
     if not experiment.result_path.is_file():
         raise FileNotFoundError(
@@ -112,12 +116,17 @@ def _run(experiment: Experiment) -> Run:
         system=experiment.config.named(experiment.config.system),
         seed=experiment.config.seed,
         records=tuple(read_records(experiment.result_path)),
-        history=tuple(_json(directory / "train" / "history.json")),
-        environment=_json(directory / "environment.json"),
+        history=tuple(history),
+        environment=read_json(directory / "environment.json"),
     )
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Read a JSON file of an experiment.
+
+    Raises:
+        ValueError: it is damaged; the message names it.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -126,17 +135,16 @@ def _json(path: Path) -> Any:
 
 def _page(report: Report) -> str:
     sections = [
-        *(_section(name, _table(*report.table(name))) for name in report.conditions),
-        _section("Learning curves", "".join(_figures(report.runs))),
-        *(_section(f"Alignments: {run.label}", _alignments(run)) for run in report.runs),
-        _section("How it was run", _runs_table(report.runs)),
+        *(Section(table.title, table_html(table.head, table.rows)) for table in report.tables),
+        *report.sections(report.runs),
+        Section("How it was run", _runs_table(report.runs)),
     ]
     title = f"squall: {html.escape(report.records[0].recipe)}" if report.records else "squall"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{title}</h1>{''.join(sections)}</main></body></html>\n"
+        f"<h1>{title}</h1>{''.join(map(_section, sections))}</main></body></html>\n"
     )
 
 
@@ -158,16 +166,24 @@ mark { background: none; color: var(--wrong); font-weight: 600 }
 """
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{html.escape(title)}</h2>{body}</section>"
+def _section(section: Section) -> str:
+    return f"<section><h2>{html.escape(section.title)}</h2>{section.body}</section>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as HTML, its text escaped."""
+
     def cells(tag: str, values: Sequence[str]) -> str:
         return "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{cells("th", head)}</tr>{body}</table></div>'
+
+
+def curve_figure(curves: Sequence[Curve], title: str, x_label: str) -> str:
+    """A line chart as an HTML figure; empty where there is nothing to draw."""
+    shown = [curve for curve in curves if curve.points]
+    return f"<figure>{curves_svg(shown, title=title, x_label=x_label)}</figure>" if shown else ""
 
 
 def _runs_table(runs: Sequence[Run]) -> str:
@@ -181,71 +197,4 @@ def _runs_table(runs: Sequence[Run]) -> str:
         ]
         for run in runs
     ]
-    return _table(["system", "directory", "commit", "hardware", "command"], rows)
-
-
-def _figures(runs: Sequence[Run]) -> list[str]:
-    figures = []
-    for (phase, key), title in _CURVES.items():
-        curves = [
-            (
-                run.label,
-                [
-                    (epoch["epoch"], epoch[phase][key])
-                    for epoch in run.history
-                    if key in epoch.get(phase, {})
-                ],
-            )
-            for run in runs
-        ]
-        curves = [(label, points) for label, points in curves if points]
-        if curves:
-            figures.append(f"<figure>{_curve_svg(curves, title)}</figure>")
-    return figures
-
-
-def _curve_svg(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]], title: str) -> str:
-    """A line chart as SVG whose text stays text and takes the page's colour."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            f"the report's figures need matplotlib ({error}): pip install 'squall[report]'"
-        ) from error
-
-    with matplotlib.rc_context({"svg.fonttype": "none", "axes.edgecolor": "#808890"}):
-        figure = Figure(figsize=(7.2, 3.6))
-        axes = figure.subplots()
-        for label, points in curves:
-            axes.plot(*zip(*points, strict=True), label=label)
-        axes.set_title(title, fontsize=11)
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
-        written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True, bbox_inches="tight")
-    svg = written.getvalue()
-    return svg[svg.index("<svg") :]
-
-
-def _alignments(run: Run) -> str:
-    path = run.score_dir / "test.csv"
-    if not path.is_file():
-        return "<p>not decoded</p>"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    wrong = [row for row in rows if row["reference"] != row["hypothesis"]]
-    text = (run.score_dir / "test.alignments.txt").read_text(encoding="utf-8")
-    return (
-        f"<details><summary>{len(wrong)} of {len(rows)} test utterances have an error</summary>"
-        f"<pre>{_marked(text)}</pre></details>"
-    )
-
-
-def _marked(text: str) -> str:
-    """Alignment lines with the evaluation line of each block in colour."""
-    mark: Callable[[str], str] = lambda line: f"<mark>{line}</mark>"  # noqa: E731
-    lines = (html.escape(line) for line in text.splitlines())
-    return "\n".join(mark(line) if line.lstrip().startswith("EVAL") else line for line in lines)
+    return table_html(["system", "directory", "commit", "hardware", "command"], rows)

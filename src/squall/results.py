@@ -14,7 +14,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from squall.files import atomic_write
 
 __all__ = [
+    "ERROR_RATES",
+    "Layout",
     "Record",
+    "Table",
+    "error_rate_tables",
     "markdown_table",
     "merge_records",
     "read_records",
@@ -67,6 +71,34 @@ class Record:
                 self.metric)  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Args:
+        title: what stands above it.
+        head: names of the columns.
+        rows: the cells, as many in each row as there are columns.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the numbers of a task are shown.
+
+    Args:
+        tables: makes the tables from records.
+        notes: how the numbers were measured, in a paragraph.
+    """
+
+    tables: Callable[[Sequence[Record]], list[Table]]
+    notes: str
+
+
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Write records as a JSON list, one record per line so that a diff shows what changed."""
     lines = [json.dumps(asdict(record), ensure_ascii=False) for record in records]
@@ -98,13 +130,16 @@ def merge_records(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
     return [merged[key] for key in sorted(merged)]
 
 
-def write_results(directory: Path, new: Sequence[Record], *, title: str) -> Path:
+def write_results(
+    directory: Path, new: Sequence[Record], *, title: str, layout: Layout | None = None
+) -> Path:
     """Merge records into `results.json` and make `RESULTS.md` from that file.
 
     Args:
         directory: the folder of the two files.
         new: records that take the place of those with the same key.
         title: first heading of `RESULTS.md`.
+        layout: how the numbers are shown; error rates by default.
 
     Returns:
         The path of `RESULTS.md`.
@@ -116,7 +151,7 @@ def write_results(directory: Path, new: Sequence[Record], *, title: str) -> Path
     records = merge_records(read_records(path) if path.exists() else [], new)
     write_records(path, records)
     with atomic_write(directory / "RESULTS.md") as file:
-        file.write(_markdown(title, records))
+        file.write(_markdown(title, records, layout or ERROR_RATES))
     return directory / "RESULTS.md"
 
 
@@ -193,19 +228,33 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _markdown(title: str, records: Sequence[Record]) -> str:
-    parts = [f"# {title}", "Made from results.json by the report stage; not edited by hand."]
+def error_rate_tables(records: Sequence[Record]) -> list[Table]:
+    """A table for each corpus and split, `test` first."""
+    tables = []
     for dataset in sorted({record.dataset for record in records}):
         chosen = [record for record in records if record.dataset == dataset]
-        for condition in sorted({record.condition for record in chosen}, reverse=True):
-            parts.append(f"## {dataset}, {condition}")
-            parts.append(markdown_table(*results_table(chosen, condition)))
+        found = {record.condition for record in chosen}
+        for condition in sorted(found, key=lambda name: (name != "test", name)):
+            tables.append(Table(f"{dataset}, {condition}", *results_table(chosen, condition)))
+    return tables
+
+
+ERROR_RATES = Layout(
+    error_rate_tables,
+    "Error rates: (substitutions + deletions + insertions) / reference length; the number "
+    "counted stands beside each. SER: share of utterances with an error. RTF: seconds of "
+    "decoding per second of audio. Training: time of all epochs, development set included.",
+)
+"""The layout of recognition experiments."""
+
+
+def _markdown(title: str, records: Sequence[Record], layout: Layout) -> str:
+    parts = [f"# {title}", "Made from results.json by the report stage; not edited by hand."]
+    for table in layout.tables(records):
+        parts.append(f"## {table.title}")
+        parts.append(markdown_table(table.head, table.rows))
     parts.append("## How it was measured")
-    parts.append(
-        "Error rates: (substitutions + deletions + insertions) / reference length; the number "
-        "counted stands beside each. SER: share of utterances with an error. RTF: seconds of "
-        "decoding per second of audio. Training: time of all epochs, development set included."
-    )
+    parts.append(layout.notes)
     for command in sorted({record.command for record in records}):
         runs = [record for record in records if record.command == command]
         commits = ", ".join(sorted({f"`{record.commit[:12]}`" for record in runs}))

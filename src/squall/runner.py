@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from squall.config import RecognitionConfig
+from squall.config import ExperimentConfig
 from squall.experiment import Experiment, RunOptions
 from squall.files import atomic_write
 from squall.stages import Stage, run_stages
+from squall.tasks import config_from_json, task_of
 
 __all__ = ["Cell", "CellStatus", "expand_grid", "run_cell", "run_cells"]
 
@@ -48,7 +49,7 @@ class CellStatus:
 class Cell:
     """One experiment of a run, with the range of stages to go through."""
 
-    config: RecognitionConfig
+    config: ExperimentConfig
     options: RunOptions
     first: int = 0
     last: int = 99
@@ -56,7 +57,7 @@ class Cell:
     dry_run: bool = False
 
     @property
-    def experiment(self) -> Experiment:
+    def experiment(self) -> Experiment[ExperimentConfig]:
         """The experiment's place on disk."""
         return Experiment(self.config, self.options)
 
@@ -70,7 +71,7 @@ class Cell:
     def from_json(cls, text: str) -> Cell:
         """The cell that `to_json` wrote."""
         record = json.loads(text)
-        config = RecognitionConfig.model_validate(record.pop("config"))
+        config = config_from_json(record.pop("config"))
         return cls(config, RunOptions(**record.pop("options")), **record)
 
 
@@ -86,13 +87,11 @@ def run_cell(cell: Cell, report: Callable[[Stage, int, int, str], None] = lambda
         cell: the experiment.
         report: told (stage, done, total, message) as the work goes on.
     """
-    from squall.asr.recipe import recognition_stages
-
     experiment = cell.experiment
     if not cell.dry_run:
         experiment.write_settings()
     run_stages(
-        recognition_stages(experiment),
+        task_of(cell.config).list_stages(experiment),
         log_dir=experiment.log_dir,
         first=cell.first,
         last=cell.last,

@@ -184,7 +184,7 @@ def test_decoding_twice_writes_the_same_hypotheses(trained: Experiment, tmp_path
         on_progress=lambda done, total, message: told.append((done, total)),
     )
     again = (tmp_path / "test" / "hypotheses.jsonl").read_text()
-    assert again == (trained.decode_dir / "test" / "hypotheses.jsonl").read_text()
+    assert again == (trained.variant_dir("decode") / "test" / "hypotheses.jsonl").read_text()
     assert [json.loads(line)["id"] for line in again.splitlines()] == [u.id for u in utterances]
     assert told == [(n, 4) for n in (1, 2, 3, 4)]
     facts = json.loads((tmp_path / "test" / "decoding.json").read_text())

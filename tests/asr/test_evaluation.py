@@ -54,7 +54,7 @@ def test_every_number_has_its_unit_and_count(trained: Experiment) -> None:
 def test_rates_equal_those_of_another_implementation(trained: Experiment) -> None:
     jiwer = pytest.importorskip("jiwer")
     references = _references(trained)
-    hypotheses = read_hypotheses(trained.decode_dir / "test" / "hypotheses.jsonl")
+    hypotheses = read_hypotheses(trained.variant_dir("decode") / "test" / "hypotheses.jsonl")
     pair = ([references[h["id"]] for h in hypotheses], [h["text"] for h in hypotheses])
     found = _by_metric(trained)
     assert found["wer"].value == pytest.approx(100 * jiwer.wer(*pair))
@@ -80,13 +80,13 @@ def test_every_utterance_has_a_row_and_an_alignment(trained: Experiment) -> None
 
 def _evaluate_as(trained: Experiment, texts: dict[str, str], folder: Path) -> dict[str, Record]:
     """Score other hypotheses with the same references and training."""
-    decoded = trained.decode_dir / "test"
+    decoded = trained.variant_dir("decode") / "test"
     experiment = Experiment(trained.config, trained.options)
     experiment.directory = folder
     (folder / "train").mkdir()
     for name in ("model.pth", "history.json"):
         (folder / "train" / name).write_bytes((trained.directory / "train" / name).read_bytes())
-    target = experiment.decode_dir / "test"
+    target = experiment.variant_dir("decode") / "test"
     target.mkdir(parents=True)
     (target / "decoding.json").write_bytes((decoded / "decoding.json").read_bytes())
     lines = [json.dumps({"id": k, "text": v, "tokens": list(v)}) for k, v in texts.items()]

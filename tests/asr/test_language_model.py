@@ -15,7 +15,7 @@ pytest.importorskip("espnet2")
 from squall.asr.decoding import load_recogniser
 from squall.asr.language_model import train_language_model
 from squall.asr.recogniser import Recogniser
-from squall.config import RecognitionConfig
+from squall.asr.settings import RecognitionConfig
 from squall.experiment import Experiment
 
 LANGUAGE_MODEL = {

@@ -37,7 +37,7 @@ def test_the_posterior_is_a_variant_of_one_trained_model(demo_corpus: Path, tmp_
         "conformer posterior=softmax"
     }
     hypotheses = [
-        (folder.decode_dir / "test" / "hypotheses.jsonl").read_text()
+        (folder.variant_dir("decode") / "test" / "hypotheses.jsonl").read_text()
         for folder in (experiment, variant)
     ]
     assert hypotheses[0] != hypotheses[1]

@@ -20,6 +20,7 @@ from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
 
 from squall.asr.decoding import load_recogniser
 from squall.asr.recogniser import MIN_SAMPLES, Hypothesis, Recogniser
+from squall.asr.settings import RecognitionConfig
 from squall.experiment import Experiment
 
 
@@ -147,7 +148,7 @@ def test_an_experiment_can_be_moved(trained: Experiment, tmp_path: Path) -> None
     aside = trained.directory.with_name("aside")
     trained.directory.rename(aside)
     try:
-        found = load_recogniser(Experiment.open(moved), device="cpu", threads=1)
+        found = load_recogniser(Experiment.open(moved, RecognitionConfig), device="cpu", threads=1)
         assert found(tiny.first_test_samples(trained)) == expected
     finally:
         aside.rename(trained.directory)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from squall.asr.settings import RecognitionConfig
 from squall.cli import main
-from squall.config import RecognitionConfig
 from squall.experiment import Experiment, RunOptions
 
 

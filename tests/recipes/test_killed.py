@@ -142,8 +142,8 @@ def test_a_recipe_killed_in_any_stage_ends_with_the_same_result(
     killed = Experiment(settings, whole.options)
     killed.directory = tmp_path / "exp" / "demo" / whole.directory.name
     hypotheses = "test/hypotheses.jsonl"
-    assert (killed.decode_dir / hypotheses).read_text() == (
-        whole.decode_dir / hypotheses
+    assert (killed.variant_dir("decode") / hypotheses).read_text() == (
+        whole.variant_dir("decode") / hypotheses
     ).read_text()
     assert _rates(killed) == _rates(whole)
     assert _rates(whole)["epochs"] == SETTINGS["espnet__max_epoch"]

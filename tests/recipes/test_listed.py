@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from squall.config import load_config
 from squall.losses import build_loss
+from squall.tasks import load_config
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,6 +14,7 @@ import torch
 
 from squall.asr.export import SAMPLE_RATE_HZ
 from squall.asr.recogniser import Hypothesis, Recogniser
+from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import AudioError, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.experiment import Experiment
@@ -86,7 +87,9 @@ def decode_split(
         json.dump({**speed, **size}, file)
 
 
-def load_recogniser(experiment: Experiment, *, device: str, threads: int) -> Recogniser:
+def load_recogniser(
+    experiment: Experiment[RecognitionConfig], *, device: str, threads: int
+) -> Recogniser:
     """The recogniser of an experiment directory, which is all that is read."""
     torch.set_num_threads(threads)
     config = experiment.config

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from squall.config import RecognitionConfig
+from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
 from squall.experiment import Experiment
 from squall.files import atomic_write
@@ -20,7 +20,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    experiment: Experiment,
+    experiment: Experiment[RecognitionConfig],
     splits: Mapping[str, Sequence[Utterance]],
     *,
     dataset: str,
@@ -39,7 +39,7 @@ def evaluate(
     config = experiment.config
     training = _training(experiment.directory)
     for split, utterances in splits.items():
-        folder = experiment.decode_dir / split
+        folder = experiment.variant_dir("decode") / split
         reports = _reports(
             config, utterances, folder / "hypotheses.jsonl", experiment.directory / "train"
         )

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from squall.asr.bridge import QUIET, language_model_task, load_espnet_config, run_espnet
+from squall.asr.settings import RecognitionConfig
 from squall.asr.trainer import load_weights
 from squall.asr.training import begin_or_continue, publish_model, token_settings
-from squall.config import RecognitionConfig
 
 __all__ = ["load_language_model", "train_language_model"]
 

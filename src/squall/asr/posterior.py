@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from espnet.nets.scorer_interface import BatchScorerInterface
 
-from squall.config import RecognitionConfig
+from squall.asr.settings import RecognitionConfig
 
 __all__ = ["PosteriorScorer", "log_clipped_posterior", "log_posterior", "posterior_of"]
 

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from squall.config import RecognitionConfig
+from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance, read_manifest, write_manifest
 from squall.corpora.preparation import corpus_fingerprint, prepare_corpus
 from squall.corpora.validation import Problem, ValidationError, leave_out, validate
@@ -29,7 +29,7 @@ MIN_FREE_BYTES = 2 * 1024**3
 class _Recipe:
     """The stages of one experiment and the folders that they share."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment[RecognitionConfig]) -> None:
         config = experiment.config
         settings = config.hashed()
         self.experiment = experiment
@@ -65,7 +65,9 @@ class _Recipe:
         model = self.directory / "train" / "model.pth"
         lm = (self.lm / "model.pth",) if self.config.lm else ()
         sets = self.config.decode.sets
-        hypotheses = tuple(self.experiment.decode_dir / s / "hypotheses.jsonl" for s in sets)
+        hypotheses = tuple(
+            self.experiment.variant_dir("decode") / s / "hypotheses.jsonl" for s in sets
+        )
         training = self.config.hashed()
         training["espnet"] = {**training["espnet"], **_epochs(self.config)}
         return [
@@ -87,7 +89,7 @@ class _Recipe:
                   inputs=(*manifests[:2], tokens, stats[0]),
                   outputs=(model, self.directory / "train" / "history.json"),
                   set_aside=lambda: _set_aside(self.directory / "train")),
-            Stage(6, "decode", self.experiment.decode_dir, self.decode,
+            Stage(6, "decode", self.experiment.variant_dir("decode"), self.decode,
                   settings=self.config.decode.model_dump(mode="json"),
                   inputs=(model, *manifests[1:], *(lm if self.config.decode.lm_weight else ())),
                   outputs=hypotheses),
@@ -228,7 +230,7 @@ class _Recipe:
             self.experiment, device=self.options.device, threads=self.options.threads
         )
         for split in self.config.decode.sets:
-            folder = self.experiment.decode_dir / split
+            folder = self.experiment.variant_dir("decode") / split
             decode_split(recogniser, self._split(split), folder, on_progress=report)
 
     def _keep_language_model(self) -> None:
@@ -253,7 +255,7 @@ class _Recipe:
         return read_manifest(self.data / f"{name}.jsonl")
 
 
-def recognition_stages(experiment: Experiment) -> list[Stage]:
+def recognition_stages(experiment: Experiment[RecognitionConfig]) -> list[Stage]:
     """Stages 0 to 7 of an experiment."""
     return _Recipe(experiment).stages()
 

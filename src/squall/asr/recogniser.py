@@ -18,8 +18,8 @@ from espnet.nets.scorers.length_bonus import LengthBonus
 
 from squall.asr.bridge import espnet_task, load_espnet_config
 from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
+from squall.asr.settings import RecognitionConfig
 from squall.asr.trainer import load_weights
-from squall.config import RecognitionConfig
 
 __all__ = ["Hypothesis", "Recogniser", "Word"]
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from squall.asr.bridge import MODEL_NAME, QUIET, espnet_task, run_espnet
-from squall.config import RecognitionConfig, differences
+from squall.asr.settings import RecognitionConfig
+from squall.config import differences
 from squall.files import atomic_path, atomic_write
 
 __all__ = [

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from squall.config import ConfigError, load_config, parse_assignment, split_values
+from squall.config import ConfigError, ExperimentConfig, parse_assignment, split_values
 from squall.experiment import Experiment, RunOptions, repository_root
-from squall.report import Report, collect
+from squall.report import Report
 from squall.runner import Cell, CellStatus, expand_grid, run_cells
+from squall.tasks import TASKS, load_config, task_of
 
 __all__ = ["report_experiments", "run_recipe"]
 
@@ -62,7 +63,7 @@ def report_experiments(options: argparse.Namespace) -> int:
     """Make one page from experiment directories, with every scored variant of each."""
     variants = [Experiment.open_variants(directory) for directory in options.experiments]
     scored = [[e for e in found if e.result_path.is_file()] or found[:1] for found in variants]
-    report = collect([experiment for found in scored for experiment in found])
+    report = _collect([experiment for found in scored for experiment in found])
     _print_table(report)
     report.write_html(options.output)
     print(f"report: {options.output.absolute()}")
@@ -126,11 +127,10 @@ def _place(cell: Cell) -> Path:
 
 
 def _dry_run(cell: Cell) -> None:
-    from squall.asr.recipe import recognition_stages
     from squall.stages import run_stages
 
     run_stages(
-        recognition_stages(cell.experiment),
+        task_of(cell.config).list_stages(cell.experiment),
         log_dir=cell.experiment.log_dir,
         first=cell.first,
         last=cell.last,
@@ -179,8 +179,22 @@ def _display(cells: Sequence[Cell]) -> Iterator[Any]:
         yield bar
 
 
-def _publish(first: Cell, experiments: Sequence[Experiment], options: argparse.Namespace) -> None:
-    report = collect(experiments)
+def _collect(experiments: Sequence[Experiment[ExperimentConfig]]) -> Report:
+    """The report of experiments of one task.
+
+    Raises:
+        ConfigError: they are of several tasks, whose numbers do not stand in one table.
+    """
+    tasks = sorted({experiment.config.task for experiment in experiments})
+    if len(tasks) > 1:
+        raise ConfigError(f"{' and '.join(tasks)} experiments go into reports of their own")
+    return TASKS[tasks[0]].collect(experiments)
+
+
+def _publish(
+    first: Cell, experiments: Sequence[Experiment[ExperimentConfig]], options: argparse.Namespace
+) -> None:
+    report = _collect(experiments)
     recipe_dir = first.experiment.recipe_dir
     _print_table(report)
     report.write_html(recipe_dir / "report.html")
@@ -202,12 +216,11 @@ def _results_dir(first: Cell, options: argparse.Namespace) -> Path:
 
 def _print_table(report: Report) -> None:
     console = Console()
-    for condition in report.conditions:
-        head, rows = report.table(condition)
-        table = Table(title=condition, title_justify="left")
-        for name in head:
+    for shown in report.tables:
+        table = Table(title=shown.title, title_justify="left")
+        for name in shown.head:
             table.add_column(name)
-        for row in rows:
+        for row in shown.rows:
             table.add_row(*row)
         if console.is_terminal:
             console.print(table)

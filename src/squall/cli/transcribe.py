@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from typing import Any
 
+from squall.asr.settings import RecognitionConfig
 from squall.experiment import Experiment
 from squall.files import atomic_write
 
@@ -40,7 +41,7 @@ def _errors_only() -> Iterator[None]:
 
 
 def _transcribe_files(options: argparse.Namespace) -> int:
-    experiment = Experiment.open(options.model)
+    experiment = Experiment.open(options.model, RecognitionConfig)
     with redirect_stdout(io.StringIO()):  # ESPnet reports missing extras while it is imported
         from squall.asr.decoding import find_audio, load_recogniser, transcribe
 
