@@ -39,6 +39,20 @@ def _demo(corpus_dir: Path, config: CorpusConfig) -> Splits:
     return prepare_demo(corpus_dir)
 
 
+def _librispeech(corpus_dir: Path, config: CorpusConfig) -> Splits:
+    from squall.corpora.librispeech import prepare_librispeech
+
+    _known_options(config, "train", "dev", "test")
+    return prepare_librispeech(corpus_dir, **config.options)
+
+
+def _timit(corpus_dir: Path, config: CorpusConfig) -> Splits:
+    from squall.corpora.timit import prepare_timit
+
+    _known_options(config, "test_speakers", "dev_speakers", "fold", "sa")
+    return prepare_timit(corpus_dir, **config.options)
+
+
 def _manifest(corpus_dir: Path, config: CorpusConfig) -> Splits:
     _no_options(config)
     splits = {name: corpus_dir / f"{name}.jsonl" for name in ("train", "dev", "test")}
@@ -59,10 +73,21 @@ def _no_options(config: CorpusConfig) -> None:
         )
 
 
+def _known_options(config: CorpusConfig, *known: str) -> None:
+    unknown = sorted(config.options.keys() - set(known))
+    if unknown:
+        raise ValueError(
+            f"corpus.options: the corpus {config.name!r} has the options {', '.join(known)}, "
+            f"found {', '.join(unknown)}"
+        )
+
+
 CORPORA: dict[str, Callable[[Path, CorpusConfig], Splits]] = {
     "an4": _an4,
     "demo": _demo,
+    "librispeech": _librispeech,
     "manifest": _manifest,
+    "timit": _timit,
 }
 """Corpus name to preparer; a new corpus is one file and one line here."""
 

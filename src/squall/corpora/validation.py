@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from squall.audio.reading import AudioError, read_audio
 from squall.corpora.manifest import Utterance, raw_format
+from squall.files import atomic_write
 
-__all__ = ["Problem", "ValidationError", "leave_out", "validate"]
+__all__ = ["Problem", "ValidationError", "leave_out", "validate", "write_left_out"]
 
 DURATION_TOLERANCE_S = 0.02
 """Largest accepted difference between a manifest's duration and the samples in the file."""
@@ -100,6 +103,13 @@ def leave_out(
         split: [utterance for utterance in utterances if (split, utterance.id) not in bad]
         for split, utterances in splits.items()
     }
+
+
+def write_left_out(path: Path, problems: Sequence[Problem]) -> None:
+    """Write the problems of utterances that were left out as a table with tabs."""
+    with atomic_write(path) as file:
+        file.write("split\tutterance\tproblem\n")
+        file.writelines(f"{p.split}\t{p.utterance}\t{json.dumps(p.message)}\n" for p in problems)
 
 
 def _labels(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
