@@ -1,4 +1,4 @@
-"""The command line: `squall run`, `transcribe`, `score`, `report`."""
+"""The command line: `squall run`, `transcribe`, `score`, `score-speech`, `report`."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_transcribe(verbs)
     _add_score(verbs)
+    _add_score_speech(verbs)
     _add_report(verbs)
     return parser
 
@@ -58,20 +59,26 @@ def _positive(text: str) -> int:
 
 
 def _add_run(verbs: Any) -> None:
-    from squall.asr.recipe import STAGE_NAMES
+    from squall.tasks import TASKS
 
-    stages = " · ".join(f"{number} {name}" for number, name in enumerate(STAGE_NAMES))
+    stages = "; ".join(
+        f"{name}: " + " · ".join(f"{n} {stage}" for n, stage in enumerate(task.stage_names))
+        for name, task in TASKS.items()
+    )
     verb = verbs.add_parser(
         "run",
         help="run the stages of a recipe",
-        description=f"Run the stages of a recipe: {stages}. Without options everything runs; "
+        description=f"Run the stages of a recipe ({stages}). Without options everything runs; "
         "what is done and unchanged is skipped.",
     )
     verb.add_argument("recipe", help="folder under conf/ and recipes/")
     verb.add_argument("--corpus-dir", help="where the corpus lies")
+    verb.add_argument("--noise-dir", help="folder of noise recordings (enhancement)")
     verb.add_argument("--download", action="store_true", help="fetch the corpus if it is absent")
     verb.add_argument(
-        "--experiment", help="YAML file under conf/RECIPE (default: the first listed)"
+        "--experiment",
+        "--preset",
+        help="YAML file under conf/RECIPE, e.g. sample (default: the first listed)",
     )
     verb.add_argument("--stage", type=int, default=0, metavar="N", help="first stage")
     verb.add_argument("--stop-stage", type=int, default=99, metavar="M", help="last stage")
@@ -86,6 +93,11 @@ def _add_run(verbs: Any) -> None:
         "--jobs", type=_positive, help="experiments at a time (default: one per core)"
     )
     verb.add_argument("--threads", type=_positive, default=1, help="CPU threads of one experiment")
+    verb.add_argument(
+        "--workers",
+        type=_positive,
+        help="processes of a stage that experiments share (default: one per core)",
+    )
     verb.add_argument(
         "--exp-dir", help="where experiments are kept (default: exp/ in the checkout)"
     )
@@ -134,6 +146,24 @@ def _score(options: argparse.Namespace) -> int:
     from squall.cli.score import score_files
 
     return score_files(options)
+
+
+def _add_score_speech(verbs: Any) -> None:
+    verb = verbs.add_parser(
+        "score-speech", help="STOI, PESQ and SI-SDR of enhanced speech against clean speech"
+    )
+    verb.add_argument("--reference", required=True, type=Path, help="clean file or folder")
+    verb.add_argument("--estimate", required=True, type=Path, help="enhanced file or folder")
+    verb.add_argument("--csv", type=Path, help="write one row per file here, not to the terminal")
+    verb.add_argument("--jobs", type=_positive, help="processes (default: one per core)")
+    verb.add_argument("--extended", action="store_true", help="extended STOI too")
+    verb.set_defaults(function=_score_speech)
+
+
+def _score_speech(options: argparse.Namespace) -> int:
+    from squall.cli.score_speech import score_speech_files
+
+    return score_speech_files(options)
 
 
 def _add_report(verbs: Any) -> None:

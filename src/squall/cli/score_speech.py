@@ -1,0 +1,187 @@
+"""`squall score-speech`: STOI, PESQ and SI-SDR of enhanced files against clean ones."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO
+
+from squall.audio.reading import AudioError, read_audio
+from squall.files import atomic_write
+from squall.scoring.speech_quality import (
+    Score,
+    SpeechPair,
+    SpeechScores,
+    score_pairs,
+    summarise_metric,
+)
+
+__all__ = ["score_speech_files"]
+
+_SAMPLE_RATE_HZ = 16000
+_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".sph", ".wv1", ".wv2", ".aif", ".aiff", ".au")
+# Resampling and codecs pad by a few milliseconds; a larger difference is another recording.
+_CUT_AT_MOST_S = 0.010
+
+_Paths = tuple[Path, Path]  # reference, estimate
+
+
+def score_speech_files(options: argparse.Namespace) -> int:
+    """Print or write one line per file, then the mean of each metric.
+
+    Files are brought to one channel at 16 kHz. Two files whose lengths differ by less than 10 ms
+    are cut to the shorter; both is said.
+
+    Returns:
+        1 when a file has no counterpart, cannot be read or has another length than its
+        counterpart; the others are scored nevertheless.
+
+    Raises:
+        ValueError: a folder without audio, two files of one name, nothing to score; a file and a
+            folder.
+    """
+    pairs, problems = _find_pairs(options.reference, options.estimate)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    failed = len(problems)
+    reading = _Reading(pairs)
+    scored: list[SpeechScores] = []
+    jobs = min(options.jobs or os.cpu_count() or 1, max(1, len(pairs)))
+    results = score_pairs(reading, extended=options.extended, jobs=jobs)
+    with atomic_write(options.csv) if options.csv else nullcontext(sys.stdout) as file:
+        for scores in results:
+            name, notes = reading.names.popleft()
+            if not scored:
+                _write_row(file, ["file", *scores.metrics(), "reason"])
+            scored.append(scores)
+            values = [_number(score) for score in scores.metrics().values()]
+            _write_row(file, [name, *values, "; ".join(filter(None, [scores.reason, *notes]))])
+            if options.csv:
+                print(f"{len(scored) + reading.failed} of {len(pairs)}: {name}", file=sys.stderr)
+        failed += reading.failed
+        if not scored:
+            raise ValueError(f"nothing could be scored, {failed} problem(s) above")
+    if not options.csv:
+        print()
+    _print_table(scored)
+    if failed:
+        print(f"{failed} file(s) could not be scored, see above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+class _Reading:
+    """Reads pairs one by one as they are wanted; keeps what there is to say about each.
+
+    Attributes:
+        names: name and notes of the pairs that were handed out, in order.
+        failed: how many could not be.
+    """
+
+    def __init__(self, pairs: Mapping[str, _Paths]) -> None:
+        self.pairs = pairs
+        self.names: deque[tuple[str, list[str]]] = deque()
+        self.failed = 0
+
+    def __iter__(self) -> Iterator[SpeechPair]:
+        for name, paths in self.pairs.items():
+            try:
+                pair, notes = _read_pair(*paths)
+            except (AudioError, _LengthError) as error:
+                print(error, file=sys.stderr)
+                self.failed += 1
+                continue
+            for note in notes:
+                print(f"{name}: {note}", file=sys.stderr)
+            self.names.append((name, notes))
+            yield pair
+
+
+class _LengthError(ValueError):
+    """Two files are not of one length."""
+
+
+def _read_pair(reference: Path, estimate: Path) -> tuple[SpeechPair, list[str]]:
+    audio = {
+        "reference": read_audio(reference, sample_rate_hz=_SAMPLE_RATE_HZ),
+        "estimate": read_audio(estimate, sample_rate_hz=_SAMPLE_RATE_HZ),
+    }
+    notes = [f"{which} {text}" for which, read in audio.items() for text in read.conversions]
+    lengths = {which: len(read.samples) for which, read in audio.items()}
+    shorter = min(lengths.values())
+    difference = max(lengths.values()) - shorter
+    if difference >= _CUT_AT_MOST_S * _SAMPLE_RATE_HZ:
+        raise _LengthError(
+            f"{estimate}: {lengths['estimate'] / _SAMPLE_RATE_HZ:.3f} s, but {reference} has "
+            f"{lengths['reference'] / _SAMPLE_RATE_HZ:.3f} s: these are not aligned"
+        )
+    if difference:
+        longer = max(lengths, key=lambda which: lengths[which])
+        notes.append(f"{longer} cut by {difference} samples to the length of the other")
+    cut = {which: read.samples[:shorter] for which, read in audio.items()}
+    return SpeechPair(reference=cut["reference"], estimate=cut["estimate"]), notes
+
+
+def _find_pairs(reference: Path, estimate: Path) -> tuple[dict[str, _Paths], list[str]]:
+    """Pairs by name, and what is missing, in words."""
+    for path in (reference, estimate):
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+    if reference.is_dir() != estimate.is_dir():
+        raise ValueError(f"{reference} and {estimate}: give two folders or two files")
+    if not reference.is_dir():
+        return {str(estimate): (reference, estimate)}, []
+    references, estimates = _files_below(reference), _files_below(estimate)
+    problems = [
+        f"{path}: no file of this name in {other}"
+        for files, others, other in (
+            (references, estimates, estimate),
+            (estimates, references, reference),
+        )
+        for name, path in files.items()
+        if name not in others
+    ]
+    both = [name for name in references if name in estimates]
+    return {name: (references[name], estimates[name]) for name in both}, problems
+
+
+def _files_below(folder: Path) -> dict[str, Path]:
+    """The audio files below a folder, by their path in it without suffix."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        hidden = path.name.startswith(".")
+        if hidden or path.suffix.lower() not in _SUFFIXES or not path.is_file():
+            continue
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in files:
+            raise ValueError(f"{path} and {files[name]}: two files of one name; remove one")
+        files[name] = path
+    if not files:
+        raise ValueError(f"{folder}: no audio in this folder (looked for {', '.join(_SUFFIXES)})")
+    return files
+
+
+def _write_row(file: IO[str], cells: Sequence[str]) -> None:
+    csv.writer(file, lineterminator="\n").writerow(cells)
+    file.flush()
+
+
+def _number(score: Score) -> str:
+    return f"{score.value:.4f}" if score.defined else ""
+
+
+def _print_table(scored: Sequence[SpeechScores]) -> None:
+    print(f"{'metric':<8} {'mean':>9}   {'95 % interval':<21} {'files':>5} {'NaN':>5}")
+    for metric in scored[0].metrics():
+        summary = summarise_metric([scores.metrics()[metric] for scores in scored])
+        interval = f"{summary.low:.4f} to {summary.high:.4f}"
+        print(
+            f"{metric:<8} {summary.mean:>9.4f}   {interval:<21} "
+            f"{summary.scored:>5} {summary.undefined:>5}"
+        )
+    print("interval: percentile bootstrap over files, 2000 resamples, seed 0")

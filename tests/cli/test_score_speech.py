@@ -1,0 +1,221 @@
+"""`squall score-speech`: pairs of files, tables, and what cannot be scored."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from squall.cli import main
+
+pytest.importorskip("pystoi")
+pytest.importorskip("pesq")
+
+METRICS = ["stoi", "pesq_nb", "pesq_wb", "si_sdr"]
+
+
+def _speech(seconds: float, rate_hz: int = 16000, seed: int = 0) -> np.ndarray:
+    samples = 0.1 * np.random.default_rng(seed).standard_normal(round(seconds * rate_hz))
+    return samples * (np.arange(len(samples)) % (0.6 * rate_hz) < 0.5 * rate_hz)
+
+
+def _write(path: Path, samples: np.ndarray, rate_hz: int = 16000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = "FLAC" if path.suffix.lower() == ".flac" else "WAV"
+    soundfile.write(path, samples, rate_hz, subtype="PCM_16", format=kind)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Three clean recordings, and noisy ones at 0, 10 and 20 dB under the same names."""
+    clean, noisy = tmp_path / "clean", tmp_path / "noisy"
+    random = np.random.default_rng(1)
+    for number, name in enumerate(("a/one", "a/two", "b/one")):
+        samples = _speech(1.0, seed=number)
+        noise = random.standard_normal(len(samples)) * samples.std() * 10 ** (-number / 2)
+        _write(clean / f"{name}.flac", samples)
+        _write(noisy / f"{name}.WAV", samples + noise)
+    return clean, noisy
+
+
+def _score(folders: tuple[Path, Path], *options: str) -> int:
+    command = ["score-speech", "--reference", str(folders[0]), "--estimate", str(folders[1])]
+    return main([*command, "--jobs", "1", *options])
+
+
+def _parts(out: str) -> tuple[list[dict[str, str]], list[list[str]]]:
+    """Rows of the CSV, and the table's lines in columns."""
+    rows, table = out.split("\n\n") if "\n\n" in out else ("", out)
+    lines = [line.replace(" to ", " ").split() for line in table.splitlines()]
+    return list(csv.DictReader(io.StringIO(rows))), lines
+
+
+def test_rows_and_means(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _score(folders) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    rows, table = _parts(captured.out)
+    assert list(rows[0]) == ["file", *METRICS, "reason"]
+    assert [row["file"] for row in rows] == ["a/one", "a/two", "b/one"]
+    assert [round(float(row["si_sdr"]), -1) for row in rows] == [0, 10, 20]
+    for metric, line in zip(METRICS, table[1:5], strict=True):
+        values = [float(row[metric]) for row in rows]
+        name, mean, low, high, files, undefined = line
+        assert (name, files, undefined) == (metric, "3", "0")
+        assert float(mean) == pytest.approx(sum(values) / 3, abs=2e-4)
+        assert min(values) - 1e-4 <= float(low) <= float(mean) <= float(high)
+        assert float(high) <= max(values) + 1e-4
+    assert " ".join(table[5]) == (
+        "interval: percentile bootstrap over files, 2000 resamples, seed 0"
+    )
+
+
+def test_a_csv_file_leaves_the_table_on_the_terminal(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert _score(folders) == 0
+    whole = capsys.readouterr().out
+    path = tmp_path / "new" / "scores.csv"
+    assert _score(folders, "--csv", str(path)) == 0
+    captured = capsys.readouterr()
+    assert f"{path.read_text()}\n{captured.out}" == whole
+    assert captured.err.splitlines()[-1] == "3 of 3: b/one"
+
+
+def test_extended_stoi_is_a_column_of_its_own(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _score(folders, "--extended") == 0
+    rows, table = _parts(capsys.readouterr().out)
+    assert list(rows[0]) == ["file", "stoi", "estoi", *METRICS[1:], "reason"]
+    assert [line[0] for line in table[1:6]] == ["stoi", "estoi", *METRICS[1:]]
+
+
+def test_more_processes_change_nothing(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _score(folders)
+    alone = capsys.readouterr().out
+    _score(folders, "--jobs", "2")
+    assert capsys.readouterr().out == alone
+
+
+def test_two_files(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    pair = (folders[0] / "a" / "two.flac", folders[1] / "a" / "two.WAV")
+    assert _score(pair) == 0
+    rows, table = _parts(capsys.readouterr().out)
+    assert [row["file"] for row in rows] == [str(pair[1])]
+    assert table[1][2:4] == ["nan", "nan"]  # no interval for one file
+
+
+def test_what_cannot_be_scored_is_named_and_the_others_are(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean, noisy = folders
+    _write(clean / "lonely.wav", _speech(1.0))
+    _write(noisy / "extra.wav", _speech(1.0))
+    _write(clean / "long.wav", _speech(1.0))
+    _write(noisy / "long.wav", _speech(1.2))
+    _write(clean / "broken.wav", _speech(1.0))
+    (noisy / "broken.wav").write_bytes(b"RIFF and nothing more")
+    (noisy / "._a.wav").write_bytes(b"what macOS leaves behind")
+    assert _score(folders) == 1
+    captured = capsys.readouterr()
+    rows, table = _parts(captured.out)
+    assert [row["file"] for row in rows] == ["a/one", "a/two", "b/one"]
+    assert table[1][-2:] == ["3", "0"]
+    lonely, extra, broken, long, last = captured.err.splitlines()
+    assert lonely == f"{clean / 'lonely.wav'}: no file of this name in {noisy}"
+    assert extra == f"{noisy / 'extra.wav'}: no file of this name in {clean}"
+    assert broken.startswith(f"{noisy / 'broken.wav'}: ")
+    assert long == (
+        f"{noisy / 'long.wav'}: 1.200 s, but {clean / 'long.wav'} has 1.000 s: "
+        "these are not aligned"
+    )
+    assert last == "4 file(s) could not be scored, see above"
+
+
+def test_a_few_samples_more_are_cut_and_said(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folders[1] / "a" / "two.WAV"
+    samples, _ = soundfile.read(path)
+    _score(folders)
+    before = capsys.readouterr().out
+    _write(path, np.concatenate([samples, np.zeros(159)]))
+    assert _score(folders) == 0
+    captured = capsys.readouterr()
+    note = "estimate cut by 159 samples to the length of the other"
+    assert captured.err == f"a/two: {note}\n"
+    rows, _ = _parts(captured.out)
+    assert rows[1]["reason"] == note
+    assert captured.out.replace(note, "") == before
+    _write(path, np.concatenate([samples, np.zeros(160)]))
+    assert _score(folders) == 1
+    assert "these are not aligned" in capsys.readouterr().err
+
+
+def test_other_sampling_rates_and_channels_are_converted_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = _speech(1.0, rate_hz=8000)
+    _write(tmp_path / "clean.wav", samples, 8000)
+    _write(tmp_path / "noisy.wav", np.stack([samples, samples], axis=1), 8000)
+    assert _score((tmp_path / "clean.wav", tmp_path / "noisy.wav")) == 0
+    captured = capsys.readouterr()
+    rows, _ = _parts(captured.out)
+    assert "reference resampled from 8000 Hz" in captured.err
+    assert "estimate mixed down from 2 channels" in captured.err
+    assert rows[0]["reason"].startswith("reference resampled from 8000 Hz; estimate mixed")
+    assert float(rows[0]["si_sdr"]) > 60
+
+
+def test_a_silent_file_counts_as_nan(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(folders[1] / "a" / "two.WAV", np.zeros(16000))
+    assert _score(folders) == 0
+    rows, table = _parts(capsys.readouterr().out)
+    assert [rows[1][metric] for metric in METRICS] == [""] * 4
+    assert rows[1]["reason"] == "stoi, pesq_nb, pesq_wb, si_sdr: the estimate is silent"
+    assert all(line[-2:] == ["2", "1"] for line in table[1:5])
+    assert all(math.isfinite(float(line[1])) for line in table[1:5])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, n: (c, n.parent / "nowhere"), "nowhere: no such file or folder"),
+        (lambda c, n: (c, n / "a" / "one.WAV"), "give two folders or two files"),
+        (lambda c, n: (c / "empty", n), "empty: no audio in this folder"),
+        (lambda c, n: (c / "twice", n), "two files of one name"),
+        (lambda c, n: (c, n / "other"), "nothing could be scored, 4 problem(s) above"),
+    ],
+)
+def test_wrong_folders_are_named(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], change, message: str
+) -> None:
+    clean, noisy = folders
+    (clean / "empty").mkdir()
+    _write(noisy / "other" / "c.wav", _speech(1.0))
+    if "twice" in str(change(clean, noisy)[0]):
+        _write(clean / "twice" / "x.wav", _speech(1.0))
+        _write(clean / "twice" / "x.flac", _speech(1.0))
+    assert _score(change(clean, noisy)) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err.splitlines()[-1]
+    assert captured.out == ""
+
+
+def test_nothing_is_written_when_nothing_is_scored(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _write(tmp_path / "short" / "a" / "one.wav", _speech(0.5))
+    path = tmp_path / "scores.csv"
+    assert _score((folders[0], tmp_path / "short"), "--csv", str(path)) == 1
+    assert not path.exists()
