@@ -38,6 +38,7 @@ class RunOptions:
         skip_bad: list and leave out utterances that fail validation instead of stopping.
         device: `cpu` or `cuda`.
         threads: CPU threads of one process.
+        workers: processes of a stage that several experiments share; None takes one per core.
         command: the command line, for the record.
     """
 
@@ -48,6 +49,7 @@ class RunOptions:
     skip_bad: bool = False
     device: str = "cpu"
     threads: int = 1
+    workers: int | None = None
     command: str = ""
 
 

@@ -6,7 +6,6 @@ is made once over all experiments of a run (`squall.runner`).
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance, read_manifest, write_manifest
 from squall.corpora.preparation import corpus_fingerprint, prepare_corpus
-from squall.corpora.validation import Problem, ValidationError, leave_out, validate
+from squall.corpora.validation import ValidationError, leave_out, validate, write_left_out
 from squall.experiment import Experiment, environment
-from squall.files import atomic_path, atomic_write
+from squall.files import atomic_path
 from squall.stages import Report, Stage, StageError
 
 __all__ = ["STAGE_NAMES", "recognition_stages"]
@@ -134,7 +133,7 @@ class _Recipe:
         if problems and not self.options.skip_bad:
             raise ValidationError(problems)
         kept = leave_out(splits, problems)
-        _write_left_out(self.data / "left_out.tsv", problems)
+        write_left_out(self.data / "left_out.tsv", problems)
         from squall.asr.export import export_split
 
         for split, utterances in kept.items():
@@ -268,9 +267,3 @@ def _set_aside(directory: Path) -> None:
     from squall.asr.training import set_aside
 
     set_aside(directory)
-
-
-def _write_left_out(path: Path, problems: list[Problem]) -> None:
-    with atomic_write(path) as file:
-        file.write("split\tutterance\tproblem\n")
-        file.writelines(f"{p.split}\t{p.utterance}\t{json.dumps(p.message)}\n" for p in problems)

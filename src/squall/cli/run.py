@@ -84,10 +84,12 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     run = RunOptions(
         exp_dir=str(Path(options.exp_dir or repository_root() / "exp").absolute()),
         corpus_dir=str(Path(options.corpus_dir).absolute()) if options.corpus_dir else None,
+        noise_dir=str(Path(options.noise_dir).absolute()) if options.noise_dir else None,
         download=options.download,
         skip_bad=options.skip_bad,
         device=options.device,
         threads=options.threads,
+        workers=options.workers,
         command=options.command_line,
     )
     cells = {}

@@ -1,0 +1,1 @@
+"""Speech enhancement: estimators of time-frequency masks behind one interface."""

@@ -1,0 +1,125 @@
+"""From noisy samples to enhanced samples: features, mask, resynthesis, in blocks of any file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squall.audio.features import MARGIN_S, extract, level_gain
+from squall.audio.frames import HOP_S
+from squall.audio.frontend import FrontEnd, build_front_end
+from squall.enhance.model import MaskModel
+from squall.enhance.settings import EnhancementConfig
+from squall.enhance.training import ALL
+
+__all__ = ["SAMPLE_RATE_HZ", "Enhancer", "find_model", "shape_mask"]
+
+Samples = NDArray[np.float32]
+
+SAMPLE_RATE_HZ = 16000
+_BLOCK_S = 20.0
+
+
+def shape_mask(mask: NDArray[np.float32], config: EnhancementConfig) -> NDArray[np.float32]:
+    """A mask as it is put on the mixture: cut at one half for binary masks, floored if asked for.
+
+    Args:
+        mask: (T, F) in [0, 1].
+        config: the settings `apply.*` and the kind of mask.
+
+    Returns:
+        (T, F) in [apply.floor, 1].
+    """
+    used = (mask > 0.5).astype(np.float32) if config.binarise else mask
+    shaped: NDArray[np.float32] = np.maximum(used, np.float32(config.apply.floor))
+    return shaped
+
+
+@dataclass(frozen=True)
+class Enhancer:
+    """A mask model with its front end, ready for samples.
+
+    Args:
+        model: the trained model.
+        config: the settings that it was trained with.
+        front_end: what masks are made of.
+    """
+
+    model: MaskModel
+    config: EnhancementConfig
+    front_end: FrontEnd
+
+    @classmethod
+    def load(cls, directory: Path, config: EnhancementConfig) -> Enhancer:
+        """The enhancer of a model's folder."""
+        front_end = build_front_end(config.frontend.name, **config.frontend.parameters)
+        return cls(MaskModel.load(directory), config, front_end)
+
+    def __call__(self, samples: Samples) -> Samples:
+        """Enhance one channel at 16 kHz.
+
+        Long signals are worked on in blocks of 20 s with margins on both sides that are long enough
+        for the joints not to be seen; only the level of the whole signal is measured beforehand.
+
+        Args:
+            samples: (N,) the noisy signal.
+
+        Returns:
+            (N,) the enhanced signal.
+
+        Raises:
+            ValueError: there are no samples, or one is not finite.
+        """
+        gain = level_gain(samples)
+        hop = round(HOP_S * SAMPLE_RATE_HZ)
+        block = math.ceil(_BLOCK_S * SAMPLE_RATE_HZ / hop) * hop
+        reach = max(self.front_end.margin_samples, round(MARGIN_S * SAMPLE_RATE_HZ))
+        context = (self.config.features.context + self.config.mask.context) * hop
+        margin = (math.ceil(reach / hop) + 1) * hop + context
+        enhanced = np.empty(len(samples), np.float32)
+        for start in range(0, len(samples), block):
+            first, last = max(0, start - margin), min(len(samples), start + block + margin)
+            part = self._whole(samples[first:last], gain)
+            end = min(start + block, len(samples))
+            enhanced[start:end] = part[start - first : end - first]
+        return enhanced
+
+    def _whole(self, samples: Samples, gain: float) -> Samples:
+        settings = self.config.features
+        features = extract(
+            samples,
+            settings.sets,
+            deltas=settings.deltas,
+            arma_order=settings.arma_order,
+            gain=gain,
+        )
+        mask = shape_mask(self.model.estimate(features), self.config)
+        return self.front_end.apply_mask(samples, mask)
+
+
+def find_model(train_dir: Path, name: str | None) -> Path:
+    """The folder of one model of an experiment.
+
+    Args:
+        train_dir: folder of the experiment's models.
+        name: `all` or a condition, e.g. `babble/0dB`; None takes `all`, or the only one.
+
+    Raises:
+        FileNotFoundError: the experiment has no trained model.
+        ValueError: there is no such model, or several and no name; the message lists them.
+    """
+    models = sorted(
+        str(path.parent.relative_to(train_dir)) for path in train_dir.rglob("training.json")
+    )
+    if not models:
+        raise FileNotFoundError(f"{train_dir} has no trained model: run the stages up to 5 (train)")
+    if name is None and (ALL in models or len(models) == 1):
+        name = ALL if ALL in models else models[0]
+    if name not in models:
+        asked = "which model is to be used is not said" if name is None else f"no model {name!r}"
+        raise ValueError(f"{train_dir.parent}: {asked}; give --condition, one of {models}")
+    return train_dir / name

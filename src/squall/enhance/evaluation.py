@@ -1,0 +1,300 @@
+"""Enhancing the test mixtures of an experiment, and scoring what came out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from squall.audio.frontend import build_front_end
+from squall.audio.mixing import Mixture
+from squall.audio.reading import read_audio
+from squall.enhance.corpus import SAMPLE_RATE_HZ
+from squall.enhance.dataset import MixtureSource
+from squall.enhance.enhancer import shape_mask
+from squall.enhance.frames import FrameSet
+from squall.enhance.model import MaskModel
+from squall.enhance.settings import EnhancementConfig
+from squall.enhance.training import ALL, model_conditions
+from squall.files import atomic_path, atomic_write
+from squall.results import Record
+from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
+from squall.scoring.speech_quality import SpeechPair, SpeechScores, score_pairs
+from squall.stages import Report
+
+__all__ = ["enhance_condition", "read_training", "score_conditions", "write_scores"]
+
+Samples = NDArray[np.float32]
+
+QUALITY = {"stoi": "", "pesq_nb": "MOS-LQO", "pesq_wb": "MOS-LQO", "si_sdr": "dB"}
+"""Metrics of speech, with their units."""
+
+
+def enhance_condition(
+    config: EnhancementConfig,
+    mixtures: Sequence[Mixture],
+    *,
+    train_dir: Path,
+    frames_dir: Path,
+    audio_dir: Path,
+    output_dir: Path,
+) -> None:
+    """Enhance the test mixtures of one condition.
+
+    Writes `<utterance>.flac` for each, the estimated masks of a trained estimator as `masks.npy`
+    (in the order of the frame set), and `times.json`, last.
+
+    Args:
+        config: the experiment's settings.
+        mixtures: of the condition, in the order of the frame set.
+        train_dir: folder of the models.
+        frames_dir: the condition's frame set.
+        audio_dir: folder of the noisy signals, `<utterance>.wav`.
+        output_dir: where the files go.
+    """
+    frames = FrameSet.read(frames_dir)
+    front_end = build_front_end(config.frontend.name, **config.frontend.parameters)
+    model = None
+    if config.estimator.trained:
+        own = mixtures[0].condition in model_conditions(config)
+        model = MaskModel.load(train_dir / (mixtures[0].condition if own else ALL))
+    estimates, seconds = [], 0.0
+    for mixture, (_, rows) in zip(mixtures, frames.spans(), strict=True):
+        noisy = read_audio(
+            audio_dir / f"{mixture.utterance}.wav", sample_rate_hz=SAMPLE_RATE_HZ
+        ).samples
+        started = time.perf_counter()
+        if config.estimator.name == "noisy":
+            enhanced = noisy
+        else:
+            ideal = np.asarray(frames.masks[rows])
+            mask = model.estimate(np.asarray(frames.features[rows])) if model else ideal
+            enhanced = front_end.apply_mask(noisy, shape_mask(mask, config))
+            estimates.append(mask)
+        seconds += time.perf_counter() - started
+        write_flac(output_dir / f"{mixture.utterance}.flac", enhanced)
+    if model:
+        with atomic_path(output_dir / "masks.npy") as path, path.open("wb") as file:
+            np.save(file, np.concatenate(estimates), allow_pickle=False)
+    with atomic_write(output_dir / "times.json") as file:
+        audio_s = sum(mixture.samples for mixture in mixtures) / SAMPLE_RATE_HZ
+        json.dump({"seconds": seconds, "audio_s": audio_s}, file)
+
+
+def write_flac(path: Path, samples: Samples) -> None:
+    """Write one channel as 16-bit FLAC at 16 kHz, scaled down if it would clip."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    scaled = samples * (0.99 / peak) if peak > 0.99 else samples
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, scaled, SAMPLE_RATE_HZ, subtype="PCM_16", format="FLAC")
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The scores of one condition.
+
+    Args:
+        mixtures: what was scored.
+        quality: of each mixture.
+        errors, counts: of each mixture's mask; empty without a trained estimator, and counts
+            without binary masks.
+    """
+
+    mixtures: Sequence[Mixture]
+    quality: Sequence[SpeechScores]
+    errors: Sequence[MaskError]
+    counts: Sequence[MaskCounts]
+
+
+def score_conditions(
+    config: EnhancementConfig,
+    conditions: Mapping[str, Sequence[Mixture]],
+    *,
+    source: MixtureSource,
+    features_dir: Path,
+    enhanced_dir: Path,
+    workers: int,
+    report: Report,
+) -> dict[str, _Scored]:
+    """Score the enhanced signals and the estimated masks of all test conditions.
+
+    Args:
+        config: the experiment's settings.
+        conditions: the mixtures of each.
+        source: what the mixtures are made of; gives the clean speech as it stands in the mixture.
+        features_dir: folder of the frame sets.
+        enhanced_dir: what `enhance_condition` wrote, `<condition>/`.
+        workers: processes.
+        report: told (scored, all, condition).
+    """
+    total, done = sum(map(len, conditions.values())), 0
+    flat = [mixture for group in conditions.values() for mixture in group]
+    quality = score_pairs(_pairs(flat, source, enhanced_dir), jobs=workers)
+    scored = {}
+    for condition, group in conditions.items():
+        scores = []
+        for _ in group:
+            scores.append(next(quality))
+            done += 1
+            report(done, total, condition)
+        errors, counts = _mask_scores(
+            config, features_dir / condition, enhanced_dir / condition / "masks.npy"
+        )
+        scored[condition] = _Scored(group, scores, errors, counts)
+    return scored
+
+
+def _pairs(
+    mixtures: Sequence[Mixture], source: MixtureSource, enhanced_dir: Path
+) -> Iterator[SpeechPair]:
+    for mixture in mixtures:
+        path = enhanced_dir / mixture.condition / f"{mixture.utterance}.flac"
+        yield SpeechPair(
+            reference=source.make(mixture).speech,
+            estimate=read_audio(path, sample_rate_hz=SAMPLE_RATE_HZ).samples,
+        )
+
+
+def _mask_scores(
+    config: EnhancementConfig, frames_dir: Path, masks_path: Path
+) -> tuple[list[MaskError], list[MaskCounts]]:
+    if not config.estimator.trained:
+        return [], []
+    frames = FrameSet.read(frames_dir)
+    estimates = np.load(masks_path, mmap_mode="r", allow_pickle=False)
+    errors, counts = [], []
+    for _, rows in frames.spans():
+        masks = {"reference": np.asarray(frames.masks[rows]), "estimate": estimates[rows]}
+        errors.append(mask_mse(**masks))
+        if config.mask.name == "ibm":
+            counts.append(ibm_scores(**masks))
+    return errors, counts
+
+
+def read_training(train_dir: Path) -> dict[str, dict[str, Any]]:
+    """What `train_models` recorded of each model; empty where nothing is trained."""
+    return {
+        str(path.parent.relative_to(train_dir)): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(train_dir.rglob("training.json"))
+    }
+
+
+def write_scores(
+    config: EnhancementConfig,
+    scored: Mapping[str, _Scored],
+    *,
+    directory: Path,
+    enhanced_dir: Path,
+    training: Mapping[str, Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+) -> list[Record]:
+    """Write a row for each mixture and the errors of each channel, and sum them up.
+
+    Args:
+        config: the experiment's settings.
+        scored: what `score_conditions` found.
+        directory: where `mixtures.csv` and `channels.csv` go.
+        enhanced_dir: has the times of the enhancement.
+        training: what `read_training` found.
+        provenance: commit, command and hardware.
+
+    Returns:
+        The records of the experiment. A mean is over the mixtures that have the score; those
+        without one are counted, with their reason, in mixtures.csv.
+    """
+    with atomic_write(directory / "mixtures.csv") as file:
+        csv.writer(file).writerows(_mixture_rows(scored))
+    with atomic_write(directory / "channels.csv") as file:
+        csv.writer(file).writerows(_channel_rows(scored))
+    values: list[tuple[str, str, float, str, int]] = []
+    for condition, scores in scored.items():
+        times = json.loads((enhanced_dir / condition / "times.json").read_text())
+        values += [(condition, *value) for value in _quality(scores)]
+        values += [(condition, *value) for value in _mask(scores)]
+        if config.estimator.trained:
+            rtf = times["seconds"] / times["audio_s"]
+            values.append((condition, "rtf", rtf, "", len(scores.mixtures)))
+    for name, record in training.items():
+        values += [(name, *value) for value in _training(record)]
+    seconds = {name: record["seconds"] for name, record in training.items()}
+    return [
+        Record(
+            recipe=config.recipe,
+            experiment=config.named(config.experiment),
+            dataset=config.corpus.name,
+            system=config.system,
+            condition=condition,
+            seed=config.seed,
+            metric=metric,
+            value=float(value),
+            unit=unit,
+            n=n,
+            commit=provenance["commit"],
+            command=provenance["command"],
+            hardware=provenance["hardware"],
+            seconds=seconds.get(condition, seconds.get(ALL, 0.0)),
+        )
+        for condition, metric, value, unit, n in values
+    ]
+
+
+def _quality(scores: _Scored) -> Iterator[tuple[str, float, str, int]]:
+    for metric, unit in QUALITY.items():
+        found = [s.metrics()[metric].value for s in scores.quality]
+        good = [value for value in found if not math.isnan(value)]
+        yield metric, statistics.fmean(good) if good else math.nan, unit, len(good)
+
+
+def _mask(scores: _Scored) -> Iterator[tuple[str, float, str, int]]:
+    if scores.errors:
+        error = sum(scores.errors[1:], scores.errors[0])
+        yield "mse", error.total, "", error.frames
+    if scores.counts:
+        counts = sum(scores.counts, MaskCounts())
+        yield "accuracy", 100 * counts.accuracy, "%", counts.units
+        yield "hit", 100 * counts.hit, "%", counts.hits + counts.misses
+        yield "fa", 100 * counts.fa, "%", counts.false_alarms + counts.correct_rejections
+
+
+def _training(record: Mapping[str, Any]) -> Iterator[tuple[str, float, str, int]]:
+    history = record["history"]
+    best = min(history, key=lambda epoch: epoch["dev_mse"])
+    yield "train_seconds", record["seconds"], "s", record["frames"]
+    yield "epochs", len(history), "epochs", len(history)
+    yield "dev_mse", best["dev_mse"], "", record["dev_frames"]
+
+
+def _mixture_rows(scored: Mapping[str, _Scored]) -> Iterator[list[str]]:
+    head = ["condition", "utterance", "samples", *QUALITY, "mse", "accuracy", "hit", "fa", "reason"]
+    yield head
+    for condition, scores in scored.items():
+        for place, (mixture, quality) in enumerate(
+            zip(scores.mixtures, scores.quality, strict=True)
+        ):
+            values = [f"{quality.metrics()[metric].value:.6g}" for metric in QUALITY]
+            error = f"{scores.errors[place].total:.6g}" if scores.errors else ""
+            shares = ["", "", ""]
+            if scores.counts:
+                counts = scores.counts[place]
+                shares = [f"{share:.6g}" for share in (counts.accuracy, counts.hit, counts.fa)]
+            row = [condition, mixture.utterance, str(mixture.samples), *values, error, *shares]
+            yield [*row, quality.reason]
+
+
+def _channel_rows(scored: Mapping[str, _Scored]) -> Iterator[list[str]]:
+    yield ["condition", "channel", "mse"]
+    for condition, scores in scored.items():
+        if scores.errors:
+            error = sum(scores.errors[1:], scores.errors[0])
+            for channel, mse in enumerate(error.per_channel):
+                yield [condition, str(channel), f"{mse:.6g}"]

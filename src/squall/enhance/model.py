@@ -1,0 +1,109 @@
+"""A trained mask model: from the features of an utterance to its mask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squall.audio.features import Normalizer, context_window
+from squall.enhance.estimator import MaskEstimator
+from squall.enhance.frames import average_windows
+from squall.files import atomic_path, atomic_write
+
+__all__ = ["ESTIMATORS", "MaskModel", "estimator_class"]
+
+Array = NDArray[np.float32]
+
+
+def _kernel() -> type[MaskEstimator]:
+    from squall.enhance.kernel import KernelEstimator
+
+    return KernelEstimator
+
+
+def _dnn() -> type[MaskEstimator]:
+    from squall.enhance.dnn import DnnEstimator
+
+    return DnnEstimator
+
+
+ESTIMATORS: dict[str, Callable[[], type[MaskEstimator]]] = {"kernel": _kernel, "dnn": _dnn}
+"""Name of an estimator to what imports its class; a new estimator is one file and one line here."""
+
+
+def estimator_class(name: str) -> type[MaskEstimator]:
+    """The class of an estimator.
+
+    Raises:
+        ValueError: there is no such estimator, or none that is trained.
+    """
+    if name not in ESTIMATORS:
+        raise ValueError(f"estimator.name: {name!r} is not trained; there are {sorted(ESTIMATORS)}")
+    return ESTIMATORS[name]()
+
+
+@dataclass(frozen=True)
+class MaskModel:
+    """A trained estimator with what stands before and behind it.
+
+    Args:
+        name: of the estimator.
+        estimator: trained.
+        normalizer: of the features with their context.
+        context: frames on each side that stand beside a frame's features.
+        mask_context: frames on each side whose masks are estimated and averaged.
+    """
+
+    name: str
+    estimator: MaskEstimator
+    normalizer: Normalizer
+    context: int
+    mask_context: int
+
+    def estimate(self, features: Array) -> Array:
+        """Estimate the mask of one utterance.
+
+        Args:
+            features: (T, D) as `squall.audio.features.extract` gives them.
+
+        Returns:
+            (T, F) in [0, 1].
+        """
+        window = self.normalizer.apply(context_window(features, self.context, self.context))
+        return average_windows(self.estimator.predict(window), self.mask_context)
+
+    def save(self, directory: Path) -> None:
+        """Write the model to a folder; `model.json`, written last, says that it is whole."""
+        self.estimator.save(directory)
+        with atomic_path(directory / "normalizer.npz") as path, path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **self.normalizer.to_arrays())
+        settings: dict[str, Any] = {
+            "estimator": self.name,
+            "context": self.context,
+            "mask_context": self.mask_context,
+        }
+        with atomic_write(directory / "model.json") as file:
+            json.dump(settings, file, indent=1)
+
+    @classmethod
+    def load(cls, directory: Path) -> MaskModel:
+        """Read a model.
+
+        Raises:
+            FileNotFoundError: there is none in the folder.
+            ValueError: it is damaged.
+        """
+        path = directory / "model.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: run the stages up to 5 (train) first")
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        with np.load(directory / "normalizer.npz", allow_pickle=False) as arrays:
+            normalizer = Normalizer.from_arrays(dict(arrays))
+        name = settings.pop("estimator")
+        return cls(name, estimator_class(name).load(directory), normalizer, **settings)

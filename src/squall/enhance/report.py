@@ -1,0 +1,198 @@
+"""What the report of enhancement experiments shows: tables, curves, spectrograms, audio."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from squall.audio.frontend import StftFrontEnd
+from squall.audio.reading import read_audio
+from squall.enhance.evaluation import read_training, write_flac
+from squall.enhance.settings import EnhancementConfig
+from squall.enhance.tables import ENHANCEMENT, MATCH_SECONDS, order_of_systems
+from squall.experiment import Experiment
+from squall.figures import Curve, figure_svg
+from squall.report import Report, Run, Section, curve_figure, read_run
+from squall.results import Record
+
+__all__ = ["collect", "match_records"]
+
+_EXAMPLES = 3
+_CURVE_MODELS = 4
+
+
+def collect(experiments: Sequence[Experiment[Any]]) -> Report:
+    """Read finished experiments.
+
+    Raises:
+        FileNotFoundError: an experiment has not been scored.
+        ValueError: one of its files is damaged; the message names it.
+    """
+    ordered = sorted(
+        experiments, key=lambda e: order_of_systems(_systems(experiments)).index(e.config.system)
+    )
+    training = [read_training(experiment.directory / "train") for experiment in ordered]
+    runs = [
+        read_run(experiment, [{"model": name, **record} for name, record in models.items()])
+        for experiment, models in zip(ordered, training, strict=True)
+    ]
+    runs = [replace(run, records=(*run.records, *match_records(run, runs))) for run in runs]
+    return Report(tuple(runs), ENHANCEMENT, partial(_sections, ordered))
+
+
+def _systems(experiments: Sequence[Experiment[Any]]) -> list[str]:
+    return [experiment.config.system for experiment in experiments]
+
+
+def match_records(run: Run, runs: Sequence[Run]) -> list[Record]:
+    """How long each model of a run took to reach the best validation error of other systems.
+
+    Args:
+        run: the run.
+        runs: all runs; those of other systems with the same seed are compared with.
+
+    Returns:
+        Records in seconds; NaN where the other's error was never reached.
+    """
+    found = []
+    templates = {r.condition: r for r in run.records if r.metric == "train_seconds"}
+    for other in runs:
+        if other.seed != run.seed or other.system == run.system:
+            continue
+        goals = {m["model"]: min(e["dev_mse"] for e in m["history"]) for m in other.history}
+        for model in run.history:
+            if model["model"] not in goals or model["model"] not in templates:
+                continue
+            reached = [
+                epoch["seconds"]
+                for epoch in model["history"]
+                if epoch["dev_mse"] <= goals[model["model"]]
+            ]
+            value = min(reached, default=math.nan)
+            metric = MATCH_SECONDS + other.system
+            found.append(replace(templates[model["model"]], metric=metric, value=value))
+    return found
+
+
+def _sections(
+    experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
+) -> list[Section]:
+    return [
+        Section("Training", "".join(_training_figures(runs))),
+        Section("Mask error of each channel", _channel_figure(runs)),
+        Section("Examples", "".join(_examples(experiments))),
+    ]
+
+
+def _training_figures(runs: Sequence[Run]) -> list[str]:
+    """Validation error against time: the model of all conditions and a few others."""
+    models = sorted(
+        {m["model"] for run in runs for m in run.history}, key=lambda m: (m != "all", m)
+    )
+    figures = []
+    for model in models[:_CURVE_MODELS]:
+        curves = [
+            Curve(
+                run.label,
+                [(epoch["seconds"], 100 * epoch["dev_mse"]) for epoch in m["history"]],
+            )
+            for run in runs
+            for m in run.history
+            if m["model"] == model
+        ]
+        title = f"validation MSE x 100, model {model}"
+        figures.append(curve_figure(curves, title, "seconds of training"))
+    return figures
+
+
+def _channel_figure(runs: Sequence[Run]) -> str:
+    curves = []
+    for run in runs:
+        errors: dict[int, list[float]] = defaultdict(list)
+        with (run.score_dir / "channels.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                errors[int(row["channel"])].append(100 * float(row["mse"]))
+        points = [(channel, statistics.fmean(values)) for channel, values in sorted(errors.items())]
+        curves.append(Curve(run.label, points))
+    return curve_figure(
+        curves, "test MSE x 100, mean over conditions", "channel, from low to high frequency"
+    )
+
+
+def _examples(experiments: Sequence[Experiment[EnhancementConfig]]) -> list[str]:
+    """Spectrograms and players of the first test utterance in some conditions."""
+    enhanced = [experiment.variant_dir("enhanced") for experiment in experiments]
+    conditions = sorted(
+        str(path.parent.relative_to(enhanced[0])) for path in enhanced[0].rglob("times.json")
+    )
+    step = max(1, len(conditions) // _EXAMPLES)
+    parts = []
+    for condition in conditions[::step][:_EXAMPLES]:
+        utterance = sorted((enhanced[0] / condition).glob("*.flac"))[0].stem
+        files = {
+            experiment.config.system: folder / condition / f"{utterance}.flac"
+            for experiment, folder in zip(experiments, enhanced, strict=True)
+        }
+        clean = _clean_audio(experiments[0]) / f"{utterance}.wav"
+        if clean.is_file():
+            files["clean"] = clean
+        parts.append(f"<h3>{html.escape(condition)}, {html.escape(utterance)}</h3>")
+        parts.append(f"<figure>{_spectrograms(files)}</figure>")
+        parts += [_player(name, path) for name, path in files.items()]
+    return parts
+
+
+def _clean_audio(experiment: Experiment[EnhancementConfig]) -> Path:
+    from squall.enhance.recipe import mix_dir
+
+    return mix_dir(experiment) / "audio" / "clean"
+
+
+def _spectrograms(files: dict[str, Path]) -> str:
+    front_end = StftFrontEnd()
+    with figure_svg(width=9, height=1.9 * len(files)) as (figure, written):
+        panels = figure.subplots(len(files), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, path) in zip(panels, files.items(), strict=True):
+            samples = read_audio(path).samples
+            energies = front_end.energies(samples / max(1e-9, float(np.abs(samples).max())))
+            axes.imshow(
+                10 * np.log10(energies.T + 1e-10),
+                origin="lower",
+                aspect="auto",
+                extent=(0, len(samples) / 16000, 0, 8),
+                vmin=-50,
+                vmax=30,
+                cmap="magma",
+                interpolation="nearest",
+            )
+            axes.set_title(name, fontsize=9, loc="left")
+            axes.set_ylabel("kHz")
+        panels[-1].set_xlabel("seconds")
+        figure.tight_layout()
+    return written[0]
+
+
+def _player(name: str, path: Path) -> str:
+    samples = read_audio(path).samples
+    quiet = samples * (0.7 / max(1e-9, float(np.abs(samples).max())))
+    temporary = path.with_name(f".player-{path.stem}.flac")
+    try:
+        write_flac(temporary, quiet)
+        data = base64.b64encode(temporary.read_bytes()).decode()
+    finally:
+        temporary.unlink(missing_ok=True)
+    return (
+        f"<p>{html.escape(name)}<br>"
+        f'<audio controls preload="none" src="data:audio/flac;base64,{data}"></audio></p>'
+    )

@@ -1,0 +1,253 @@
+"""Settings of an enhancement experiment."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from squall.config import ExperimentConfig, Settings, parameter_label
+
+__all__ = [
+    "ApplyConfig",
+    "EnhancementConfig",
+    "EstimatorConfig",
+    "FeatureConfig",
+    "FrontEndConfig",
+    "MaskConfig",
+    "MixtureConfig",
+    "NoiseConfig",
+    "TrainingConfig",
+    "UtteranceConfig",
+]
+
+MADE_NOISES = ("babble", "ssn")
+
+
+class UtteranceConfig(Settings):
+    """Which utterances of each split are used, taken from all speakers in turn.
+
+    Args:
+        train, dev, test: the largest number; None takes all.
+        max_s: longer utterances are cut to their first so many seconds; None leaves them whole.
+    """
+
+    train: int | None = Field(default=None, ge=1)
+    dev: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=1)
+    max_s: float | None = Field(default=None, gt=0.5)
+
+
+class NoiseConfig(Settings):
+    """The noises.
+
+    Args:
+        dir: folder of the recordings when the command line has no `--noise-dir`, relative to
+            `SQUALL_DATA`.
+        seen: noises that are trained on and tested with: `babble` and `ssn`, which are made from
+            the training speech, and names of recordings. Of each, the first half is used in
+            training and the second in testing.
+        unseen: recordings that are used in testing only.
+        made_s: length in seconds of the noises that are made.
+        talkers: how many speak in the babble. They are training speakers whose utterances are not
+            mixed with noise themselves: a model that has to keep a voice in one place and remove it
+            in another learns neither.
+        dev_share: share of a noise's first half that is kept for validation.
+    """
+
+    dir: str | None = None
+    seen: tuple[str, ...] = Field(default=MADE_NOISES, min_length=1)
+    unseen: tuple[str, ...] = ()
+    made_s: float = Field(default=120.0, gt=1)
+    talkers: int = Field(default=6, ge=2)
+    dev_share: float = Field(default=0.25, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _unseen_are_recordings(self) -> NoiseConfig:
+        both = sorted(set(self.seen) & set(self.unseen))
+        if both:
+            raise ValueError(f"{both[0]!r} is among the seen and the unseen noises")
+        made = sorted(set(self.unseen) & set(MADE_NOISES))
+        if made:
+            raise ValueError(f"{made[0]!r} is made from the training speech: it cannot be unseen")
+        return self
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """The names of the recordings that are needed."""
+        return tuple(n for n in (*self.seen, *self.unseen) if n not in MADE_NOISES)
+
+
+class MixtureConfig(Settings):
+    """How speech and noise are mixed.
+
+    Args:
+        snrs_db: signal-to-noise ratios in dB.
+        over: what the ratio is measured over, the `whole` utterance or its `active` part.
+    """
+
+    snrs_db: tuple[float, ...] = Field(default=(-5.0, 0.0, 5.0), min_length=1)
+    over: Literal["whole", "active"] = "whole"
+
+
+class FrontEndConfig(BaseModel):
+    """The time-frequency units that masks are made of.
+
+    Args:
+        name: `gammatone` or `stft`. Every further key goes to the front end, which checks it.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "gammatone"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The front end's own parameters."""
+        return dict(self.model_extra or {})
+
+
+class FeatureConfig(Settings):
+    """What an estimator sees of a frame.
+
+    Args:
+        sets: names in `squall.audio.features`.
+        deltas: whether the differences in time are added.
+        arma_order: order of the smoothing over frames; 0 for none.
+        context: frames on each side that stand beside a frame.
+    """
+
+    sets: tuple[str, ...] = ("ams", "rasta_plp", "mfcc", "gammatone")
+    deltas: bool = True
+    arma_order: int = Field(default=2, ge=0)
+    context: int = Field(default=2, ge=0)
+
+
+class MaskConfig(Settings):
+    """The training target.
+
+    Args:
+        name: `irm`, the ideal ratio mask, or `ibm`, the ideal binary mask.
+        beta: exponent of the ratio mask.
+        criterion_db: local criterion of the binary mask in dB, relative to the mixture's SNR.
+        context: frames on each side whose masks are estimated too; the estimates that a frame gets
+            from its neighbours are averaged with its own.
+    """
+
+    name: Literal["irm", "ibm"] = "irm"
+    beta: float = Field(default=0.5, gt=0)
+    criterion_db: float = -5.0
+    context: int = Field(default=0, ge=0)
+
+
+class TrainingConfig(Settings):
+    """Which models are trained, and on how much.
+
+    Args:
+        models: `condition` trains one model for each noise and SNR, `all` one on all of them
+            together. Unseen noises are given to the latter.
+        max_frames: the most training frames of one model, drawn at random from its mixtures.
+        max_dev_frames: the most validation frames of one model.
+    """
+
+    models: tuple[Literal["condition", "all"], ...] = Field(default=("condition",), min_length=1)
+    max_frames: int = Field(default=20000, ge=10)
+    max_dev_frames: int = Field(default=5000, ge=10)
+
+
+class EstimatorConfig(BaseModel):
+    """The mask estimator.
+
+    Args:
+        name: `kernel`, `dnn`, or one of the references: `oracle` (the ideal mask) and `noisy` (the
+            mixture as it is).
+        candidates: parameters that the tune stage chooses among by the validation error, as a list
+            of groups of them; the first that is best is taken. A kernel machine tunes its own
+            bandwidths besides.
+        tune_epochs: the most epochs of one candidate in the tune stage.
+
+    Every further key goes to the estimator, which checks it.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Literal["kernel", "dnn", "oracle", "noisy"]
+    candidates: tuple[dict[str, Any], ...] = ()
+    tune_epochs: int = Field(default=10, ge=1)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The estimator's own parameters."""
+        return dict(self.model_extra or {})
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is anything to train."""
+        return self.name in ("kernel", "dnn")
+
+
+class ApplyConfig(Settings):
+    """How an estimated mask is used; a trained model does not depend on it.
+
+    Args:
+        binarise: cut the mask at one half; None does so for binary masks.
+        floor: the least gain of a time-frequency unit: what is left of the noise.
+        sets: the splits to enhance.
+    """
+
+    binarise: bool | None = None
+    floor: float = Field(default=0.0, ge=0, lt=1)
+    sets: tuple[Literal["test"], ...] = ("test",)
+
+
+class EnhancementConfig(ExperimentConfig):
+    """Everything that decides the numbers of one enhancement experiment."""
+
+    task: Literal["enhancement"] = "enhancement"
+    utterances: UtteranceConfig = UtteranceConfig()
+    noise: NoiseConfig = NoiseConfig()
+    mixture: MixtureConfig = MixtureConfig()
+    frontend: FrontEndConfig = FrontEndConfig()
+    features: FeatureConfig = FeatureConfig()
+    mask: MaskConfig = MaskConfig()
+    training: TrainingConfig = TrainingConfig()
+    estimator: EstimatorConfig
+    apply: ApplyConfig = ApplyConfig()
+
+    variant_group: ClassVar[str] = "apply"
+
+    @field_validator("frontend")
+    @classmethod
+    def _front_end_exists(cls, value: FrontEndConfig) -> FrontEndConfig:
+        from squall.audio.frontend import build_front_end
+
+        build_front_end(value.name, **value.parameters)
+        return value
+
+    @model_validator(mode="after")
+    def _unseen_noise_has_a_model(self) -> EnhancementConfig:
+        if self.noise.unseen and "all" not in self.training.models:
+            raise ValueError(
+                "noise.unseen needs a model of all conditions: add `all` to training.models"
+            )
+        return self
+
+    def hashed(self) -> dict[str, Any]:
+        """The settings that name the experiment directory, without the number of epochs."""
+        settings = super().hashed()
+        settings["noise"].pop("dir")
+        settings["estimator"].pop("max_epochs", None)
+        return settings
+
+    @property
+    def binarise(self) -> bool:
+        """Whether an estimated mask is cut at one half before it is used."""
+        return self.mask.name == "ibm" if self.apply.binarise is None else self.apply.binarise
+
+    @property
+    def system(self) -> str:
+        """The estimator with the parameters that the settings give it: `kernel-4`, `dnn`."""
+        parameters = self.estimator.parameters
+        parameters.pop("max_epochs", None)
+        subbands = f"-{parameters.pop('subbands', 4)}" if self.estimator.name == "kernel" else ""
+        return self.estimator.name + subbands + parameter_label(parameters, {})

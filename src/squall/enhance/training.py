@@ -1,0 +1,204 @@
+"""Training the mask models of an experiment: their frames, their tuning, their fit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from squall.audio.features import Normalizer
+from squall.config import digest
+from squall.enhance.estimator import MaskEstimator, OnProgress
+from squall.enhance.frames import FrameSet, draw_frames
+from squall.enhance.model import MaskModel, estimator_class
+from squall.enhance.settings import EnhancementConfig
+from squall.files import atomic_write
+
+__all__ = [
+    "ALL",
+    "ModelFrames",
+    "choose_parameters",
+    "model_conditions",
+    "read_frames",
+    "train_models",
+]
+
+Array = NDArray[np.float32]
+
+ALL = "all"
+"""Name of the model that is trained on all conditions together."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelFrames:
+    """What one model is trained on.
+
+    Args:
+        normalizer: fitted on the training features.
+        features, masks: (N, D) normalised and (N, F) of the training frames.
+        dev_features, dev_masks: those of the validation frames.
+    """
+
+    normalizer: Normalizer
+    features: Array
+    masks: Array
+    dev_features: Array
+    dev_masks: Array
+
+
+def model_conditions(config: EnhancementConfig) -> dict[str, tuple[str, ...]]:
+    """The models of an experiment, each with the conditions that it is trained on."""
+    seen = tuple(f"{n}/{snr:g}dB" for n in config.noise.seen for snr in config.mixture.snrs_db)
+    models: dict[str, tuple[str, ...]] = {}
+    if "condition" in config.training.models:
+        models |= {condition: (condition,) for condition in seen}
+    if ALL in config.training.models:
+        models[ALL] = seen
+    return models
+
+
+def read_frames(
+    config: EnhancementConfig, features_dir: Path, conditions: Sequence[str]
+) -> ModelFrames:
+    """Draw the frames of a model and normalise them by the training frames.
+
+    Args:
+        config: how many frames, and with what context.
+        features_dir: folder with `train/<condition>` and `dev/<condition>` frame sets.
+        conditions: those that the model is for.
+    """
+    limits = {"train": config.training.max_frames, "dev": config.training.max_dev_frames}
+    drawn = {}
+    for split, limit in limits.items():
+        sets = [FrameSet.read(features_dir / split / condition) for condition in conditions]
+        drawn[split] = draw_frames(
+            sets,
+            context=config.features.context,
+            mask_context=config.mask.context,
+            limit=limit,
+            seed=config.seed,
+        )
+    normalizer = Normalizer.fit([drawn["train"][0]])
+    (features, masks), (dev_features, dev_masks) = drawn["train"], drawn["dev"]
+    return ModelFrames(
+        normalizer, normalizer.apply(features), masks, normalizer.apply(dev_features), dev_masks
+    )
+
+
+def choose_parameters(
+    config: EnhancementConfig, features_dir: Path, *, device: str, on_progress: OnProgress
+) -> dict[str, Any]:
+    """Choose among the candidates of the settings by the validation error.
+
+    Each is trained for at most `tune_epochs` on the frames of all conditions, or of the first
+    condition where there is no such model, and the best is taken for all models.
+
+    Returns:
+        `candidates` (parameters, dev_mse, epochs and seconds of each), `chosen` (parameters).
+    """
+    candidates = config.estimator.candidates
+    if not candidates:
+        return {"candidates": [], "chosen": {}}
+    models = model_conditions(config)
+    frames = read_frames(config, features_dir, models.get(ALL) or next(iter(models.values())))
+    tried: list[dict[str, Any]] = []
+    for done, parameters in enumerate(candidates):
+        on_progress(done, len(candidates), f"candidate {json.dumps(parameters)}")
+        limited = {**parameters, "max_epochs": config.estimator.tune_epochs}
+        estimator = _estimator(config, limited, device)
+        estimator.fit(
+            frames.features,
+            frames.masks,
+            dev_features=frames.dev_features,
+            dev_masks=frames.dev_masks,
+        )
+        best = min(epoch["dev_mse"] for epoch in estimator.history_)
+        tried.append(
+            {
+                "parameters": dict(parameters),
+                "dev_mse": best,
+                "epochs": len(estimator.history_),
+                "seconds": estimator.history_[-1]["seconds"],
+            }
+        )
+        _log.info("candidate %s: validation MSE %.6f", parameters, best)
+    chosen = min(tried, key=lambda one: one["dev_mse"])["parameters"]
+    return {"candidates": tried, "chosen": chosen}
+
+
+def train_models(
+    config: EnhancementConfig,
+    features_dir: Path,
+    directory: Path,
+    *,
+    tuning: Mapping[str, Any],
+    fingerprint: Any,
+    device: str,
+    on_progress: OnProgress,
+) -> None:
+    """Train every model that is not trained yet.
+
+    Each goes to `<directory>/<model>`, with `training.json` (its epochs and times), written last.
+
+    Args:
+        config: what to train.
+        features_dir: frame sets.
+        directory: folder of the models.
+        tuning: what `choose_parameters` found.
+        fingerprint: everything that decides the models; a model with another one is trained again.
+        device: `cpu` or `cuda`.
+        on_progress: told (models done, models, words).
+    """
+    models = model_conditions(config)
+    mark = digest(fingerprint)
+    for done, (name, conditions) in enumerate(models.items()):
+        finished = directory / name / "training.json"
+        if finished.is_file() and json.loads(finished.read_text())["fingerprint"] == mark:
+            continue
+        finished.unlink(missing_ok=True)
+        frames = read_frames(config, features_dir, conditions)
+        estimator = _estimator(config, tuning["chosen"], device)
+        estimator.fit(
+            frames.features,
+            frames.masks,
+            dev_features=frames.dev_features,
+            dev_masks=frames.dev_masks,
+            checkpoint=directory / name / "checkpoint.pt",
+            on_progress=lambda d, n, text, done=done, name=name: on_progress(  # type: ignore[misc]
+                done, len(models), f"{name}: {text}"
+            ),
+        )
+        record = {
+            "fingerprint": mark,
+            "frames": len(frames.features),
+            "dev_frames": len(frames.dev_features),
+            "parameters": tuning["chosen"],
+            "seconds": estimator.history_[-1]["seconds"],
+            "history": estimator.history_,
+            "details": getattr(estimator, "details_", {}),
+        }
+        context = {"context": config.features.context, "mask_context": config.mask.context}
+        model = MaskModel(config.estimator.name, estimator, frames.normalizer, **context)
+        model.save(directory / name)
+        with atomic_write(finished) as file:
+            json.dump(record, file, indent=1)
+        _log.info("model %s: %.1f s", name, record["seconds"])
+
+
+def _estimator(
+    config: EnhancementConfig, parameters: Mapping[str, Any], device: str
+) -> MaskEstimator:
+    settings = {**config.estimator.parameters, **parameters}
+    found: Callable[..., MaskEstimator] = estimator_class(config.estimator.name)
+    try:
+        return found(seed=config.seed, device=device, **settings)
+    except TypeError as error:
+        raise ValueError(f"estimator: {error}; given {', '.join(sorted(settings))}") from error

@@ -1,0 +1,42 @@
+"""Work on many items in several processes, results in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+__all__ = ["map_in_processes"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_in_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[Result]:
+    """Apply a function to every item.
+
+    Args:
+        function: of a module's top level.
+        items: what it is given; sent to the processes.
+        workers: processes; with 1, or one item, the work is done in this one.
+
+    Returns:
+        The results, in the order of the items, each as soon as it and those before it are there.
+
+    Raises:
+        Exception: what the function raises; what has not begun by then is not done.
+    """
+    if workers <= 1 or len(items) <= 1:
+        yield from map(function, items)
+        return
+    # A forked child would inherit locks of this process's threads in whatever state they are.
+    context = get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(items)), mp_context=context) as pool:
+        try:
+            yield from pool.map(function, items)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
