@@ -104,3 +104,11 @@ def an4_corpus(demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("an4") / "corpus"
     tiny.write_an4(folder, demo_corpus)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_enhancer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an enhancement experiment with a trained model, see `tiny_enhancer.py`."""
+    from tiny_enhancer import write_enhancer
+
+    return write_enhancer(tmp_path_factory.mktemp("exp"))

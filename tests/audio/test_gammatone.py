@@ -104,6 +104,20 @@ def test_energies_are_those_of_the_outputs(samples: int, window: str) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 
+def test_energies_both_ways_are_those_of_what_a_mask_weights() -> None:
+    bank = GammatoneFilterbank()
+    samples = _noise(2000)
+    energies = bank.energies(samples, both_ways=True)
+    frames = frame_count(len(samples))
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(320) + 0.5) / 320)
+    for channel in (0, 20, 63):
+        alone = np.zeros((frames, 64), np.float32)
+        alone[:, channel] = 1
+        output = np.pad(bank.resynthesise(samples, alone), (0, 320))
+        expected = [window @ output[160 * t : 160 * t + 320] ** 2 for t in range(frames)]
+        np.testing.assert_allclose(energies[:, channel], expected, rtol=1e-2, atol=1e-7)
+
+
 def test_energies_of_the_raised_cosine_add_up() -> None:
     signal = _noise(48_000)
     signal[:160] = signal[-3200:] = 0

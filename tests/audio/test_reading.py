@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squall.audio.raw_pcm import find_byte_order
-from squall.audio.reading import AudioError, RawFormat, audio_info, read_audio
+from squall.audio.reading import (
+    AudioError,
+    RawFormat,
+    audio_below,
+    audio_info,
+    open_audio,
+    read_audio,
+)
 
 RATE_HZ = 16000
 LENGTH = 8000
@@ -304,3 +311,80 @@ def test_byte_order_of_every_an4_recording() -> None:
         samples, _ = soundfile.read(recording, dtype="int16")
         assert find_byte_order(samples.astype("<i2").tobytes()) == "little", recording
         assert find_byte_order(samples.astype(">i2").tobytes()) == "big", recording
+
+
+def _blocks(path: Path, frames: int = 3000) -> np.ndarray:
+    with open_audio(path) as stream:
+        return np.concatenate(list(stream.blocks(frames)))
+
+
+@pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
+def test_blocks_are_the_whole_file(tmp_path: Path, name: str) -> None:
+    path = _written(tmp_path, name)
+    whole = read_audio(path).samples
+    for frames in (100, 3000, LENGTH, 100000):
+        np.testing.assert_allclose(_blocks(path, frames)[:, 0], whole, atol=1e-6)
+    with open_audio(path) as stream:
+        assert stream.info == audio_info(path)
+        assert [len(block) for block in stream.blocks(3000)] == [3000, 3000, 2000]
+
+
+def test_channels_are_kept_and_so_is_the_rate(tmp_path: Path) -> None:
+    samples = np.stack([_speech(), -_speech(), 0 * _speech()], axis=1)
+    soundfile.write(tmp_path / "three.wav", samples, 44100, subtype="PCM_24")
+    with open_audio(tmp_path / "three.wav") as stream:
+        assert (stream.info.channels, stream.info.sample_rate_hz) == (3, 44100)
+        assert (stream.format, stream.subtype, stream.conversions) == ("WAV", "PCM_24", ())
+        got = np.concatenate(list(stream.blocks(1000)))
+    np.testing.assert_array_equal(got, samples.astype(np.float32) / 32768)
+
+
+@pytest.mark.parametrize("fraction", [0.999, 0.5])
+@pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
+def test_a_truncated_file_is_an_error_in_blocks_too(
+    tmp_path: Path, name: str, fraction: float
+) -> None:
+    path = _written(tmp_path, name)
+    _cut(path, fraction)
+    with pytest.raises(AudioError, match=name):
+        _blocks(path)
+
+
+def test_the_place_of_a_bad_sample_is_that_in_the_file(tmp_path: Path) -> None:
+    samples = np.zeros((LENGTH, 2), np.float32)
+    samples[4000, 1] = np.nan
+    soundfile.write(tmp_path / "f.wav", samples, RATE_HZ, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"f\.wav: the sample at 0\.2500 s"):
+        _blocks(tmp_path / "f.wav")
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    _written(tmp_path, "a.wav", np.zeros(0, np.int16))
+    (tmp_path / "text.wav").write_text("hello " * 100)
+    for name, reason in [
+        ("a.wav", "holds no samples"),
+        ("absent.wav", "no such file"),
+        ("text.wav", "libsndfile cannot read it"),
+    ]:
+        with pytest.raises(AudioError, match=reason):
+            _blocks(tmp_path / name)
+
+
+def test_shorten_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _stand_in_ffmpeg(tmp_path, _speech())
+    path = _shorten(tmp_path)
+    np.testing.assert_array_equal(_blocks(path)[:, 0], _speech().astype(np.float32) / 32768)
+    with open_audio(path) as stream:
+        assert stream.conversions == ("decoded from shorten by ffmpeg",)
+
+
+def test_audio_in_folders_is_found_by_its_suffix(tmp_path: Path) -> None:
+    for name in ("b.WAV", "a/z.flac", "a/.hidden.wav", "a/notes.txt", "c.wv1", "a.opus"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in audio_below(tmp_path)]
+    assert found == ["a/z.flac", "a.opus", "b.WAV", "c.wv1"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty: no audio in this folder \(looked for"):
+        audio_below(tmp_path / "empty")

@@ -12,7 +12,7 @@ import pytest
 import squall
 from squall.cli import main
 
-VERBS = ["run", "transcribe", "score", "score-speech", "report"]
+VERBS = ["run", "transcribe", "enhance", "score", "score-speech", "report"]
 
 
 def _exit(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

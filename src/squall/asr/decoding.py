@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ import torch
 from squall.asr.export import SAMPLE_RATE_HZ
 from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
-from squall.audio.reading import AudioError, read_audio
+from squall.audio.reading import AudioError, audio_below, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.experiment import Experiment
 from squall.files import atomic_write
@@ -23,8 +22,6 @@ from squall.files import atomic_write
 __all__ = ["Transcript", "decode_split", "find_audio", "load_recogniser", "transcribe"]
 
 _log = logging.getLogger(__name__)
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".sph", ".wv1", ".wv2", ".aiff", ".au")
 
 
 @dataclass(frozen=True)
@@ -110,17 +107,7 @@ def find_audio(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(
-                Path(folder) / name
-                for folder, _, names in os.walk(path)
-                for name in names
-                if Path(name).suffix.lower() in AUDIO_SUFFIXES
-            )
-            if not inside:
-                raise FileNotFoundError(
-                    f"{path}: no audio in this folder (looked for {', '.join(AUDIO_SUFFIXES)})"
-                )
-            found += inside
+            found += audio_below(path)
         elif path.exists():
             found.append(path)
         else:

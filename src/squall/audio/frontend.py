@@ -81,7 +81,8 @@ class GammatoneFrontEnd:
         low_hz: centre frequency of the first.
         high_hz: centre frequency of the last, at most half the sampling rate.
         sample_rate_hz: of the signals; a multiple of 100.
-        window: of the energies, as in `GammatoneFilterbank.energies`, which says what others use.
+        window, both_ways: of the energies, as in `GammatoneFilterbank.energies`, which says what
+            others use. By default a mask is measured on the very units that it is applied to.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -100,6 +101,7 @@ class GammatoneFrontEnd:
     high_hz: float = 8000.0
     sample_rate_hz: int = 16000
     window: EnergyWindow = "raised_cosine"
+    both_ways: bool = True
 
     def __post_init__(self) -> None:
         # Wrong settings are to be found here, not with the first signal.
@@ -118,7 +120,7 @@ class GammatoneFrontEnd:
 
     def energies(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Energy of each channel in each frame, as in `FrontEnd`."""
-        return self.filterbank.energies(samples, window=self.window)
+        return self.filterbank.energies(samples, window=self.window, both_ways=self.both_ways)
 
     def apply_mask(
         self, samples: NDArray[np.float32], mask: NDArray[np.float32]

@@ -11,13 +11,12 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from squall.audio.reading import AudioError, read_audio
+from squall.audio.reading import AUDIO_SUFFIXES, AudioError, read_audio
 
 __all__ = ["load_noises", "make_babble", "make_speech_shaped_noise", "read_noise"]
 
 Samples = NDArray[np.float32]
 
-_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".sph", ".w64")
 _PEAK = 0.5
 _SEGMENT_S = 0.128
 
@@ -42,7 +41,7 @@ def load_noises(directory: Path, names: Sequence[str] | None = None) -> dict[str
         raise FileNotFoundError(f"{directory}: there is no such folder of noise recordings")
     found: dict[str, Path] = {}
     for path in sorted(directory.iterdir()):
-        if path.suffix.lower() not in _SUFFIXES or path.name.startswith(".") or path.is_dir():
+        if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith(".") or path.is_dir():
             continue
         if path.stem in found:
             raise ValueError(
@@ -50,7 +49,7 @@ def load_noises(directory: Path, names: Sequence[str] | None = None) -> dict[str
             )
         found[path.stem] = path
     if not found:
-        raise FileNotFoundError(f"{directory}: no recording in it ({', '.join(_SUFFIXES)})")
+        raise FileNotFoundError(f"{directory}: no recording in it ({', '.join(AUDIO_SUFFIXES)})")
     if names is None:
         return dict(sorted(found.items()))
     if not names:

@@ -1,7 +1,8 @@
-"""Reading audio: any container to one channel of 32-bit floats at the sampling rate asked for."""
+"""Reading audio: any container to one channel at the rate asked for, or all channels in blocks."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,24 @@ from squall.audio.containers import (
 )
 from squall.audio.raw_pcm import RawFormat, read_raw
 
-__all__ = ["Audio", "AudioError", "AudioInfo", "RawFormat", "audio_info", "read_audio"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "Audio",
+    "AudioError",
+    "AudioInfo",
+    "AudioStream",
+    "RawFormat",
+    "audio_below",
+    "audio_info",
+    "open_audio",
+    "read_audio",
+]
+
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".wv1", ".wv2", ".aif", ".aiff",
+    ".au", ".w64",
+)  # fmt: skip
+"""Endings, in lower case, by which audio is found in folders; a file that is named needs none."""
 
 _HEADERLESS = (".raw", ".pcm")
 
@@ -62,6 +80,47 @@ class AudioInfo:
     sample_rate_hz: int
     channels: int
     frames: int
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """An open file whose channels are read together, block by block.
+
+    Args:
+        path: the file.
+        info: its length, sampling rate and channels.
+        format: its container as `soundfile` names it, e.g. `WAV`.
+        subtype: the coding of its samples as `soundfile` names it, e.g. `PCM_16`.
+        conversions: what is done to its samples, in words.
+    """
+
+    path: Path
+    info: AudioInfo
+    format: str
+    subtype: str
+    _source: Any  # what has `read` as soundfile.SoundFile does
+    conversions: tuple[str, ...] = ()
+
+    def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
+        """Read on from where the last block ended.
+
+        Args:
+            frames: length of a block, at least 1; the last one may be shorter.
+
+        Yields:
+            (n, channels) 32-bit floats at the file's own sampling rate.
+
+        Raises:
+            AudioError: the file is corrupt, shorter than its header says, or holds NaN or infinite
+                samples.
+        """
+        rate_hz = self.info.sample_rate_hz
+        for first in range(0, self.info.frames, frames):
+            count = min(frames, self.info.frames - first)
+            samples = self._source.read(count, dtype="float32", always_2d=True)
+            _check_count(self.path, self.info.frames, first, count, len(samples))
+            _check_finite(self.path, samples, first / rate_hz, rate_hz)
+            yield samples
 
 
 @dataclass(frozen=True)
@@ -115,11 +174,57 @@ def read_audio(
         decoded = _cut(path, whole, start_s, duration_s)
     else:
         decoded = _decode(path, start_s, duration_s)
-    if not np.isfinite(decoded.samples).all():
-        first = int(np.argmin(np.isfinite(decoded.samples).all(axis=1)))
-        at_s = start_s + first / decoded.sample_rate_hz
-        raise AudioError(f"{path}: the sample at {at_s:.4f} s is not a finite number")
+    _check_finite(path, decoded.samples, start_s, decoded.sample_rate_hz)
     return _convert(decoded, sample_rate_hz)
+
+
+@contextmanager
+def open_audio(path: str | Path) -> Iterator[AudioStream]:
+    """Open a file to read all its channels in blocks, with the checks of `read_audio`.
+
+    Nothing is mixed down and nothing resampled. Memory does not grow with the file, but for
+    shorten-compressed SPHERE, which is decoded at once.
+
+    Args:
+        path: the file, of any kind that `read_audio` takes.
+
+    Raises:
+        AudioError: as `read_audio`; while a file is being read also from `AudioStream.blocks`.
+    """
+    path = _existing(path)
+    try:
+        header = _shorten_header(path)
+    except OSError as error:
+        raise AudioError(f"{path}: {error.strerror}") from error
+    if header is not None:
+        whole = _Whole(decode_shorten(path, header))
+        info = _info(len(whole.samples), int(header["sample_rate"]), whole.samples.shape[1])
+        notes = ("decoded from shorten by ffmpeg",)
+        yield AudioStream(path, _not_empty(path, info), "NIST", "PCM_16", whole, notes)
+        return
+    with _open(path) as file:
+        info = _info(frame_count(path, file), file.samplerate, file.channels)
+        yield AudioStream(path, _not_empty(path, info), file.format, file.subtype, file)
+
+
+def audio_below(folder: Path) -> list[Path]:
+    """The audio files of a folder and of those inside it, by their suffix, sorted.
+
+    Hidden files are left out, and folders behind symbolic links.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = sorted(
+        Path(inside) / name
+        for inside, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
+    )
+    if not found:
+        looked_for = ", ".join(AUDIO_SUFFIXES)
+        raise FileNotFoundError(f"{folder}: no audio in this folder (looked for {looked_for})")
+    return found
 
 
 def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
@@ -147,6 +252,41 @@ def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
 
 def _info(frames: int, sample_rate_hz: int, channels: int) -> AudioInfo:
     return AudioInfo(frames / sample_rate_hz, sample_rate_hz, channels, frames)
+
+
+def _not_empty(path: Path, info: AudioInfo) -> AudioInfo:
+    if info.frames == 0:
+        raise AudioError(f"{path}: it holds no samples")
+    return info
+
+
+class _Whole:
+    """Samples in memory, read in blocks as a file is."""
+
+    def __init__(self, samples: NDArray[np.float32]) -> None:
+        self.samples = samples
+        self._at = 0
+
+    def read(self, frames: int, **_: object) -> NDArray[np.float32]:
+        self._at += frames
+        return self.samples[self._at - frames : self._at]
+
+
+def _check_count(path: Path, stated: int, first: int, count: int, present: int) -> None:
+    if present < count:
+        raise AudioError(
+            f"{path}: truncated or corrupt: its header says {stated} samples, "
+            f"reading stops at {first + present}"
+        )
+
+
+def _check_finite(
+    path: Path, samples: NDArray[np.float32], start_s: float, sample_rate_hz: int
+) -> None:
+    finite = np.isfinite(samples)
+    if not finite.all():
+        at_s = start_s + int(np.argmin(finite.all(axis=1))) / sample_rate_hz
+        raise AudioError(f"{path}: the sample at {at_s:.4f} s is not a finite number")
 
 
 def _existing(path: str | Path) -> Path:
@@ -181,11 +321,7 @@ def _decode(path: Path, start_s: float, duration_s: float | None) -> _Decoded:
         first, count = _span(path, (start_s, duration_s), frames, file.samplerate)
         file.seek(first)
         samples = file.read(count, dtype="float32", always_2d=True)
-        if len(samples) < count:
-            raise AudioError(
-                f"{path}: truncated or corrupt: its header says {frames} samples, "
-                f"reading stops at {first + len(samples)}"
-            )
+        _check_count(path, frames, first, count, len(samples))
         return _Decoded(samples, int(file.samplerate))
 
 

@@ -1,4 +1,4 @@
-"""The command line: `squall run`, `transcribe`, `score`, `score-speech`, `report`."""
+"""The command line: `squall run`, `transcribe`, `enhance`, `score`, `score-speech`, `report`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_run(verbs)
     _add_transcribe(verbs)
+    _add_enhance(verbs)
     _add_score(verbs)
     _add_score_speech(verbs)
     _add_report(verbs)
@@ -129,6 +130,35 @@ def _transcribe(options: argparse.Namespace) -> int:
     from squall.cli.transcribe import transcribe_files
 
     return transcribe_files(options)
+
+
+def _add_enhance(verbs: Any) -> None:
+    verb = verbs.add_parser(
+        "enhance",
+        help="remove noise from audio files with a trained model",
+        description="Remove noise from audio files. Sampling rate, channels and length stay as "
+        "they are; the model works at 16 kHz, so that audio above 8 kHz is lost.",
+    )
+    verb.add_argument("audio", nargs="+", type=Path, help="noisy files or folders")
+    verb.add_argument("--model", required=True, type=Path, metavar="EXP_DIR")
+    verb.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        help="folder; for a single file also the enhanced file itself",
+    )
+    verb.add_argument(
+        "--condition", help="which model, e.g. babble/0dB (default: `all`, or the only one)"
+    )
+    verb.add_argument("--threads", type=_positive, default=os.cpu_count() or 1)
+    verb.set_defaults(function=_enhance)
+
+
+def _enhance(options: argparse.Namespace) -> int:
+    from squall.cli.enhance import enhance_files
+
+    return enhance_files(options)
 
 
 def _add_score(verbs: Any) -> None:

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
-from squall.audio.reading import AudioError, read_audio
+from squall.audio.reading import AudioError, audio_below, read_audio
 from squall.files import atomic_write
 from squall.scoring.speech_quality import (
     Score,
@@ -25,7 +25,6 @@ from squall.scoring.speech_quality import (
 __all__ = ["score_speech_files"]
 
 _SAMPLE_RATE_HZ = 16000
-_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".sph", ".wv1", ".wv2", ".aif", ".aiff", ".au")
 # Resampling and codecs pad by a few milliseconds; a larger difference is another recording.
 _CUT_AT_MOST_S = 0.010
 
@@ -43,8 +42,8 @@ def score_speech_files(options: argparse.Namespace) -> int:
         counterpart; the others are scored nevertheless.
 
     Raises:
-        ValueError: a folder without audio, two files of one name, nothing to score; a file and a
-            folder.
+        FileNotFoundError: a folder without audio.
+        ValueError: two files of one name, nothing to score; a file and a folder.
     """
     pairs, problems = _find_pairs(options.reference, options.estimate)
     for problem in problems:
@@ -153,16 +152,11 @@ def _find_pairs(reference: Path, estimate: Path) -> tuple[dict[str, _Paths], lis
 def _files_below(folder: Path) -> dict[str, Path]:
     """The audio files below a folder, by their path in it without suffix."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        hidden = path.name.startswith(".")
-        if hidden or path.suffix.lower() not in _SUFFIXES or not path.is_file():
-            continue
+    for path in audio_below(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in files:
             raise ValueError(f"{path} and {files[name]}: two files of one name; remove one")
         files[name] = path
-    if not files:
-        raise ValueError(f"{folder}: no audio in this folder (looked for {', '.join(_SUFFIXES)})")
     return files
 
 

@@ -87,7 +87,12 @@ def choose_talkers(
 
 
 def read_samples(utterance: Utterance) -> Samples:
-    """The samples of an utterance at the rate of the enhancement flow, 16 kHz."""
+    """The samples of an utterance at the rate of the enhancement flow, 16 kHz.
+
+    Raises:
+        AudioError: the file is missing, corrupt or shorter than the utterance, or has samples that
+            are not finite numbers.
+    """
     return read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ).samples
 
 
@@ -115,7 +120,7 @@ def write_noises(
 
     Raises:
         ValueError: a recording is missing.
-        AudioError: a recording cannot be read or is silent.
+        AudioError: a recording cannot be read, is silent or has samples that are not finite.
     """
     noises: dict[str, Samples] = {}
     if noise.recorded:

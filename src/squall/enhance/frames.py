@@ -137,7 +137,8 @@ def average_windows(estimates: Array, context: int) -> Array:
     total = np.zeros(windows.shape[:2], np.float32)
     seen = np.zeros((frames, 1), np.float32)
     for shift in range(-context, context + 1):
-        first, last = max(0, -shift), min(frames, frames - shift)
+        first = max(0, -shift)
+        last = max(first, min(frames, frames - shift))  # none where it is beyond both ends
         total[first + shift : last + shift] += windows[first:last, :, shift + context]
         seen[first + shift : last + shift] += 1
     total /= seen

@@ -138,13 +138,14 @@ class _Recipe:
         """Stop early where a later stage could not go on."""
         import torch
 
-        from squall.enhance.model import estimator_class
+        from squall.enhance.training import build_estimator
 
         for package in ("pystoi", "pesq"):
             if find_spec(package) is None:
                 raise StageError(f"scoring needs {package}: pip install 'squall[enhance]'")
         if self.config.estimator.trained:
-            estimator_class(self.config.estimator.name)
+            for parameters in self.config.estimator.candidates or ({},):
+                build_estimator(self.config, parameters, "cpu")
         if self.options.device == "cuda" and not torch.cuda.is_available():
             raise StageError("--device cuda: PyTorch sees no CUDA device here; leave --device out")
         if self.config.corpus.name != "demo" and not self.corpus_dir.exists():
@@ -170,10 +171,15 @@ class _Recipe:
             count = self.config.noise.talkers
             whole["train"], talkers = choose_talkers(whole["train"], count, self.config.seed)
         splits = {name: choose_utterances(whole[name], getattr(wanted, name)) for name in SPLITS}
-        problems = validate(splits, progress=lambda d, n: report(d, n, "checking audio"))
+        # The talkers' utterances are heard too. First in order, they give way to the other splits.
+        problems = validate(
+            {"talkers": talkers, **splits},
+            progress=lambda d, n: report(d, n, "checking audio"),
+        )
         if problems and not self.options.skip_bad:
             raise ValidationError(problems)
-        kept = leave_out(splits, problems)
+        kept = leave_out({"talkers": talkers, **splits}, problems)
+        talkers = kept.pop("talkers")
         write_left_out(self.data / "left_out.tsv", problems)
         for split, utterances in kept.items():
             if not utterances:

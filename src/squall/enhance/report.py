@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import html
+import io
 import math
 import statistics
 from collections import defaultdict
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from squall.audio.frontend import StftFrontEnd
 from squall.audio.reading import read_audio
-from squall.enhance.evaluation import read_training, write_flac
+from squall.enhance.corpus import SAMPLE_RATE_HZ
+from squall.enhance.evaluation import read_training
 from squall.enhance.settings import EnhancementConfig
 from squall.enhance.tables import ENHANCEMENT, MATCH_SECONDS, order_of_systems
 from squall.experiment import Experiment
@@ -60,15 +63,18 @@ def match_records(run: Run, runs: Sequence[Run]) -> list[Record]:
 
     Args:
         run: the run.
-        runs: all runs; those of other systems with the same seed are compared with.
+        runs: all runs; those of other systems in the same experiment with the same seed are
+            compared with.
 
     Returns:
         Records in seconds; NaN where the other's error was never reached.
     """
     found = []
     templates = {r.condition: r for r in run.records if r.metric == "train_seconds"}
+    own = next(iter(templates.values()), None)
     for other in runs:
-        if other.seed != run.seed or other.system == run.system:
+        theirs = next((r for r in other.records if r.metric == "train_seconds"), None)
+        if own is None or theirs is None or not _are_rivals(own, theirs):
             continue
         goals = {m["model"]: min(e["dev_mse"] for e in m["history"]) for m in other.history}
         for model in run.history:
@@ -80,9 +86,14 @@ def match_records(run: Run, runs: Sequence[Run]) -> list[Record]:
                 if epoch["dev_mse"] <= goals[model["model"]]
             ]
             value = min(reached, default=math.nan)
-            metric = MATCH_SECONDS + other.system
+            metric = MATCH_SECONDS + theirs.system
             found.append(replace(templates[model["model"]], metric=metric, value=value))
     return found
+
+
+def _are_rivals(one: Record, other: Record) -> bool:
+    places = [(r.dataset, r.experiment, r.seed) for r in (one, other)]
+    return places[0] == places[1] and one.system != other.system
 
 
 def _sections(
@@ -91,7 +102,7 @@ def _sections(
     return [
         Section("Training", "".join(_training_figures(runs))),
         Section("Mask error of each channel", _channel_figure(runs)),
-        Section("Examples", "".join(_examples(experiments))),
+        Section("Examples", "".join(_examples(experiments, runs))),
     ]
 
 
@@ -130,8 +141,10 @@ def _channel_figure(runs: Sequence[Run]) -> str:
     )
 
 
-def _examples(experiments: Sequence[Experiment[EnhancementConfig]]) -> list[str]:
-    """Spectrograms and players of the first test utterance in some conditions."""
+def _examples(
+    experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
+) -> list[str]:
+    """Spectrograms and players of the first test utterance in some conditions of the first run."""
     enhanced = [experiment.variant_dir("enhanced") for experiment in experiments]
     conditions = sorted(
         str(path.parent.relative_to(enhanced[0])) for path in enhanced[0].rglob("times.json")
@@ -140,10 +153,9 @@ def _examples(experiments: Sequence[Experiment[EnhancementConfig]]) -> list[str]
     parts = []
     for condition in conditions[::step][:_EXAMPLES]:
         utterance = sorted((enhanced[0] / condition).glob("*.flac"))[0].stem
-        files = {
-            experiment.config.system: folder / condition / f"{utterance}.flac"
-            for experiment, folder in zip(experiments, enhanced, strict=True)
-        }
+        places = [folder / condition / f"{utterance}.flac" for folder in enhanced]
+        found = zip(_short_labels(runs), places, strict=True)
+        files = {label: path for label, path in found if path.is_file()}
         clean = _clean_audio(experiments[0]) / f"{utterance}.wav"
         if clean.is_file():
             files["clean"] = clean
@@ -151,6 +163,16 @@ def _examples(experiments: Sequence[Experiment[EnhancementConfig]]) -> list[str]
         parts.append(f"<figure>{_spectrograms(files)}</figure>")
         parts += [_player(name, path) for name, path in files.items()]
     return parts
+
+
+def _short_labels(runs: Sequence[Run]) -> list[str]:
+    """The systems; where that is not enough to tell the runs apart, all that names them."""
+    systems = [run.system for run in runs]
+    labels = systems if len(set(systems)) == len(systems) else [run.label for run in runs]
+    return [
+        f"{label}, {run.directory.name}" if labels.count(label) > 1 else label
+        for label, run in zip(labels, runs, strict=True)
+    ]
 
 
 def _clean_audio(experiment: Experiment[EnhancementConfig]) -> Path:
@@ -170,7 +192,7 @@ def _spectrograms(files: dict[str, Path]) -> str:
                 10 * np.log10(energies.T + 1e-10),
                 origin="lower",
                 aspect="auto",
-                extent=(0, len(samples) / 16000, 0, 8),
+                extent=(0, len(samples) / SAMPLE_RATE_HZ, 0, 8),
                 vmin=-50,
                 vmax=30,
                 cmap="magma",
@@ -186,12 +208,9 @@ def _spectrograms(files: dict[str, Path]) -> str:
 def _player(name: str, path: Path) -> str:
     samples = read_audio(path).samples
     quiet = samples * (0.7 / max(1e-9, float(np.abs(samples).max())))
-    temporary = path.with_name(f".player-{path.stem}.flac")
-    try:
-        write_flac(temporary, quiet)
-        data = base64.b64encode(temporary.read_bytes()).decode()
-    finally:
-        temporary.unlink(missing_ok=True)
+    file = io.BytesIO()
+    soundfile.write(file, quiet, SAMPLE_RATE_HZ, subtype="PCM_16", format="FLAC")
+    data = base64.b64encode(file.getvalue()).decode()
     return (
         f"<p>{html.escape(name)}<br>"
         f'<audio controls preload="none" src="data:audio/flac;base64,{data}"></audio></p>'

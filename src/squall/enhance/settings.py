@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -22,6 +24,14 @@ __all__ = [
 ]
 
 MADE_NOISES = ("babble", "ssn")
+_NOT_HASHED = ("max_epochs", "memory_gb")  # of an estimator: how far and in what space it works
+_SAMPLE_RATE_HZ = 16000
+
+
+def _once_each(key: str, values: Sequence[object]) -> None:
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"{key} has {twice[0]!r} twice")
 
 
 class UtteranceConfig(Settings):
@@ -64,6 +74,8 @@ class NoiseConfig(Settings):
 
     @model_validator(mode="after")
     def _unseen_are_recordings(self) -> NoiseConfig:
+        _once_each("noise.seen", self.seen)
+        _once_each("noise.unseen", self.unseen)
         both = sorted(set(self.seen) & set(self.unseen))
         if both:
             raise ValueError(f"{both[0]!r} is among the seen and the unseen noises")
@@ -88,6 +100,15 @@ class MixtureConfig(Settings):
 
     snrs_db: tuple[float, ...] = Field(default=(-5.0, 0.0, 5.0), min_length=1)
     over: Literal["whole", "active"] = "whole"
+
+    @field_validator("snrs_db")
+    @classmethod
+    def _different_numbers(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(math.isfinite(snr_db) for snr_db in value):
+            raise ValueError("an SNR must be a finite number of decibels")
+        plain = tuple(snr_db + 0.0 for snr_db in value)  # turns -0.0 into 0.0
+        _once_each("mixture.snrs_db", plain)
+        return plain
 
 
 class FrontEndConfig(BaseModel):
@@ -121,6 +142,14 @@ class FeatureConfig(Settings):
     deltas: bool = True
     arma_order: int = Field(default=2, ge=0)
     context: int = Field(default=2, ge=0)
+
+    @field_validator("sets")
+    @classmethod
+    def _sets_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from squall.audio.features import feature_dimensions
+
+        feature_dimensions(value)
+        return value
 
 
 class MaskConfig(Settings):
@@ -221,7 +250,14 @@ class EnhancementConfig(ExperimentConfig):
     def _front_end_exists(cls, value: FrontEndConfig) -> FrontEndConfig:
         from squall.audio.frontend import build_front_end
 
-        build_front_end(value.name, **value.parameters)
+        try:
+            front_end = build_front_end(value.name, **value.parameters)
+        except TypeError as error:
+            raise ValueError(f"{value.name}: a parameter is of the wrong type: {error}") from error
+        if front_end.sample_rate_hz != _SAMPLE_RATE_HZ:
+            raise ValueError(
+                f"sample_rate_hz is {front_end.sample_rate_hz}: mixtures have {_SAMPLE_RATE_HZ} Hz"
+            )
         return value
 
     @model_validator(mode="after")
@@ -233,10 +269,11 @@ class EnhancementConfig(ExperimentConfig):
         return self
 
     def hashed(self) -> dict[str, Any]:
-        """The settings that name the experiment directory, without the number of epochs."""
+        """The settings that name the experiment directory, without epochs and memory."""
         settings = super().hashed()
         settings["noise"].pop("dir")
-        settings["estimator"].pop("max_epochs", None)
+        for key in _NOT_HASHED:
+            settings["estimator"].pop(key, None)
         return settings
 
     @property
@@ -247,7 +284,10 @@ class EnhancementConfig(ExperimentConfig):
     @property
     def system(self) -> str:
         """The estimator with the parameters that the settings give it: `kernel-4`, `dnn`."""
-        parameters = self.estimator.parameters
-        parameters.pop("max_epochs", None)
+        parameters = {
+            key: value
+            for key, value in self.estimator.parameters.items()
+            if key not in (*_NOT_HASHED, "patience")
+        }
         subbands = f"-{parameters.pop('subbands', 4)}" if self.estimator.name == "kernel" else ""
         return self.estimator.name + subbands + parameter_label(parameters, {})

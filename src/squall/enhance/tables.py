@@ -6,6 +6,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from squall.results import Layout, Record, Table
 
@@ -37,8 +38,21 @@ def enhancement_tables(records: Sequence[Record]) -> list[Table]:
     """The tables of the records, the comparison of kernel machines with networks first.
 
     A value is the mean over the mixtures of a condition; with several seeds it is the mean over
-    seeds and its standard deviation.
+    seeds and its standard deviation. Each experiment has tables of its own: a system of the same
+    name is another one there.
     """
+    experiments = sorted({(record.dataset, record.experiment) for record in records})
+    tables = []
+    for dataset, experiment in experiments:
+        own = [r for r in records if (r.dataset, r.experiment) == (dataset, experiment)]
+        for table in _tables(own):
+            named = f"{dataset}, {experiment}: {table.title}"
+            tables.append(replace(table, title=named) if len(experiments) > 1 else table)
+    return tables
+
+
+def _tables(records: Sequence[Record]) -> list[Table]:
+    """The tables of one experiment."""
     records = [*records, *_hit_minus_fa(records)]
     tables = [_comparison(records)]
     for metric, (title, factor, digits) in (_METRICS | _TRAINING).items():
@@ -69,7 +83,7 @@ def _metric_table(
             for s in systems
         ]
         rows.append(
-            ["mean", *(f"{factor * statistics.fmean(m):.{digits}f}" if m else "" for m in means)]
+            ["mean", *(_shown([statistics.fmean(m)], factor, digits) if m else "" for m in means)]
         )
     return Table(title, ["condition", *systems], rows)
 
@@ -139,8 +153,6 @@ def _pairs(
 
 
 def _hit_minus_fa(records: Sequence[Record]) -> list[Record]:
-    from dataclasses import replace
-
     false_alarms = {_place(r): r.value for r in records if r.metric == "fa"}
     return [
         replace(r, metric="hit_fa", value=r.value - false_alarms[_place(r)])
@@ -166,7 +178,7 @@ def _shown(values: Sequence[float], factor: float, digits: int) -> str:
         return ""
     if any(map(math.isnan, values)):
         return "undefined"
-    mean = f"{factor * statistics.fmean(values):.{digits}f}"
+    mean = f"{round(factor * statistics.fmean(values), digits) + 0.0:.{digits}f}"  # not -0.0
     if len(values) == 1:
         return mean
     return f"{mean} ± {factor * statistics.stdev(values):.{digits}f}"

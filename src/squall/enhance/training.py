@@ -23,6 +23,7 @@ from squall.files import atomic_write
 __all__ = [
     "ALL",
     "ModelFrames",
+    "build_estimator",
     "choose_parameters",
     "model_conditions",
     "read_frames",
@@ -113,7 +114,7 @@ def choose_parameters(
     for done, parameters in enumerate(candidates):
         on_progress(done, len(candidates), f"candidate {json.dumps(parameters)}")
         limited = {**parameters, "max_epochs": config.estimator.tune_epochs}
-        estimator = _estimator(config, limited, device)
+        estimator = build_estimator(config, limited, device)
         estimator.fit(
             frames.features,
             frames.masks,
@@ -140,7 +141,7 @@ def train_models(
     directory: Path,
     *,
     tuning: Mapping[str, Any],
-    fingerprint: Any,
+    fingerprint: Mapping[str, Any],
     device: str,
     on_progress: OnProgress,
 ) -> None:
@@ -153,7 +154,8 @@ def train_models(
         features_dir: frame sets.
         directory: folder of the models.
         tuning: what `choose_parameters` found.
-        fingerprint: everything that decides the models; a model with another one is trained again.
+        fingerprint: everything that decides the models, `settings` with `max_epochs` among them; a
+            model with another one is trained again, or further where only that number differs.
         device: `cpu` or `cuda`.
         on_progress: told (models done, models, words).
     """
@@ -165,13 +167,13 @@ def train_models(
             continue
         finished.unlink(missing_ok=True)
         frames = read_frames(config, features_dir, conditions)
-        estimator = _estimator(config, tuning["chosen"], device)
+        estimator = build_estimator(config, tuning["chosen"], device)
         estimator.fit(
             frames.features,
             frames.masks,
             dev_features=frames.dev_features,
             dev_masks=frames.dev_masks,
-            checkpoint=directory / name / "checkpoint.pt",
+            checkpoint=_checkpoint(directory / name, fingerprint),
             on_progress=lambda d, n, text, done=done, name=name: on_progress(  # type: ignore[misc]
                 done, len(models), f"{name}: {text}"
             ),
@@ -193,9 +195,34 @@ def train_models(
         _log.info("model %s: %.1f s", name, record["seconds"])
 
 
-def _estimator(
+def _checkpoint(directory: Path, fingerprint: Mapping[str, Any]) -> Path:
+    """The checkpoint of what is trained; one of other frames or settings is removed.
+
+    It is named by everything that decides the model but the number of epochs, so that more epochs
+    go on from it.
+    """
+    settings = {k: v for k, v in fingerprint["settings"].items() if k != "max_epochs"}
+    path = directory / f"checkpoint-{digest({**fingerprint, 'settings': settings})[:8]}.pt"
+    for other in directory.glob("checkpoint-*.pt"):
+        if other != path:
+            other.unlink()
+    return path
+
+
+def build_estimator(
     config: EnhancementConfig, parameters: Mapping[str, Any], device: str
 ) -> MaskEstimator:
+    """The estimator of an experiment, not yet trained.
+
+    Args:
+        config: names it, with its parameters.
+        parameters: further ones, over those of the settings.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        ValueError: there is no such estimator, it has no such parameter, or a value is out of its
+            range.
+    """
     settings = {**config.estimator.parameters, **parameters}
     found: Callable[..., MaskEstimator] = estimator_class(config.estimator.name)
     try:

@@ -1,17 +1,16 @@
-"""Gammatone features: cube roots of the front end's energies."""
+"""Gammatone features: cube roots of a filterbank's energies."""
 
 import numpy as np
 import pytest
 
 from audio.features.signals import speech_like
 from squall.audio.features.cochleagram import gammatone_energies
-from squall.audio.frontend import GammatoneFrontEnd
-from squall.audio.gammatone import centre_frequencies
+from squall.audio.gammatone import GammatoneFilterbank, centre_frequencies
 
 
 def test_cubed_they_are_the_energies():
     samples = speech_like(0.4)
-    expected = GammatoneFrontEnd().energies(samples)
+    expected = GammatoneFilterbank().energies(samples)
     np.testing.assert_allclose(gammatone_energies(samples) ** 3, expected, rtol=1e-5)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.audio.frames import as_signal
-from squall.audio.frontend import GammatoneFrontEnd
+from squall.audio.gammatone import GammatoneFilterbank
 
 __all__ = ["GAMMATONE_DIMENSIONS", "gammatone_energies"]
 
@@ -39,14 +39,14 @@ def gammatone_energies(
 
     Source: Chen, Wang, Wang 2014 (gammatone feature, GF).
     """
-    energies = _front_end(sample_rate_hz).energies(as_signal(samples))  # (T, 64)
+    energies = _filterbank(sample_rate_hz).energies(as_signal(samples))  # (T, 64)
     compressed: NDArray[np.float32] = np.cbrt(energies)
     return compressed.astype(np.float32, copy=False)
 
 
 @lru_cache
-def _front_end(sample_rate_hz: int) -> GammatoneFrontEnd:
-    return GammatoneFrontEnd(
+def _filterbank(sample_rate_hz: int) -> GammatoneFilterbank:
+    return GammatoneFilterbank(
         channels=GAMMATONE_DIMENSIONS,
         low_hz=_LOW_HZ,
         high_hz=min(_HIGH_HZ, sample_rate_hz / 2),

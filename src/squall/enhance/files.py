@@ -1,0 +1,342 @@
+"""Enhancing files: every channel, at the file's own sampling rate, in bounded memory."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from squall.audio.reading import (
+    AUDIO_SUFFIXES,
+    AudioError,
+    AudioInfo,
+    AudioStream,
+    audio_below,
+    open_audio,
+)
+from squall.enhance.enhancer import SAMPLE_RATE_HZ, Enhancer
+from squall.files import atomic_path
+
+__all__ = ["EnhancementJob", "enhance_file", "plan_outputs"]
+
+Samples = NDArray[np.float32]
+
+_FORMATS = {
+    ".wav": "WAV",
+    ".flac": "FLAC",
+    ".ogg": "OGG",
+    ".oga": "OGG",
+    ".opus": "OGG",
+    ".mp3": "MP3",
+    ".sph": "NIST",
+    ".aif": "AIFF",
+    ".aiff": "AIFF",
+    ".au": "AU",
+    ".w64": "W64",
+}
+# Codings of 8 bits and less would add noise of their own, and are not kept.
+_KEPT_SUBTYPES = (
+    "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_16", "VORBIS", "OPUS", "MPEG_LAYER_III",
+)  # fmt: skip
+_UNLIMITED_SUBTYPES = ("FLOAT", "DOUBLE")
+_PEAK = 0.99
+# A WAV's header has 32 bits for its length; above this it is written as RF64, which has 64.
+_LONGEST_WAV_BYTES = 2**32 - 2**16
+_BLOCK_FRAMES = 1 << 18
+
+
+@dataclass(frozen=True)
+class EnhancementJob:
+    """One file to enhance.
+
+    Args:
+        source: the noisy file.
+        target: where the enhanced one goes.
+    """
+
+    source: Path
+    target: Path
+
+
+def plan_outputs(inputs: Sequence[Path], output: Path) -> list[EnhancementJob]:
+    """Where the result of each file goes.
+
+    A file goes into the folder `output` under its own name, the files of a folder under their paths
+    in it. Where libsndfile cannot write what the suffix says (`.wv1`), the result is a `.flac`. A
+    single file goes to `output` itself if that ends like audio and is no folder.
+
+    Args:
+        inputs: files and folders; these are searched as `audio_below` does. What lies in `output`,
+            if that is inside such a folder, is left out: it was made by an earlier run.
+        output: a folder, which need not exist, or a file.
+
+    Raises:
+        FileNotFoundError: an input does not exist, or a folder holds no audio.
+        ValueError: a result would overwrite an input, two results would be the same file, or
+            several inputs are to become one file.
+    """
+    if output.suffix.lower() in AUDIO_SUFFIXES and not output.is_dir():
+        if len(inputs) > 1 or inputs[0].is_dir():
+            raise ValueError(f"{output} is one file, the input is not: give a folder as output")
+        jobs = [EnhancementJob(_existing(inputs[0]), output)]
+        _format_of(output)
+    elif output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is neither a folder nor an audio file")
+    else:
+        jobs = [
+            EnhancementJob(path, output / _written_name(name))
+            for each in inputs
+            for path, name in _named(_existing(each), output)
+        ]
+    sources = {_identity(job.source) for job in jobs}
+    targets: dict[str, Path] = {}
+    for job in jobs:
+        if job.target.exists() and _identity(job.target) in sources:
+            raise ValueError(f"{job.target} is one of the inputs: give another output")
+        place = os.path.realpath(job.target)
+        if place in targets:
+            raise ValueError(
+                f"{targets[place]} and {job.source} would both become {job.target}: "
+                "enhance them one after the other, into two folders"
+            )
+        targets[place] = job.source
+    return jobs
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    return path
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for two paths of one file, whether by links or by a file system without case."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _named(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
+    """The files of an input, and their paths below the output."""
+    if not path.is_dir():
+        yield path, Path(path.name)
+        return
+    results = Path(os.path.realpath(output))
+    inside = Path(os.path.realpath(path)) in results.parents
+    for found in audio_below(path):
+        if not (inside and results in Path(os.path.realpath(found)).parents):
+            yield found, found.relative_to(path)
+
+
+def _written_name(name: Path) -> Path:
+    return name if name.suffix.lower() in _FORMATS else name.with_suffix(".flac")
+
+
+def _format_of(target: Path) -> str:
+    suffix = target.suffix.lower()
+    if suffix not in _FORMATS:
+        raise ValueError(f"{target}: no {suffix} can be written; use one of {', '.join(_FORMATS)}")
+    return _FORMATS[suffix]
+
+
+def enhance_file(
+    enhancer: Enhancer,
+    job: EnhancementJob,
+    *,
+    on_progress: Callable[[float], None] | None = None,
+) -> tuple[str, ...]:
+    """Enhance a file of any length, sampling rate and number of channels.
+
+    The result has the file's sampling rate, channels and number of frames, and appears as a whole
+    or not at all; the noisy file is only read. Beside it, 4 bytes per sample of disk are needed
+    while this works. Each channel is enhanced on its own, with its own level.
+
+    Args:
+        enhancer: the model.
+        job: what to read and what to write; `target` decides the container by its suffix.
+        on_progress: told the share that is done, in [0, 1].
+
+    Returns:
+        What was done to the samples besides, in words.
+
+    Raises:
+        AudioError: the file cannot be read, or its format cannot hold the result.
+        OSError: the disk is full.
+
+    Convention:
+        Samples are coded as in the noisy file where that has 16 bits or more and the container can
+        hold it, otherwise with 16 bits (Ogg, Opus and MP3 as libsndfile does by default). Where
+        the result would exceed full scale, the file as a whole is scaled to a peak of 0.99; 32- and
+        64-bit floats can exceed it and are not scaled. There is no dither. Tags are not copied.
+    """
+    report = on_progress or (lambda share: None)
+    with atomic_path(job.target) as part:
+        folder = part.parent
+        with tempfile.TemporaryFile(dir=folder) as result:
+            with tempfile.TemporaryFile(dir=folder) as noisy, open_audio(job.source) as stream:
+                info = stream.info
+                sink = _Sink(job.target, stream)
+                length = _spool(stream, noisy)
+                peak = _enhance(enhancer, noisy, result, info, length, report)
+            if not math.isfinite(peak):
+                raise AudioError(f"{job.source}: its samples are too large to be enhanced")
+            scale = _PEAK / peak if peak > 1.0 and sink.limited else 1.0
+            sink.write(part, result, scale)
+    report(1.0)
+    return _in_words(stream, sink, peak, scale)
+
+
+def _spool(stream: AudioStream, noisy: IO[bytes]) -> int:
+    """Bring a file to 16 kHz: frames (n, channels) on disk; how many there are."""
+    channels, rate_hz = stream.info.channels, stream.info.sample_rate_hz
+    # Rounded up, so that the way back gives no frame too few.
+    length = -(-stream.info.frames * SAMPLE_RATE_HZ // rate_hz)
+    resample = _Resampler(rate_hz, SAMPLE_RATE_HZ, channels)
+    written = 0
+    for block in resample(stream.blocks(_BLOCK_FRAMES)):
+        written += len(block)
+        noisy.write(block.tobytes())
+    noisy.write(bytes(4 * channels * max(0, length - written)))
+    return length
+
+
+def _enhance(
+    enhancer: Enhancer,
+    noisy: IO[bytes],
+    result: IO[bytes],
+    info: AudioInfo,
+    length: int,
+    report: Callable[[float], None],
+) -> float:
+    """Enhance every channel and bring it back to the file's rate, on disk; the largest value."""
+
+    def read(start: int, stop: int, channel: int) -> Samples:
+        return _frames(noisy, start, stop - start, info.channels)[:, channel]
+
+    def reader(channel: int) -> Iterator[Samples]:
+        return enhancer.blocks(lambda start, stop: read(start, stop, channel), length)
+
+    def blocks() -> Iterator[Samples]:
+        done = 0
+        for parts in zip(*map(reader, range(info.channels)), strict=True):
+            yield np.stack(parts, axis=1)
+            done += len(parts[0])
+            report(done / length)
+
+    peak, left = 0.0, info.frames
+    for block in _Resampler(SAMPLE_RATE_HZ, info.sample_rate_hz, info.channels)(blocks()):
+        kept = block[:left]
+        left -= len(kept)
+        result.write(kept.tobytes())
+        # NaN is to be kept, which Python's max would lose.
+        peak = float(np.maximum(peak, np.abs(kept).max(initial=0.0)))
+    return peak
+
+
+@dataclass(frozen=True)
+class _Resampler:
+    from_hz: int
+    to_hz: int
+    channels: int
+
+    def __call__(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        if self.from_hz == self.to_hz:
+            yield from blocks
+            return
+        stream = soxr.ResampleStream(
+            self.from_hz, self.to_hz, self.channels, dtype="float32", quality="HQ"
+        )
+        for block in blocks:
+            yield stream.resample_chunk(block).reshape(-1, self.channels)
+        rest = np.empty((0, self.channels), np.float32)
+        yield stream.resample_chunk(rest, last=True).reshape(-1, self.channels)
+
+
+def _frames(file: IO[bytes], start: int, count: int, channels: int) -> Samples:
+    """(count, channels) 32-bit floats of a file without header, or fewer at its end."""
+    file.seek(4 * channels * start)
+    data = file.read(4 * channels * count)
+    return np.frombuffer(data, np.float32).reshape(-1, channels)
+
+
+class _Sink:
+    """How the result of a file is written.
+
+    Attributes:
+        format, subtype: container and coding as `soundfile` names them.
+        limited: whether samples beyond full scale would be clipped.
+    """
+
+    def __init__(self, target: Path, stream: AudioStream) -> None:
+        self.target, self.info = target, stream.info
+        self.format = _format_of(target)
+        kept = stream.subtype in _KEPT_SUBTYPES
+        if kept and soundfile.check_format(self.format, stream.subtype):
+            self.subtype = stream.subtype
+        elif target.suffix.lower() == ".opus":
+            self.subtype = "OPUS"
+        elif soundfile.check_format(self.format, "PCM_16"):
+            self.subtype = "PCM_16"
+        else:
+            self.subtype = str(soundfile.default_subtype(self.format))
+        self.limited = self.subtype not in _UNLIMITED_SUBTYPES
+        sample_bytes = {"DOUBLE": 8, "PCM_16": 2}.get(self.subtype, 4)
+        size = self.info.frames * self.info.channels * sample_bytes
+        if self.format == "WAV" and size > _LONGEST_WAV_BYTES:
+            self.format = "RF64"
+
+        self._refuse_what_cannot_be_written()
+
+    def _refuse_what_cannot_be_written(self) -> None:
+        try:
+            self._open(io.BytesIO()).close()
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{self.target}: {self.format} cannot hold {self.info.channels} channel(s) at "
+                f"{self.info.sample_rate_hz} Hz ({error.error_string}). "
+                "Give an output file that ends in .wav"
+            ) from error
+
+    def _open(self, place: str | io.BytesIO) -> Any:
+        rate_hz, channels = self.info.sample_rate_hz, self.info.channels
+        return soundfile.SoundFile(
+            place, "w", rate_hz, channels, subtype=self.subtype, format=self.format
+        )
+
+    def write(self, path: Path, result: IO[bytes], scale: float) -> None:
+        """Write the frames of `result`, each multiplied by `scale`."""
+        try:
+            with self._open(str(path)) as file:
+                for start in range(0, self.info.frames, _BLOCK_FRAMES):
+                    block = _frames(result, start, _BLOCK_FRAMES, self.info.channels)
+                    file.write(block if scale == 1.0 else block * np.float32(scale))
+        except soundfile.LibsndfileError as error:
+            raise OSError(
+                f"{self.target} could not be written ({error.error_string}): is the disk full?"
+            ) from error
+
+
+def _in_words(stream: AudioStream, sink: _Sink, peak: float, scale: float) -> tuple[str, ...]:
+    info, notes = stream.info, list(stream.conversions)
+    if info.channels > 1:
+        notes.append(f"each of its {info.channels} channels enhanced on its own")
+    if info.sample_rate_hz != SAMPLE_RATE_HZ:
+        highest = SAMPLE_RATE_HZ // 2
+        lost = f"; audio above {highest} Hz is lost" if info.sample_rate_hz > 2 * highest else ""
+        notes.append(f"resampled from {info.sample_rate_hz} Hz to 16000 Hz and back{lost}")
+    if scale != 1.0:
+        gain_db = 20 * math.log10(scale)
+        notes.append(f"scaled by {gain_db:.2f} dB, since its peak of {peak:.3f} would be clipped")
+    before, after = f"{stream.format} {stream.subtype}", f"{sink.format} {sink.subtype}"
+    if before.replace("WAVEX", "WAV") != after:
+        notes.append(f"written as {after}, was {before}")
+    return tuple(notes)

@@ -1,0 +1,210 @@
+"""Automatic choice of gamma and bandwidth by direct solutions on a subsample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from squall.kernels.functions import (
+    ExponentialPowerKernel,
+    Points,
+    fill_squared_distances,
+    median_distance,
+)
+
+__all__ = ["BANDWIDTHS", "GAMMAS", "Candidate", "Search", "search_bandwidths", "solve_directly"]
+
+GAMMAS = (0.4, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
+BANDWIDTHS = tuple(2 ** (half / 2) for half in range(-4, 11))
+RIDGE = 1e-5
+START = (1.0, 2 * math.sqrt(2))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kernel that was tried.
+
+    Args:
+        gamma: the power.
+        bandwidth: sigma in units of the median distance to the power gamma.
+        mse: (F,) float64 validation error of each output channel.
+    """
+
+    gamma: float
+    bandwidth: float
+    mse: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search tried and what it chose.
+
+    Args:
+        candidates: all that were tried, in that order.
+        best: the choice for each group of channels.
+    """
+
+    candidates: tuple[Candidate, ...]
+    best: tuple[Candidate, ...]
+
+    def table(self) -> list[dict[str, float]]:
+        """One line per candidate: gamma, bandwidth, mean validation error of all channels."""
+        return [
+            {"gamma": tried.gamma, "bandwidth": tried.bandwidth, "mse": float(tried.mse.mean())}
+            for tried in self.candidates
+        ]
+
+
+def search_bandwidths(
+    x: Tensor,
+    y: Tensor,
+    *,
+    validation: tuple[Tensor, Tensor],
+    groups: Sequence[slice],
+    median: float | None = None,
+    gammas: Sequence[float] = GAMMAS,
+    bandwidths: Sequence[float] = BANDWIDTHS,
+    tolerance: float = 0.005,
+) -> Search:
+    """Choose gamma and bandwidth for each group of output channels.
+
+    One distance matrix serves all candidates, and one direct solution of a candidate all channels.
+    Each group starts from the best for it that was tried so far and walks over the grid along the
+    bandwidth, then along gamma, until neither direction lowers its mean validation error by more
+    than `tolerance`. Candidates that another group tried cost nothing. Among the candidates within
+    `tolerance` of a group's best the one that most groups can share is taken, since equal kernels
+    are trained together and the valley is flat.
+
+    The optimum of a small sample that is interpolated is near that of the whole set with early
+    stopping, not equal to it; on mask features the choice cost up to 2 % of the error.
+
+    Args:
+        x: (s, D) a subsample of the training features.
+        y: (s, F) its targets, without their mean.
+        validation: features (v, D) and targets (v, F), of which the same mean was taken.
+        groups: columns of y.
+        median: distance that bandwidths are relative to; None takes the median of `x`.
+        gammas: the grid, ascending.
+        bandwidths: the grid, ascending, in units of median distance^gamma.
+        tolerance: relative difference of validation error that does not matter.
+
+    Raises:
+        ValueError: a grid is empty.
+
+    Source: Hui, Ma, Belkin 2019, algorithm 1, with a logarithmic scale relative to the data.
+    """
+    if not gammas or not bandwidths:
+        raise ValueError("the search needs at least one gamma and one bandwidth")
+    centre = x.mean(0)
+    points, others = Points.of(x - centre), Points.of(validation[0] - centre)
+    distances = fill_squared_distances(points, out=x.new_empty(len(x), len(x)))
+    cross = fill_squared_distances(others, points, out=x.new_empty(len(others), len(x)))
+    median = median_distance(distances) if median is None else median
+    tried: dict[tuple[int, int], Candidate] = {}
+
+    def mse(place: tuple[int, int]) -> NDArray[np.float64]:
+        if place not in tried:
+            gamma, bandwidth = gammas[place[0]], bandwidths[place[1]]
+            kernel = ExponentialPowerKernel(gamma, bandwidth * median**gamma)
+            alpha = solve_directly(kernel(distances), y)
+            error = kernel(cross) @ alpha - validation[1]
+            channels = error.square().mean(0).double().cpu().numpy()
+            tried[place] = Candidate(gamma, bandwidth, channels)
+        return tried[place].mse
+
+    mse((_nearest(gammas, START[0]), _nearest(bandwidths, START[1])))
+    for group in groups:
+
+        def error(place: tuple[int, int], group: slice = group) -> float:
+            return float(mse(place)[group].mean())
+
+        start = min(tried, key=error)
+        _descend(error, start, (len(gammas), len(bandwidths)), tolerance)
+    candidates = tuple(tried.values())
+    return Search(candidates, _share(candidates, groups, tolerance))
+
+
+def solve_directly(kernel_matrix: Tensor, y: Tensor, ridge: float = RIDGE) -> Tensor:
+    """Solve (K + ridge I) alpha = Y by Cholesky; in float64 where float32 fails.
+
+    Where the rounding of K exceeds the ridge, as in very wide kernels, it is raised tenfold until
+    the matrix is positive definite.
+
+    Args:
+        kernel_matrix: (s, s); overwritten.
+        y: (s, F).
+        ridge: added to the diagonal of ones.
+
+    Raises:
+        ValueError: the matrix is not positive definite with a ridge of 0.1 either.
+    """
+    kernel_matrix.diagonal().add_(ridge)
+    factor, failed = torch.linalg.cholesky_ex(kernel_matrix)
+    if int(failed) == 0:
+        return torch.cholesky_solve(y, factor)
+    exact = kernel_matrix.double()
+    while ridge <= 0.1:
+        factor, failed = torch.linalg.cholesky_ex(exact)
+        if int(failed) == 0:
+            return torch.cholesky_solve(y.double(), factor).to(y.dtype)
+        exact.diagonal().add_(9 * ridge)
+        ridge *= 10
+    raise ValueError("the kernel matrix is not positive definite: are all features finite?")
+
+
+def _nearest(grid: Sequence[float], value: float) -> int:
+    return int(np.abs(np.log(np.asarray(grid) / value)).argmin())
+
+
+def _descend(
+    error: Callable[[tuple[int, int]], float],
+    start: tuple[int, int],
+    shape: tuple[int, int],
+    tolerance: float,
+) -> tuple[int, int]:
+    """Coordinate descent on a grid, in strides of two places first, then of one.
+
+    A place must be better by more than the tolerance to be worth walking to.
+    """
+    place = start
+    for stride in (2, 1):
+        moved = True
+        while moved:
+            moved = False
+            for axis in (1, 0):
+                for direction in (1, -1):
+                    while True:
+                        there = list(place)
+                        there[axis] += direction * stride
+                        if not 0 <= there[axis] < shape[axis]:
+                            break
+                        if error((there[0], there[1])) >= (1 - tolerance) * error(place):
+                            break
+                        place, moved = (there[0], there[1]), True
+    return place
+
+
+def _share(
+    candidates: Sequence[Candidate], groups: Sequence[slice], tolerance: float
+) -> tuple[Candidate, ...]:
+    """Assign a candidate to each group, as few different ones as the tolerance allows."""
+    mse = np.array([[tried.mse[group].mean() for group in groups] for tried in candidates])
+    # Relative loss of each candidate for each group, 0 for its best.
+    loss = mse / np.maximum(mse.min(0), np.finfo(float).tiny) - 1
+    chosen: dict[int, Candidate] = {}
+    while len(chosen) < len(groups):
+        left = [group for group in range(len(groups)) if group not in chosen]
+        fits = loss[:, left] <= tolerance
+        # Most groups first; among equals the smallest loss over those groups.
+        totals = [(-row.sum(), loss[i, left][row].sum()) for i, row in enumerate(fits)]
+        winner = min(range(len(candidates)), key=lambda i: totals[i])
+        for group, suits in zip(left, fits[winner], strict=True):
+            if suits:
+                chosen[group] = candidates[winner]
+    return tuple(chosen[group] for group in range(len(groups)))
