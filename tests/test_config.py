@@ -325,3 +325,13 @@ def test_digest_is_that_of_canonical_json() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": (2,), "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
     assert len(digest({})) == 64
+
+
+def test_a_key_of_a_group_is_laid_over_the_group_in_any_order(path: Path) -> None:
+    group = {"name": "squentropy", "alpha": 2.0}
+    for overrides in (
+        {"loss": group, "loss.alpha": 0.5},
+        {"loss.alpha": 0.5, "loss": group},
+    ):
+        assert load_config(path, overrides).loss.parameters == {"alpha": 0.5}
+    assert group["alpha"] == 2.0

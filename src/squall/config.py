@@ -5,6 +5,7 @@ A config is data. Files are read with a safe YAML loader; nothing in them is eve
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -157,8 +158,9 @@ def read_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> dic
     """
     path = Path(path)
     settings = {"recipe": path.parent.name, "experiment": path.stem, **_read(path)}
-    for key, value in (overrides or {}).items():
-        _assign(settings, key, value)
+    # A whole group before its own keys, whichever was named first.
+    for key, value in sorted((overrides or {}).items(), key=lambda item: item[0].count(".")):
+        _assign(settings, key, copy.deepcopy(value))
     return settings
 
 

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from squall.asr.settings import RecognitionConfig
+from squall.enhance.settings import EnhancementConfig
+from squall.enhance.training import build_estimator
 from squall.losses import build_loss
+from squall.runner import expand_grid
 from squall.tasks import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -46,9 +50,13 @@ def test_every_config_binds(path: Path) -> None:
     config = load_config(path)
     assert config.recipe == path.parent.name
     assert config.description
-    for name in config.grid.get("loss.name", [config.loss.name]):
-        parameters = load_config(path, {"loss.name": name}).loss.parameters
-        build_loss(name, **parameters)
+    for values in expand_grid(config.grid):
+        cell = load_config(path, values)
+        if isinstance(cell, RecognitionConfig):
+            build_loss(cell.loss.name, **cell.loss.parameters)
+        elif isinstance(cell, EnhancementConfig) and cell.estimator.trained:
+            for parameters in cell.estimator.candidates or ({},):
+                build_estimator(cell, parameters, "cpu")
 
 
 @pytest.mark.parametrize("row", _rows(), ids=lambda row: f"{row['recipe']}/{row['config']}")

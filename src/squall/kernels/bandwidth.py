@@ -82,7 +82,7 @@ def search_bandwidths(
     are trained together and the valley is flat.
 
     The optimum of a small sample that is interpolated is near that of the whole set with early
-    stopping, not equal to it; on mask features the choice cost up to 2 % of the error.
+    stopping, not equal to it; on mask features the choice cost up to 3.5 % of the error.
 
     Args:
         x: (s, D) a subsample of the training features.

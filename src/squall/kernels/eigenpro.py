@@ -17,7 +17,8 @@ class EigenProRegressor(KernelMachine):
         bandwidth: sigma in units of the median distance^gamma, > 0, or `auto` to search.
         sigma: scale of the kernel in units of the features; None takes it from `bandwidth`.
         epochs: the most passes over the data.
-        patience: epochs without a better validation error before stopping; None makes all.
+        patience: epochs in a row that lower the best validation error by less than a thousandth
+            before stopping; None makes all.
         validation_fraction: rows held out to judge epochs where `fit` is given none; with 0 all
             epochs are made.
         subsample_size: points of the eigensystem, of the search and of the metric.
@@ -28,7 +29,8 @@ class EigenProRegressor(KernelMachine):
             product of a first model.
         metric_rank: most columns of that factor.
         metric_power: power of the matrix's eigenvalues in the factor. 0.5 is the source's metric;
-            0.25 trusts the first model less and was as good or better on mask features.
+            0.25 trusts the first model less. On mask features it gained 4 % in rain and lost 7 %
+            on clattering dishes, so that it is an option and not the default.
         random_state: seed; the same seed on the same machine gives the same bits.
         device: `auto`, `cpu`, `cuda` or another of torch.
 

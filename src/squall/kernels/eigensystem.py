@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import linalg  # type: ignore[import-untyped]
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh  # type: ignore[import-untyped]
+from scipy import linalg
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor
 
 __all__ = ["Eigensystem", "top_eigenpairs"]

@@ -17,6 +17,9 @@ __all__ = ["Head", "OutputGroup", "solve"]
 
 logger = logging.getLogger(__name__)
 
+# Share of the best error by which an epoch must lower it to be worth another.
+WORTHWHILE = 1e-3
+
 
 @dataclass
 class OutputGroup:
@@ -24,7 +27,8 @@ class OutputGroup:
 
     Args:
         columns: which of all channels.
-        patience: epochs without a new best validation error after which it stops.
+        patience: epochs in a row that lower the best validation error by less than a thousandth,
+            after which it stops.
     """
 
     columns: slice
@@ -168,8 +172,8 @@ def _end_epoch(head: Head, train_mse: Tensor, start_mse: Tensor, validation_mse:
         if group.done:
             continue
         mse = validation_mse[group.columns].mean().item()
+        worth_it = not mse > (1 - WORTHWHILE) * group.best_mse
+        group.waited = 0 if worth_it else group.waited + 1
         if mse < group.best_mse or math.isnan(mse):
-            group.best_mse, group.best_epoch, group.waited = mse, head.epoch, 0
+            group.best_mse, group.best_epoch = mse, head.epoch
             head.best[:, own] = head.alpha[:, own]
-        else:
-            group.waited += 1

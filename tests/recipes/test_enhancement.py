@@ -1,0 +1,267 @@
+"""Enhancement recipes run all their stages on a tiny corpus, and end the same when killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import tiny_enhancement
+from killed_runs import PATIENCE_S, Moment, Run
+from squall.cli import main
+from squall.results import Record, read_records
+
+pytest.importorskip("matplotlib")
+
+Squall = Callable[..., tuple[int, str, str]]
+
+STAGES = ["check", "prepare", "mix", "features", "tune", "train", "enhance", "score"]
+QUALITY = {"stoi", "pesq_nb", "pesq_wb", "si_sdr"}
+TRAINING = {"train_seconds", "epochs", "dev_mse"}
+MASK = {"irm": {"mse"}, "ibm": {"mse", "accuracy", "hit", "fa"}}
+SEEN = {"babble/-5dB", "babble/5dB", "rain/-5dB", "rain/5dB"}
+UNSEEN = {"drill/-5dB", "drill/5dB"}
+SMALL_GRID = [{"name": name, "max_epochs": 2} for name in ("noisy", "oracle")] + [
+    {"name": name, "max_epochs": 2, **tiny_enhancement.SMALL[name]} for name in ("dnn", "kernel")
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny `corpus` and `noise`."""
+    return tiny_enhancement.write(tmp_path_factory.mktemp("enhancement"))
+
+
+@pytest.fixture
+def squall(capfd: pytest.CaptureFixture[str]) -> Squall:
+    """`squall run RECIPE`: exit code, standard output and error."""
+
+    def run(recipe: str, *arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(["run", recipe, *map(str, arguments)])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def _tiny_settings(**changes: Any) -> list[str]:
+    chosen = {**tiny_enhancement.SETTINGS, **changes}
+    return [part for k, v in chosen.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+
+
+def _places(data: Path, tmp_path: Path) -> list[object]:
+    places = {"corpus": data / "corpus", "noise": data / "noise", "exp": tmp_path / "exp"}
+    given = [part for name, path in places.items() for part in (f"--{name}-dir", path)]
+    return [*given, "--results-dir", tmp_path / "results", "--workers", 1]
+
+
+def _work_done(out: str) -> list[str]:
+    """The stages that did not skip, e.g. `5 train`, each once."""
+    done = [line for line in out.splitlines() if ": done in " in line]
+    return sorted({line.split("] ")[1].split(":")[0] for line in done})
+
+
+def _rows_agree(experiment: Path, records: dict[tuple[str, str], Record]) -> None:
+    """The records of quality are the means of the table of mixtures."""
+    rows = defaultdict(list)
+    with (experiment / "score" / "default" / "mixtures.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            rows[row["condition"]].append(row)
+    assert rows.keys() == SEEN | UNSEEN
+    for condition, group in rows.items():
+        for metric in QUALITY:
+            mean = statistics.fmean(float(row[metric]) for row in group)
+            assert records[condition, metric].value == pytest.approx(mean, rel=1e-4)
+
+
+def _check_results(tmp_path: Path, recipe: str, mask: str) -> None:
+    of_system: dict[str, dict[tuple[str, str], Record]] = defaultdict(dict)
+    for record in read_records(tmp_path / "results" / "results.json"):
+        of_system[record.system][record.condition, record.metric] = record
+    kinds = {system.partition("-")[0]: records for system, records in of_system.items()}
+    assert kinds.keys() == {"noisy", "oracle", "dnn", "kernel"}
+    for kind, records in kinds.items():
+        expected = QUALITY | (MASK[mask] if kind in ("dnn", "kernel") else set())
+        for condition in SEEN | UNSEEN:
+            measured = {metric for c, metric in records if c == condition}
+            assert expected <= measured, (kind, condition)
+        if kind in ("dnn", "kernel"):
+            for model in SEEN | {"all"}:
+                assert {metric for c, metric in records if c == model} >= TRAINING
+    for settings in (tmp_path / "exp" / recipe).glob("*/config.yaml"):
+        name = yaml.safe_load(settings.read_text())["estimator"]["name"]
+        _rows_agree(settings.parent, kinds[name])
+
+    table = (tmp_path / "results" / "RESULTS.md").read_text()
+    for title in (
+        "Kernel machines against networks",
+        "## STOI",
+        "## PESQ, wide band",
+        "squall run",
+    ):
+        assert title in table
+    page = (tmp_path / "exp" / recipe / "report.html").read_text()
+    assert "<svg" in page
+    assert '<audio controls preload="none" src="data:audio/flac;base64,' in page
+    references = re.findall(r'(?:src|href)="([^"]{1,40})', page)
+    assert references
+    assert all(reference.startswith(("data:", "#")) for reference in references)
+
+
+@pytest.mark.slow
+def test_all_stages_run_with_ratio_masks_and_run_again_skips(
+    squall: Squall, data: Path, tmp_path: Path
+) -> None:
+    arguments = [
+        *_places(data, tmp_path), "--preset", "sample",
+        *_tiny_settings(estimator={"name": "kernel", "max_epochs": 2}),
+        "--grid", "estimator.name=noisy,oracle,dnn,kernel",
+    ]  # fmt: skip
+    code, out, err = squall("enhance_timit", *arguments)
+    assert code == 0, err
+    assert _work_done(out) == [f"{number} {name}" for number, name in enumerate(STAGES)]
+    _check_results(tmp_path, "enhance_timit", "irm")
+    before = (tmp_path / "results" / "results.json").read_text()
+
+    code, out, err = squall("enhance_timit", *arguments)
+    assert code == 0, err
+    assert _work_done(out) == ["0 check"]
+    assert (tmp_path / "results" / "results.json").read_text() == before
+
+
+@pytest.mark.slow
+def test_all_stages_run_with_binary_masks_of_another_front_end(
+    squall: Squall, data: Path, tmp_path: Path
+) -> None:
+    arguments = [
+        *_places(data, tmp_path), "--preset", "sample",
+        *_tiny_settings(**{"frontend": {"name": "stft"}, "grid": {"estimator": SMALL_GRID}}),
+    ]  # fmt: skip
+    code, _, err = squall("enhance_hint", *arguments)
+    assert code == 0, err
+    _check_results(tmp_path, "enhance_hint", "ibm")
+    (channels,) = {
+        len({row["channel"] for row in csv.DictReader(path.open(newline=""))})
+        for path in (tmp_path / "exp" / "enhance_hint").glob("*/score/default/channels.csv")
+    } - {0}
+    assert channels == 161
+
+
+@pytest.mark.slow
+def test_the_demo_runs_on_the_spoken_corpus(
+    squall: Squall, demo_corpus: Path, tmp_path: Path
+) -> None:
+    small = {
+        "utterances": {"train": 4, "dev": 2, "test": 2, "max_s": 1.4},
+        "noise": {"seen": ["babble", "ssn"], "made_s": 14, "talkers": 2},
+        "training": {"models": ["all"], "max_frames": 200, "max_dev_frames": 100},
+        "grid": {"estimator": SMALL_GRID[2:]},
+    }
+    assignments = [part for k, v in small.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+    places = ["--corpus-dir", demo_corpus, "--exp-dir", tmp_path, "--results-dir", tmp_path]
+    code, _, err = squall("enhance_demo", *places, *assignments)
+    assert code == 0, err
+    records = read_records(tmp_path / "results.json")
+    assert {r.condition for r in records if r.metric == "stoi"} == {"babble/0dB", "ssn/0dB"}
+    assert {r.dataset for r in records} == {"demo"}
+
+
+@pytest.mark.parametrize("recipe", ["enhance_demo", "enhance_hint", "enhance_timit"])
+def test_a_dry_run_names_the_experiments_and_makes_nothing(
+    squall: Squall, data: Path, tmp_path: Path, recipe: str
+) -> None:
+    arguments = ("--exp-dir", tmp_path, "--corpus-dir", data, "--noise-dir", data, "--dry-run")
+    code, out, err = squall(recipe, *arguments)
+    assert code == 0, err
+    assert out.count("5 train") >= 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_names_what_is_wrong_and_stops_at_once(
+    squall: Squall, data: Path, tmp_path: Path
+) -> None:
+    arguments = [*_places(data, tmp_path), "--preset", "sample", *_tiny_settings()]
+    for setting, message in (
+        ("noise={seen: [hail]}", "no noise hail; there are drill, rain"),
+        ("estimator={name: kernel, gama: 1}", "the kernel machine has no 'gama'"),
+    ):
+        grid = ("--set", "grid={}", "--set", setting)
+        code, out, err = squall("enhance_timit", *arguments, *grid)
+        assert code == 1
+        assert message in err
+        assert "1 prepare" not in out
+
+
+MOMENTS = (
+    # The command alone: the experiment and its processes notice.
+    Moment(lambda run: run.writes("features-*/train/*/*/frames.json"), None, whole_group=False),
+    Moment(lambda run: run.writes("train/*/*/checkpoint-*.pt"), "5-train"),
+    Moment(lambda run: run.said("7 score: "), "7-score"),
+)
+
+
+@pytest.fixture
+def start(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Run]]:
+    """Start the tiny recipe of a folder of its own, with a network of many epochs."""
+    settings = tiny_enhancement.config(tmp_path / "conf", estimator__max_epochs=12)
+    plain = settings.model_dump(mode="json")
+    (tmp_path / "conf" / "toy" / "tiny.yaml").write_text(yaml.safe_dump(plain))
+    monkeypatch.setenv("SQUALL_ROOT", str(tmp_path))
+    places = ("--corpus-dir", str(data / "corpus"), "--noise-dir", str(data / "noise"))
+    runs: list[Run] = []
+
+    def start(name: str) -> Run:
+        exp_dir = tmp_path / name / "exp"
+        exp_dir.parent.mkdir(exist_ok=True)
+        runs.append(Run("toy", exp_dir, *places, "--workers", "2"))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.end()
+
+
+def _numbers(exp_dir: Path) -> dict[tuple[str, str], float]:
+    (path,) = exp_dir.glob("toy/*/result.json")
+    measured = ("rtf", "train_seconds")
+    return {
+        (r.condition, r.metric): r.value for r in read_records(path) if r.metric not in measured
+    }
+
+
+@pytest.mark.slow
+def test_a_recipe_killed_in_any_stage_ends_with_the_same_result(
+    start: Callable[[str], Run],
+) -> None:
+    whole = start("whole")
+    for moment in MOMENTS:
+        run = start("killed")
+        run.wait_until(moment.reached)
+        run.kill(whole_group=moment.whole_group)
+        if moment.unfinished:
+            assert not run.writes(f"{moment.unfinished}.json")
+    killed = start("killed")
+    for run in (killed, whole):
+        assert run.process.wait(PATIENCE_S) == 0, run.output.read_text()
+    assert killed.said("5 train: done before, skipped")
+    assert _numbers(killed.exp_dir) == _numbers(whole.exp_dir)
+    for name in ("score/default/mixtures.csv", "score/default/channels.csv"):
+        one, two = (next(run.exp_dir.glob(f"toy/*/{name}")) for run in (killed, whole))
+        assert one.read_text() == two.read_text()
+    for path in whole.exp_dir.glob("toy/*/enhanced/default/*/*/masks.npy"):
+        other = killed.exp_dir / path.relative_to(whole.exp_dir)
+        np.testing.assert_array_equal(np.load(other), np.load(path))
+    epochs = [v for (_, metric), v in _numbers(whole.exp_dir).items() if metric == "epochs"]
+    assert len(epochs) == 5
+    assert max(epochs) > 5
