@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from squall.experiment import Experiment, RunOptions
 from squall.files import atomic_write
 from squall.stages import Stage, run_stages
 from squall.tasks import config_from_json, task_of
+from squall.workers import end_with
 
 __all__ = ["Cell", "CellStatus", "expand_grid", "run_cell", "run_cells"]
 
@@ -204,20 +204,9 @@ def _thread_limits(threads: int) -> dict[str, str]:
     )
 
 
-def _end_with(parent: int) -> None:
-    """Let this process end when the one that started it has gone, killed or not."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _main(cell_path: str, status_descriptor: str, parent: str) -> int:
     """Run the cell of a file; the exit code and the last status tell how it went."""
-    _end_with(int(parent))
+    end_with(int(parent))
     cell = Cell.from_json(Path(cell_path).read_text(encoding="utf-8"))
     with os.fdopen(int(status_descriptor), "w") as file:
         report = _StatusWriter(file)

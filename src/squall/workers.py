@@ -1,4 +1,4 @@
-"""Work on many items in several processes, results in order."""
+"""Work in several processes: many items with results in order, and no process left behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TypeVar
 
-__all__ = ["map_in_processes"]
+__all__ = ["end_with", "map_in_processes"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,7 +39,7 @@ def map_in_processes(
     context = get_context("spawn")
     count = min(workers, len(items))
     with ProcessPoolExecutor(
-        count, mp_context=context, initializer=_end_with, initargs=(os.getpid(),)
+        count, mp_context=context, initializer=end_with, initargs=(os.getpid(),)
     ) as pool:
         try:
             yield from pool.map(function, items)
@@ -48,8 +48,12 @@ def map_in_processes(
             raise
 
 
-def _end_with(parent: int) -> None:
-    """Let this process end when the one that started it was killed; it would wait for ever."""
+def end_with(parent: int) -> None:
+    """Let this process end when the one that started it has gone, killed or not.
+
+    Args:
+        parent: the process id of the one that started it.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -169,3 +169,18 @@ def test_experiments_are_not_averaged_together(change: dict[str, str]) -> None:
 def test_how_it_was_measured_is_said() -> None:
     assert "not in training" in ENHANCEMENT.notes
     assert ENHANCEMENT.tables([_record("stoi", "dnn", 0.5)])[0].title == "STOI"
+
+
+def test_gains_over_the_mixture_are_counted_by_metric() -> None:
+    records = []
+    for condition, noisy, enhanced in (("a/0dB", 0.5, 0.6), ("b/0dB", 0.5, 0.5)):
+        records += [
+            _record("stoi", "noisy", noisy, condition=condition),
+            _record("stoi", "dnn", enhanced, condition=condition),
+            _record("pesq_nb", "noisy", 1.0, condition=condition),
+            _record("pesq_nb", "dnn", 2.0, condition=condition),
+            _record("train_seconds", "dnn", 1.0, condition=condition),
+        ]
+    table = _tables(*records)["Enhanced speech against the mixture: in how many conditions"]
+    assert table.head[1:3] == ["higher STOI", "higher PESQ nb"]
+    assert table.rows == [["dnn", "1 of 2", "2 of 2", "", ""]]

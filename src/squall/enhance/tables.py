@@ -29,6 +29,7 @@ _TRAINING = {
     "train_seconds": ("Training time in seconds, search of bandwidths included", 1.0, 0),
     "epochs": ("Passes over the training frames", 1.0, 0),
 }
+_QUALITY = {"stoi": "STOI", "pesq_nb": "PESQ nb", "pesq_wb": "PESQ wb", "si_sdr": "SI-SDR"}
 _LOWER_IS_BETTER = ("mse",)
 
 Cells = dict[tuple[str, str], list[float]]
@@ -54,7 +55,7 @@ def enhancement_tables(records: Sequence[Record]) -> list[Table]:
 def _tables(records: Sequence[Record]) -> list[Table]:
     """The tables of one experiment."""
     records = [*records, *_hit_minus_fa(records)]
-    tables = [_comparison(records)]
+    tables = [_comparison(records), _gains(records)]
     for metric, (title, factor, digits) in (_METRICS | _TRAINING).items():
         tables.append(_metric_table(records, metric, title, factor, digits))
     tables.append(_match_table(records))
@@ -125,6 +126,18 @@ def _comparison(records: Sequence[Record]) -> Table:
     head = ["", "lower MSE", "higher STOI", "higher PESQ nb", "higher PESQ wb",
             "time / time, median (range)"]  # fmt: skip
     return Table("Kernel machines against networks: in how many conditions", head, rows)
+
+
+def _gains(records: Sequence[Record]) -> Table:
+    """What estimators do for the mixture, over all conditions and seeds."""
+    trained = order_of_systems(r.system for r in records if r.metric == "train_seconds")
+    rows = [
+        [system, *(_wins(records, metric, system, "noisy") for metric in _QUALITY)]
+        for system in trained
+        if _pairs(records, "stoi", system, "noisy")
+    ]
+    head = ["", *(f"higher {name}" for name in _QUALITY.values())]
+    return Table("Enhanced speech against the mixture: in how many conditions", head, rows)
 
 
 def _wins(records: Sequence[Record], metric: str, one: str, other: str) -> str:
