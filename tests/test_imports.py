@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 LIST_MODULES = (
     "import sys, json, importlib; importlib.import_module(sys.argv[1]); "
     "print(json.dumps(sorted(sys.modules)))"
@@ -18,9 +20,14 @@ def _loaded_by(module: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def test_scoring_can_be_lifted_out() -> None:
-    ours = {name for name in _loaded_by("squall.scoring") if name.startswith("squall.")}
-    assert {name for name in ours if not name.startswith("squall.scoring")} == set()
+@pytest.mark.parametrize("room", ["squall.scoring", "squall.kernels"])
+def test_scoring_and_kernels_can_be_lifted_out(room: str) -> None:
+    ours = {name for name in _loaded_by(room) if name.startswith("squall.")}
+    assert {name for name in ours if not name.startswith(room)} == set()
+
+
+def test_enhancement_needs_no_espnet() -> None:
+    assert _loaded_by("squall.enhance.recipe") & {"espnet", "espnet2"} == set()
 
 
 def test_manifests_need_neither_espnet_nor_torch() -> None:
