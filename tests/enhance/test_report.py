@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import soundfile
 
 import tiny_enhancement
+from squall.enhance import report
 from squall.enhance.report import collect, match_records
 from squall.enhance.settings import EnhancementConfig
 from squall.enhance.tables import MATCH_SECONDS
@@ -124,10 +127,31 @@ def test_the_page_is_one_file_with_figures_and_players(
     # Curves of four models, one of the channels, three spectrograms.
     assert page.tags.count("svg") == 4 + 1 + 3
     assert len(page.audio) == 3 * (len(scored) + 1)  # each system and the clean speech
-    for title in ("STOI", "Training", "Mask error of each channel", "Examples"):
+    for title in (
+        "STOI",
+        "Training",
+        "Mask error of each channel",
+        "Examples",
+        "Kernels that were",
+    ):
         assert title in page.text
     for system in ("noisy", "kernel-2", "oracle"):
         assert system in page.text
+
+
+def test_what_the_tune_stage_tried_is_listed_by_its_error(tmp_path: Path) -> None:
+    run = replace(_run("dnn", {"all": [0.2]}), directory=tmp_path)
+    assert report.tuning_sections([run]) == []
+    tried = [
+        {"parameters": {"optimizer": name}, "dev_mse": error, "epochs": 3, "seconds": 1.6}
+        for name, error in (("adam", 0.05), ("adagrad_momentum", 0.04))
+    ]
+    (tmp_path / "tune").mkdir()
+    (tmp_path / "tune" / "tuning.json").write_text(json.dumps({"candidates": tried}))
+    (section,) = report.tuning_sections([run])
+    cells = re.findall("<td>(.*?)</td>", section.body)
+    assert cells[1:5] == ["optimizer adagrad_momentum", "4.000", "3", "2"]
+    assert cells[6] == "optimizer adam"
 
 
 def test_players_hold_whole_utterances(scored: dict[str, Enhancement], tmp_path: Path) -> None:

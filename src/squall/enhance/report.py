@@ -26,10 +26,10 @@ from squall.enhance.settings import EnhancementConfig
 from squall.enhance.tables import ENHANCEMENT, MATCH_SECONDS, order_of_systems
 from squall.experiment import Experiment
 from squall.figures import Curve, figure_svg
-from squall.report import Report, Run, Section, curve_figure, read_run
+from squall.report import Report, Run, Section, curve_figure, read_json, read_run, table_html
 from squall.results import Record
 
-__all__ = ["collect", "match_records"]
+__all__ = ["collect", "match_records", "tuning_sections"]
 
 _EXAMPLES = 3
 _CURVE_MODELS = 4
@@ -100,10 +100,46 @@ def _sections(
     experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
 ) -> list[Section]:
     return [
+        *tuning_sections(runs),
+        *_kernels(runs),
         Section("Training", "".join(_training_figures(runs))),
         Section("Mask error of each channel", _channel_figure(runs)),
         Section("Examples", "".join(_examples(experiments, runs))),
     ]
+
+
+def tuning_sections(runs: Sequence[Run]) -> list[Section]:
+    """What the tune stage tried, in the order of its validation error."""
+    rows = []
+    for run in runs:
+        path = run.directory / "tune" / "tuning.json"
+        tried = read_json(path)["candidates"] if path.is_file() else []
+        for one in sorted(tried, key=lambda one: float(one["dev_mse"])):
+            parameters = ", ".join(f"{name} {value}" for name, value in one["parameters"].items())
+            error, seconds = f"{100 * one['dev_mse']:.3f}", f"{one['seconds']:.0f}"
+            rows.append([run.label, parameters, error, str(one["epochs"]), seconds])
+    head = ["system", "parameters", "validation MSE x 100", "epochs", "seconds"]
+    return [Section("Parameters that were tried", table_html(head, rows))] if rows else []
+
+
+def _kernels(runs: Sequence[Run]) -> list[Section]:
+    """The kernel that the search chose for each subband of each model."""
+    rows = [
+        [
+            run.label,
+            model["model"],
+            f"{band['first']} to {band['last'] - 1}",
+            f"{band['gamma']:g}",
+            f"{band['bandwidth']:.2f}",
+            str(band["epoch"]),
+        ]
+        for run in runs
+        for model in run.history
+        for band in model.get("details", {}).get("subbands", ())
+    ]
+    head = ["system", "model", "channels", "gamma", "sigma / median distance^gamma", "best epoch"]
+    body = f"<details><summary>all subbands</summary>{table_html(head, rows)}</details>"
+    return [Section("Kernels that were chosen", body)] if rows else []
 
 
 def _training_figures(runs: Sequence[Run]) -> list[str]:
