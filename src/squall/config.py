@@ -151,15 +151,15 @@ def read_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> dic
         path: the YAML file; its stem is the experiment's name, its folder the recipe's. A key
             `base` names another file, relative to this one, whose settings hold where this one
             has none of its own.
-        overrides: dotted key to value, e.g. `{"loss.name": "square", "espnet.max_epoch": 60}`.
+        overrides: dotted key to value, e.g. `{"loss.name": "square", "espnet.max_epoch": 60}`; a
+            later one is laid over the earlier ones.
 
     Raises:
         ConfigError: the file is missing or not YAML, or an override does not fit its form.
     """
     path = Path(path)
     settings = {"recipe": path.parent.name, "experiment": path.stem, **_read(path)}
-    # A whole group before its own keys, whichever was named first.
-    for key, value in sorted((overrides or {}).items(), key=lambda item: item[0].count(".")):
+    for key, value in (overrides or {}).items():
         _assign(settings, key, copy.deepcopy(value))
     return settings
 

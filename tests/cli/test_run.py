@@ -113,6 +113,19 @@ def test_the_grid_of_the_config_is_run_unless_another_is_given(
     assert run("run", "toy", "--dry-run", "--grid", "seed=1,2,3")[1].count("small-") == 3
 
 
+def test_a_setting_is_laid_over_every_group_of_the_grid(
+    root: Path, run: Run, stand_in: Path, tmp_path: Path
+) -> None:
+    groups = "grid: {loss: [{name: ce}, {name: squentropy, alpha: 2}]}\n"
+    (root / "conf" / "toy" / "small.yaml").write_text(CONFIG + groups)
+    stand_in.write_text(FINISH)
+    code, _, err = run("run", "toy", "--set", "loss.scale=3")
+    assert code == 0, err
+    named = {path.parent: path.read_text() for path in root.rglob("config.yaml")}
+    assert len(named) == 2
+    assert all("scale: 3.0" in text for text in named.values())
+
+
 def test_cells_that_look_alike_are_all_run(root: Path, run: Run, stand_in: Path) -> None:
     stand_in.write_text("import time; time.sleep(1)\n" + FINISH)
     code, out, _ = run("run", "toy", "--jobs", 2, "--grid", "espnet.optim_conf.lr=0.1,0.2")

@@ -94,7 +94,9 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     )
     cells = {}
     for values in expand_grid(grid):
-        config = load_config(path, {**overrides, **values})
+        # A whole group of the grid before the keys of that group that `--set` gives.
+        chosen = sorted({**overrides, **values}.items(), key=lambda item: item[0].count("."))
+        config = load_config(path, dict(chosen))
         cells[config.directory_name, config.variant] = Cell(
             config, run, options.stage, min(options.stop_stage, REPORT_STAGE - 1),
             options.force, options.dry_run,
