@@ -188,12 +188,6 @@ def test_the_kernel_machine_has_as_many_subbands_as_its_name_says(path: Path) ->
     assert _load(path).system == f"kernel-{SubbandKernelMachine().subbands}"
 
 
-def test_binary_masks_are_cut_unless_the_settings_say_otherwise(path: Path) -> None:
-    assert [_load(path, mask__name=name).binarise for name in ("irm", "ibm")] == [False, True]
-    assert _load(path, apply__binarise=True).binarise
-    assert not _load(path, mask__name="ibm", apply__binarise=False).binarise
-
-
 def test_a_variant_names_how_the_mask_is_applied(path: Path) -> None:
     assert _load(path, apply__floor=0.1).variant == "floor=0.1"
     assert _load(path, apply__floor=0.1, apply__binarise=True).variant == "binarise=True,floor=0.1"

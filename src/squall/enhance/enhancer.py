@@ -29,16 +29,16 @@ _BLOCK_S = 20.0
 
 
 def shape_mask(mask: NDArray[np.float32], config: EnhancementConfig) -> NDArray[np.float32]:
-    """A mask as it is put on the mixture: cut at one half for binary masks, floored if asked for.
+    """A mask as it is put on the mixture: cut at one half and floored if asked for.
 
     Args:
         mask: (T, F) in [0, 1].
-        config: the settings `apply.*` and the kind of mask.
+        config: the settings `apply.*`.
 
     Returns:
         (T, F) in [apply.floor, 1].
     """
-    used = (mask > 0.5).astype(np.float32) if config.binarise else mask
+    used = (mask > 0.5).astype(np.float32) if config.apply.binarise else mask
     shaped: NDArray[np.float32] = np.maximum(used, np.float32(config.apply.floor))
     return shaped
 
