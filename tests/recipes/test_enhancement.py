@@ -42,8 +42,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def squall(capfd: pytest.CaptureFixture[str]) -> Squall:
+def squall(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Squall:
     """`squall run RECIPE`: exit code, standard output and error."""
+    monkeypatch.delenv("SQUALL_COMMAND", raising=False)  # set where run.sh runs the tests
 
     def run(recipe: str, *arguments: object) -> tuple[int, str, str]:
         capfd.readouterr()
