@@ -202,12 +202,13 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert predictions[0].tobytes() == predictions[1].tobytes()
 
 
+@pytest.mark.parametrize("decay", [1.0, 0.5])
 def test_a_best_epoch_before_the_interruption_is_kept(
-    data: dict[str, np.ndarray], tmp_path: Path
+    data: dict[str, np.ndarray], tmp_path: Path, decay: float
 ) -> None:
     # Masks turned round for development: the better the training, the worse.
     data = data | {"dev_masks": 1 - data["dev_masks"]}
-    settings = {"learning_rate": 0.01, "max_epochs": 50, "patience": 4}
+    settings = {"learning_rate": 0.01, "max_epochs": 50, "patience": 4, "decay": decay}
     whole = _fit(data, **settings)
     checkpoint = tmp_path / "checkpoint.pt"
     _fit(data, **(settings | {"max_epochs": whole.best_epoch_ + 2}), checkpoint=checkpoint)
@@ -252,6 +253,32 @@ def test_it_stops_when_it_gets_no_better_and_keeps_the_best_epoch(
     predicted = estimator.predict(data["dev_features"])
     error = np.square(predicted - data["dev_masks"]).mean(dtype=np.float64)
     assert error == pytest.approx(min(errors), rel=1e-5)
+
+
+def test_the_learning_rate_decays_and_training_goes_on_from_the_best_weights(
+    data: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = data | {"dev_masks": 1 - data["dev_masks"]}
+    rates: list[float] = []
+    weights: list[torch.Tensor] = []
+    step = torch.optim.Adam.step
+
+    def spy(self: torch.optim.Adam, closure: Any = None) -> Any:
+        group = self.param_groups[0]
+        rates.append(group["lr"])
+        weights.append(group["params"][0].detach().clone())
+        return step(self, closure)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
+    settings = {"learning_rate": 0.01, "batch_size": 300, "decay": 0.5}
+    estimator = _fit(data, **settings, max_epochs=50, patience=5)
+    best, epochs = estimator.best_epoch_, len(estimator.history_)
+    assert epochs == best + 5
+    assert rates == [0.01] * (best + 2) + [0.005] * 2 + [0.0025]
+    # Before the step that follows the best epoch, and after each decay, the weights are the best.
+    assert torch.equal(weights[best], weights[best + 2])
+    assert torch.equal(weights[best], weights[best + 4])
+    assert not torch.equal(weights[best], weights[best + 1])
 
 
 def test_momentum_rises_after_five_epochs(
@@ -348,6 +375,8 @@ def test_damaged_and_foreign_folders_are_named(data: dict[str, np.ndarray], tmp_
         ({"max_epochs": 0}, "max_epochs is 0"),
         ({"patience": 0}, "patience is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"decay": 0.0}, r"decay is 0.0; it must be in \(0, 1\]"),
+        ({"decay": 1.5}, "decay is 1.5"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
     ],

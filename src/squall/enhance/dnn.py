@@ -38,6 +38,7 @@ _KIND = "dnn"
 _WEIGHTS_FILE = "weights.pt"
 _MASK_LOSSES = ("mse", "bce")
 _EARLY_MOMENTUM, _LATE_MOMENTUM, _EARLY_EPOCHS = 0.5, 0.9, 5
+_STALE_EPOCHS = 2  # after so many the learning rate decays
 _BLOCK_ROWS = 4096
 # Settings that say how far and where to train, not what: a resumed run may change them.
 _FREE_TO_CHANGE = ("max_epochs", "patience", "device")
@@ -119,6 +120,9 @@ class DnnEstimator:
         optimizer: `adam`, or `adagrad_momentum` with momentum 0.5 in the first 5 epochs and 0.9
             after them.
         learning_rate: above 0; None for the optimizer's own in `LEARNING_RATES`.
+        decay: factor of the learning rate, in (0, 1], after every 2 epochs in a row without a
+            smaller error on the development frames; training then goes on from the best weights.
+            1 keeps rate and weights.
         max_epochs: at most so many passes over the training frames.
         patience: stop after so many epochs without a smaller error on the development frames.
         loss: `mse` or `bce` between sigmoid and mask; or a name in `squall.losses.LOSSES`, for
@@ -150,6 +154,7 @@ class DnnEstimator:
     batch_size: int = 1024
     optimizer: Literal["adam", "adagrad_momentum"] = "adam"
     learning_rate: float | None = None
+    decay: float = 1.0
     max_epochs: int = 100
     patience: int = 10
     loss: str = "mse"
@@ -170,6 +175,8 @@ class DnnEstimator:
             raise ValueError(f"unknown optimizer {self.optimizer!r}; use one of {known}")
         if self.learning_rate is not None and not self.learning_rate > 0.0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if not 0.0 < self.decay <= 1.0:
+            raise ValueError(f"decay is {self.decay}; it must be in (0, 1]")
         if self.loss in _MASK_LOSSES:
             if self.loss_parameters:
                 raise ValueError(f"loss {self.loss} has no parameters: {self.loss_parameters}")
@@ -419,6 +426,10 @@ class _Run:
             self.best_epoch, self.best_mse = epoch, dev_mse
             weights = self.network.state_dict()
             self.best_weights = {name: value.clone() for name, value in weights.items()}
+        elif self.settings.decay < 1.0 and (epoch - self.best_epoch) % _STALE_EPOCHS == 0:
+            self.network.load_state_dict(self.best_weights)
+            for group in self.optimizer.param_groups:
+                group["lr"] *= self.settings.decay
 
     def _loss(self, output: Tensor, masks: Tensor) -> Tensor:
         if self.unit_loss is not None:

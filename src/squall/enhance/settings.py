@@ -25,6 +25,7 @@ __all__ = [
 
 MADE_NOISES = ("babble", "ssn")
 _NOT_HASHED = ("max_epochs", "memory_gb")  # of an estimator: how far and in what space it works
+_SCHEDULE = ("patience", "decay")  # of an estimator: how its fit ends, too long for a table's head
 _SAMPLE_RATE_HZ = 16000
 
 
@@ -283,7 +284,7 @@ class EnhancementConfig(ExperimentConfig):
         parameters = {
             key: value
             for key, value in self.estimator.parameters.items()
-            if key not in (*_NOT_HASHED, "patience")
+            if key not in (*_NOT_HASHED, *_SCHEDULE)
         }
         subbands = f"-{parameters.pop('subbands', 4)}" if self.estimator.name == "kernel" else ""
         return self.estimator.name + subbands + parameter_label(parameters, {})
