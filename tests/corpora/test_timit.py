@@ -16,6 +16,7 @@ from squall.corpora.manifest import Interval, Utterance
 from squall.corpora.preparation import prepare_corpus
 from squall.corpora.timit import CORE_TEST_SPEAKERS, DEV_SPEAKERS, TRAIN_SPEAKERS, prepare_timit
 from squall.corpora.validation import validate
+from squall.text.phones import fold_phones
 
 TRAIN = ("FCJF0", "MDAC0")
 OTHERS = ("FASW0", "MBJK0")  # of the complete test set, in neither dev nor core test
@@ -246,6 +247,33 @@ def test_names_that_are_not_timits(tmp_path: Path) -> None:
         prepare_timit(tmp_path)
 
 
+def test_a_speaker_in_two_regions(tmp_path: Path) -> None:
+    _write_whole(tmp_path)
+    speaker = next(tmp_path.rglob("FCJF0"))
+    _write(tmp_path / "TRAIN" / "DR8" / "fcjf0", "SI2")
+    with pytest.raises(ValueError, match=f"DR8/fcjf0: speaker FCJF0 is in {speaker} too"):
+        prepare_timit(tmp_path)
+
+
+def test_a_speaker_in_both_halves_is_left_to_validation(tmp_path: Path) -> None:
+    _write_whole(tmp_path)
+    _write(tmp_path / "TRAIN" / "DR1" / "MDAB0", "SI2")
+    problems = validate(prepare_timit(tmp_path))
+    assert [str(problem) for problem in problems] == [
+        "train/MDAB0_SI2: speaker MDAB0 is in test too"
+    ]
+
+
+def test_a_speaker_twice_in_the_sample_is_left_to_validation(tmp_path: Path) -> None:
+    folder = _write_sample(tmp_path / "timit", ("dr1-fvmh0", "dr2-fvmh0", "dr3-falk0", "dr4-maeb0"))
+    splits = prepare_timit(folder, test_speakers=2, dev_speakers=1)
+    problems = {str(problem) for problem in validate(splits)}
+    assert problems == {
+        "test/FVMH0_SI5: its id occurs 2 times",
+        "test/FVMH0_SX3: its id occurs 2 times",
+    }
+
+
 @pytest.mark.parametrize("kind", ["txt", "wrd", "phn"])
 def test_a_recording_without_its_text(tmp_path: Path, kind: str) -> None:
     folder = _write_sample(tmp_path / "timit")
@@ -279,3 +307,20 @@ def test_the_real_sample_over_all_folds(real_data: Path) -> None:
     assert len(tested) == len(set(tested)) == 16 * 8
     with_sa = prepare_timit(real_data / "timit-nltk", sa=True)
     assert sum(len(us) for us in with_sa.values()) == 160
+
+
+@pytest.mark.corpus
+def test_the_real_corpus(real_data: Path) -> None:
+    """LDC93S1 in its usual sets; the phones of the core test set are those that others count."""
+    folder = real_data / "timit"
+    if not folder.is_dir():
+        pytest.skip(f"LDC93S1 is not at {folder}")
+    splits = prepare_timit(folder)
+    assert [len(us) for us in splits.values()] == [3696, 400, 192]
+    speakers = _speakers(splits)
+    assert [len(names) for names in speakers.values()] == [462, 50, 24]
+    assert speakers["dev"] == sorted(DEV_SPEAKERS)
+    assert speakers["test"] == sorted(CORE_TEST_SPEAKERS)
+    labels = [phone.label for u in splits["test"] for phone in u.phones]
+    assert len(fold_phones(labels, classes=39)) == 7215
+    assert validate(splits) == []

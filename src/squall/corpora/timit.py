@@ -81,8 +81,8 @@ def prepare_timit(
     Raises:
         FileNotFoundError: it is neither layout, a speaker of the development or core test set is
             missing, or a recording lacks one of its three text files.
-        ValueError: the settings do not fit the corpus, a name is not one of TIMIT's, or a file is
-            not readable.
+        ValueError: the settings do not fit the corpus, a name is not one of TIMIT's, a speaker is
+            in two regions, or a file is not readable.
 
     Convention: for LDC93S1, 462 training speakers, 50 for development (the usual ones, part of the
     complete test set) and the core test set of 24, without the SA sentences: 3,696, 400 and 192
@@ -132,11 +132,17 @@ def _folders(folder: Path) -> dict[str, Path]:
 
 
 def _read_whole(top: Path, *, sa: bool) -> dict[str, list[Utterance]]:
-    halves = {}
+    halves: dict[str, dict[str, Path]] = {}
     for half in ("train", "test"):
-        speakers = {}
+        speakers: dict[str, Path] = {}
         for region in _folders(_folders(top)[half]).values():
-            speakers.update({path.name.upper(): path for path in _folders(region).values()})
+            for path in _folders(region).values():
+                other = speakers.setdefault(path.name.upper(), path)
+                if other != path:
+                    raise ValueError(
+                        f"{path}: speaker {path.name.upper()} is in {other} too: each speaker of "
+                        "TIMIT is in one region, remove the wrong folder"
+                    )
         halves[half] = speakers
     fixed = {"dev": DEV_SPEAKERS, "test": CORE_TEST_SPEAKERS}
     for split, names in fixed.items():
