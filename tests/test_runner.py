@@ -23,7 +23,12 @@ from squall.runner import Cell, CellStatus, expand_grid, run_cells
 
 def _cell(tmp_path: Path, *, corpus_dir: str | None = None, **settings: Any) -> Cell:
     config = RecognitionConfig.model_validate(
-        {"recipe": "toy", "experiment": "small", "corpus": {"name": "manifest"}, "espnet": {}}
+        {
+            "recipe": "toy",
+            "experiment": "small",
+            "corpus": {"name": "manifest"},
+            "espnet": {"decoder": "rnn"},
+        }
         | settings
     )
     options = RunOptions(

@@ -65,11 +65,13 @@ class CorpusConfig(Settings):
     """Where the recordings come from.
 
     Args:
-        name: the preparer in `squall.corpora` (`an4`, `demo`, `manifest`).
+        name: the preparer in `squall.corpora` (`an4`, `demo`, `librispeech`, `manifest`, `timit`,
+            `wsj`).
         dev_speakers: how many training speakers are held out as the development set, where the
             corpus itself has none.
         dir: where it lies when the command line does not tell, relative to `SQUALL_DATA`.
-        urls: addresses of the archive for `--download`, tried in order.
+        urls: addresses of the archive for `--download`, tried in order. The parts of LibriSpeech
+            are known without.
         checksum: `sha256:` or `md5:` and the digest of the archive; None accepts any, and the log
             then tells the digest so that it can be pinned.
         options: further arguments of the preparer.

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -32,25 +33,34 @@ class RunOptions:
 
     Args:
         exp_dir: folder under which experiments are kept.
-        corpus_dir: where the corpus lies, or None for the preparer's own place.
+        corpus_dir: where the corpus lies, several folders for one on several discs, or None for the
+            preparer's own place.
         noise_dir: where noise recordings lie, or None for the settings' own place.
         download: fetch the corpus if it is not there.
         skip_bad: list and leave out utterances that fail validation instead of stopping.
         device: `cpu` or `cuda`.
         threads: CPU threads of one process.
         workers: processes of a stage that several experiments share; None takes one per core.
+        decode_processes: processes that decode side by side in one experiment.
         command: the command line, for the record.
     """
 
     exp_dir: str
-    corpus_dir: str | None = None
+    corpus_dir: str | Sequence[str] | None = None
     noise_dir: str | None = None
     download: bool = False
     skip_bad: bool = False
     device: str = "cpu"
     threads: int = 1
     workers: int | None = None
+    decode_processes: int = 1
     command: str = ""
+
+    @property
+    def corpus_dirs(self) -> tuple[Path, ...]:
+        """The folders of `corpus_dir`; none where it is not given."""
+        given = [self.corpus_dir] if isinstance(self.corpus_dir, str) else self.corpus_dir or ()
+        return tuple(Path(folder).absolute() for folder in given)
 
 
 class Experiment(Generic[Config]):

@@ -14,7 +14,8 @@ import tiny
 
 pytest.importorskip("espnet2")
 
-from squall.asr.decoding import decode_split, find_audio, load_recogniser, transcribe
+from squall.asr import decoding
+from squall.asr.decoding import decode_splits, find_audio, load_recogniser, transcribe
 from squall.cli import main
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.experiment import Experiment
@@ -173,31 +174,46 @@ def _test_split(experiment: Experiment) -> list[Utterance]:
     return read_manifest(path)
 
 
-def test_decoding_twice_writes_the_same_hypotheses(trained: Experiment, tmp_path: Path) -> None:
-    recogniser = load_recogniser(trained, device="cpu", threads=1)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_decoding_again_writes_the_same_hypotheses(
+    trained: Experiment, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_UTTERANCES_PER_PROCESS", 2)
     told: list[tuple[int, int]] = []
     utterances = _test_split(trained)
-    decode_split(
-        recogniser,
-        utterances[::-1],
-        tmp_path / "test",
+    decode_splits(
+        trained,
+        {"test": utterances[::-1], "two": utterances[:2]},
+        tmp_path,
+        processes=processes,
         on_progress=lambda done, total, message: told.append((done, total)),
     )
     again = (tmp_path / "test" / "hypotheses.jsonl").read_text()
     assert again == (trained.variant_dir("decode") / "test" / "hypotheses.jsonl").read_text()
     assert [json.loads(line)["id"] for line in again.splitlines()] == [u.id for u in utterances]
-    assert told == [(n, 4) for n in (1, 2, 3, 4)]
+    two = (tmp_path / "two" / "hypotheses.jsonl").read_text()
+    assert two.splitlines() == again.splitlines()[:2]
+    assert told == [(n, 6) for n in range(1, 7)]
     facts = json.loads((tmp_path / "test" / "decoding.json").read_text())
+    assert facts["processes"] == processes
     assert facts["audio_s"] == pytest.approx(sum(u.duration_s for u in utterances), abs=0.01)
     assert facts["rtf"] == pytest.approx(facts["seconds"] / facts["audio_s"])
+    recogniser = load_recogniser(trained, device="cpu", threads=1)
     assert facts["parameters"] == recogniser.parameters
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 def test_an_utterance_that_is_too_short_is_named(
-    trained: Experiment, tmp_path: Path, make_utterance: Any
+    trained: Experiment,
+    tmp_path: Path,
+    make_utterance: Any,
+    processes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recogniser = load_recogniser(trained, device="cpu", threads=1)
-    short = make_utterance("u-short", seconds=0.05)
+    monkeypatch.setattr(decoding, "_UTTERANCES_PER_PROCESS", 1)
+    split = [make_utterance("u-short", seconds=0.05), *_test_split(trained)[:1]]
     with pytest.raises(ValueError, match=r"u-short \(.*\.wav\): need at least"):
-        decode_split(recogniser, [short], tmp_path, on_progress=lambda *_: None)
-    assert not (tmp_path / "hypotheses.jsonl").exists()
+        decode_splits(
+            trained, {"test": split}, tmp_path, processes=processes, on_progress=lambda *_: None
+        )
+    assert not (tmp_path / "test" / "hypotheses.jsonl").exists()

@@ -14,8 +14,9 @@ import tiny
 pytest.importorskip("espnet2")
 
 from squall.asr.evaluation import evaluate, read_hypotheses
-from squall.corpora.manifest import read_manifest
-from squall.experiment import Experiment
+from squall.asr.settings import RecognitionConfig
+from squall.corpora.manifest import Interval, Utterance, read_manifest
+from squall.experiment import Experiment, RunOptions
 from squall.results import Record, read_records
 
 PROVENANCE = {"commit": "abc+", "command": "./run.sh demo", "hardware": "two cores"}
@@ -133,3 +134,78 @@ def test_pieces_have_a_rate_of_their_own(demo_corpus: Path, tmp_path: Path) -> N
     assert (found["ter"].unit, found["ter"].n) == ("%", pieces)
     dev = {r.metric for r in read_records(experiment.result_path) if r.condition == "dev"}
     assert dev == {"wer", "cer", "ser", "ter", "rtf"}
+
+
+def _phones(id: str, labels: str, speaker: str = "s1") -> Utterance:
+    times = [(label, 0.1 * n, 0.1 * n + 0.1) for n, label in enumerate(labels.split())]
+    phones = tuple(Interval(*time) for time in times)
+    return Utterance(id, f"{id}.wav", 0.0, 1.0, 16000, speaker, "A WORD", phones=phones)
+
+
+def _score_phones(
+    folder: Path, utterances: list[Utterance], tokens: list[str], **corpus: object
+) -> tuple[Experiment, dict[str, Record]]:
+    """Score the phones that a recogniser gave for the utterances of a test set."""
+    config = RecognitionConfig.model_validate(
+        {
+            "recipe": "toy",
+            "experiment": "phones",
+            "corpus": {"name": "timit", **corpus},
+            "tokens": {"units": "phone48"},
+            "decode": {"sets": ["test"]},
+            "espnet": {},
+        }
+    )
+    experiment = Experiment(config, RunOptions(exp_dir=str(folder)))
+    decoded = experiment.variant_dir("decode") / "test"
+    decoded.mkdir(parents=True)
+    (decoded / "decoding.json").write_text('{"rtf": 0.5, "parameters": 7}')
+    lines = [
+        json.dumps({"id": u.id, "text": "not used", "tokens": line.split()})
+        for u, line in zip(utterances, tokens, strict=True)
+    ]
+    (decoded / "hypotheses.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (experiment.directory / "train").mkdir()
+    (experiment.directory / "train" / "history.json").write_text('[{"train": {"time": 2.0}}]')
+    evaluate(experiment, {"test": utterances}, dataset="timit", provenance=PROVENANCE)
+    return experiment, {r.metric: r for r in read_records(experiment.result_path)}
+
+
+def test_phones_are_scored_as_39_classes_on_both_sides(tmp_path: Path) -> None:
+    utterances = [_phones("u1", "h# q ix tcl t ax-h h#"), _phones("u2", "h# zh epi", "s2")]
+    experiment, found = _score_phones(tmp_path, utterances, ["sil ih cl t ah sil", "sil sh sh"])
+    assert set(found) == {"per", "ser", "rtf", "train_seconds", "epochs", "params"}
+    assert (found["per"].value, found["per"].unit, found["per"].n) == (100 * 1 / 9, "%", 9)
+    assert (found["ser"].value, found["ser"].n) == (50.0, 2)
+    assert found["per"].condition == "test"
+    summary = json.loads((experiment.score_dir / "test.summary.json").read_text())
+    assert summary["per"]["speakers"]["s2"]["substitutions"] == 1
+    alignments = (experiment.score_dir / "test.alignments.txt").read_text()
+    assert "REF:  sil ih sil t ah sil" in alignments
+
+
+def test_an_utterance_without_a_phone_on_either_side_is_counted(tmp_path: Path) -> None:
+    utterances = [_phones("u1", "q q"), _phones("u2", "h# aa"), _phones("u3", "q")]
+    _, found = _score_phones(tmp_path, utterances, ["sil", "", ""])
+    assert (found["per"].value, found["per"].n) == (150.0, 2)
+    assert found["ser"].value == pytest.approx(200 / 3)
+
+
+def test_what_the_recogniser_does_not_know_is_an_error(tmp_path: Path) -> None:
+    _, found = _score_phones(tmp_path, [_phones("u1", "h# aa")], ["sil <unk>"])
+    assert found["per"].value == 50.0
+
+
+def test_a_test_set_without_phones_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="1 of 2 utterances have no phones, the first is u2"):
+        _score_phones(tmp_path, [_phones("u1", "aa"), _phones("u2", "")], ["aa", "aa"])
+
+
+def test_folds_have_numbers_of_their_own(tmp_path: Path) -> None:
+    utterances = [_phones("u1", "h# aa")]
+    found = [
+        _score_phones(tmp_path, utterances, ["sil aa"], options={"fold": fold})[1]["per"]
+        for fold in (0, 1)
+    ]
+    assert [record.condition for record in found] == ["test/fold0", "test/fold1"]
+    assert found[0].key != found[1].key

@@ -1,4 +1,4 @@
-"""Manifests as ESPnet reads them: what is referred to, what is converted, and into what."""
+"""Manifests as ESPnet reads them: what is referred to, what is converted, what is to be written."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from squall.asr.export import export_split
+from squall.asr.export import export_split, export_texts, folded_phones, target_texts
 from squall.audio.reading import AudioError
-from squall.corpora.manifest import Utterance
+from squall.corpora.manifest import Interval, Utterance
 
 MakeUtterance = Callable[..., Utterance]
 
@@ -27,16 +27,15 @@ def _export(tmp_path: Path, *utterances: Utterance) -> tuple[int, dict[str, str]
     return converted, _columns(tmp_path / "data" / "train" / "wav.scp")
 
 
-def test_the_three_files_are_sorted_by_utterance(
-    tmp_path: Path, make_utterance: MakeUtterance
-) -> None:
+def test_all_files_are_sorted_by_utterance(tmp_path: Path, make_utterance: MakeUtterance) -> None:
     ids = ["b", "a_2", "B", "a-1", "é"]
     utterances = [make_utterance(id, speaker=f"s{id}", text=f"SAY {id}") for id in ids]
-    export_split(utterances, tmp_path / "data")
+    export_split(utterances, tmp_path)
+    export_texts(target_texts(utterances, units="char"), tmp_path / "text")
     for name in ("wav.scp", "text", "utt2spk"):
-        assert list(_columns(tmp_path / "data" / name)) == ["B", "a-1", "a_2", "b", "é"]
-    assert _columns(tmp_path / "data" / "text")["b"] == "SAY b"
-    assert _columns(tmp_path / "data" / "utt2spk")["b"] == "sb"
+        assert list(_columns(tmp_path / name)) == ["B", "a-1", "a_2", "b", "é"]
+    assert _columns(tmp_path / "text")["b"] == "SAY b"
+    assert _columns(tmp_path / "utt2spk")["b"] == "sb"
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".WAV"])
@@ -150,4 +149,50 @@ def test_a_file_that_cannot_be_read_leaves_the_lists_as_they_were(
     broken = replace(good, id="broken", audio_path=str(tmp_path / "broken.wav"))
     with pytest.raises(AudioError, match=r"broken\.wav: no such file"):
         _export(tmp_path, good, broken)
-    assert list(_columns(tmp_path / "data" / "train" / "text")) == ["good"]
+    assert list(_columns(tmp_path / "data" / "train" / "wav.scp")) == ["good"]
+
+
+def _spoken(id: str, labels: str) -> Utterance:
+    phones = tuple(
+        Interval(label, 0.1 * n, 0.1 * n + 0.1) for n, label in enumerate(labels.split())
+    )
+    return Utterance(id, f"{id}.wav", 0.0, 1.0, 16000, "spk1", "A", phones=phones)
+
+
+SPOKEN = (_spoken("u2", "h# q ix dcl d h#"), _spoken("u1", "pau ax-h epi"))
+
+
+@pytest.mark.parametrize(
+    ("units", "texts"),
+    [
+        ("phone48", {"u1": "sil ax epi", "u2": "sil ix vcl d sil"}),
+        ("phone39", {"u1": "sil ah sil", "u2": "sil ih sil d sil"}),
+        ("char", {"u1": "A", "u2": "A"}),
+        ("word", {"u1": "A", "u2": "A"}),
+        ("bpe", {"u1": "A", "u2": "A"}),
+    ],
+)
+def test_what_is_to_be_written_depends_on_the_units(units: str, texts: dict[str, str]) -> None:
+    found = target_texts(SPOKEN, units=units)
+    assert found == texts
+    assert list(found) == ["u1", "u2"]
+
+
+def test_a_corpus_without_phones_cannot_be_written_in_phones() -> None:
+    utterances = [*SPOKEN, _spoken("u4", ""), _spoken("u3", "")]
+    with pytest.raises(
+        ValueError, match=r"2 of 4 utterances have no phones, the first is u3: set "
+    ):
+        target_texts(utterances, units="phone48")
+
+
+def test_a_label_that_is_not_timits_is_named_with_its_utterance() -> None:
+    with pytest.raises(ValueError, match="u3: 'spn' is not a phone of TIMIT"):
+        target_texts([*SPOKEN, _spoken("u3", "h# spn h#")], units="phone39")
+
+
+def test_glottal_stops_alone_can_be_scored_and_not_learnt() -> None:
+    utterances = [*SPOKEN, _spoken("u3", "q q")]
+    assert folded_phones(utterances, classes=39)["u3"] == []
+    with pytest.raises(ValueError, match="nothing of the phones of u3"):
+        target_texts(utterances, units="phone39")

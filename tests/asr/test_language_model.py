@@ -12,8 +12,9 @@ import tiny
 
 pytest.importorskip("espnet2")
 
+from squall.asr import language_model
 from squall.asr.decoding import load_recogniser
-from squall.asr.language_model import train_language_model
+from squall.asr.language_model import load_language_model, train_language_model
 from squall.asr.recogniser import Recogniser
 from squall.asr.settings import RecognitionConfig
 from squall.experiment import Experiment
@@ -77,12 +78,10 @@ def test_the_language_model_is_trained_once_and_not_for_the_recogniser(
 
 
 def test_a_language_model_of_other_text_is_trained_anew(fused: Experiment, tmp_path: Path) -> None:
-    (data_dir,) = (fused.recipe_dir / "shared").glob("data-*")
     (tokens_dir,) = (fused.recipe_dir / "shared").glob("tokens-*")
     for text in ("one", "one", "two"):
         train_language_model(
             fused.config,
-            data_dir=data_dir,
             tokens_dir=tokens_dir,
             output_dir=tmp_path / "lm",
             device="cpu",
@@ -92,3 +91,75 @@ def test_a_language_model_of_other_text_is_trained_anew(fused: Experiment, tmp_p
         )
     assert (tmp_path / "lm.before-1" / "model.pth").exists()
     assert not (tmp_path / "lm.before-2").exists()
+
+
+def test_the_name_of_the_text_is_a_setting_and_its_place_is_not() -> None:
+    def named(text: str | None, **further: str) -> str:
+        lm = {"espnet": LANGUAGE_MODEL["lm__espnet"], "text": text, **further}
+        return tiny.config(lm=lm).directory_name
+
+    without = tiny.config(**LANGUAGE_MODEL).directory_name
+    assert named(None) == without
+    assert named(None, text_checksum="md5:0") == without
+    assert named("books.txt") != without
+    assert named("books.txt") != named("other.txt")
+    for place in ("/data/books.txt", "https://host/books.txt"):
+        assert named(place, text_checksum="md5:0") == named("books.txt")
+    for text, url in (("a/b.txt", None), ("https://host/b", "https://host/b")):
+        lm = tiny.config(lm={"espnet": {}, "text": text}).lm
+        assert lm is not None
+        assert lm.text_url == url
+
+
+def _train_on(text: Path, fused: Experiment, output_dir: Path, epochs: int) -> list[str]:
+    """Train on a text, with the tokens of the experiment; the messages."""
+    (tokens_dir,) = (fused.recipe_dir / "shared").glob("tokens-*")
+    espnet = {
+        **LANGUAGE_MODEL["lm__espnet"],
+        "max_epoch": epochs,
+        "optim": "adam",
+        "optim_conf": {"lr": 0.05},
+    }
+    told: list[str] = []
+    train_language_model(
+        tiny.config(lm__espnet=espnet),
+        tokens_dir=tokens_dir,
+        output_dir=output_dir,
+        device="cpu",
+        threads=1,
+        fingerprint={},
+        on_progress=lambda done, total, message: told.append(message),
+        text=text,
+    )
+    return told
+
+
+def _next_token(lm_dir: Path, fused: Experiment, spoken: str) -> str:
+    """The likeliest character after others."""
+    (tokens_dir,) = (fused.recipe_dir / "shared").glob("tokens-*")
+    tokens = (tokens_dir / "tokens.txt").read_text().splitlines()
+    ids = torch.tensor([len(tokens) - 1, *(tokens.index(char) for char in spoken)])
+    scores, _ = load_language_model(lm_dir, "cpu").score(ids, None, None)
+    return tokens[int(scores.argmax())]
+
+
+@pytest.mark.parametrize("lines_per_part", [1000, 7])
+def test_a_text_takes_the_place_of_the_transcripts(
+    fused: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines_per_part: int
+) -> None:
+    monkeypatch.setattr(language_model, "LINES_PER_PART", lines_per_part)
+    text = tmp_path / "text.txt"
+    text.write_text("GGGGGGGGGGGG\n" * 20 + "gg\n")
+    told = _train_on(text, fused, tmp_path / "lm", epochs=6)
+    (transcribed,) = (fused.recipe_dir / "shared").glob("lm-*/lm")
+    assert _next_token(tmp_path / "lm", fused, "GG") == "G"
+    assert _next_token(transcribed, fused, "GG") != "G"
+    assert any("text.txt: 21 lines; 1 lines have what is not in the token list" in t for t in told)
+
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("split.*")}
+    parts = 1 if lines_per_part > 21 else 3
+    assert len(written) == 2 * parts  # the lines, and how many tokens each has
+    told = _train_on(text, fused, tmp_path / "lm", epochs=7)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("split.*")} == written
+    assert next(message for message in told if message.startswith("epoch")) == "epoch 7"
+    assert not (tmp_path / "lm.before-1").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ pytest.importorskip("espnet2")
 from squall.asr.decoding import load_recogniser
 from squall.asr.recipe import recognition_stages
 from squall.corpora.demo import prepare_demo
-from squall.corpora.manifest import write_manifest
+from squall.corpora.manifest import Interval, read_manifest, write_manifest
 from squall.experiment import Experiment, RunOptions
 from squall.results import read_records
+from squall.runner import Cell, run_cell
+from squall.stages import StageError
 
 EVERY_TIME = ["0 check", "4 lm"]
 
@@ -104,3 +107,84 @@ def test_an_experiment_directory_is_all_that_later_stages_read(
         shared.rename(tmp_path / folder)
     samples = tiny.first_test_samples(experiment)
     assert load_recogniser(experiment, device="cpu", threads=1)(samples).tokens
+
+
+def _with_phones(demo_corpus: Path, folder: Path) -> Path:
+    """The demo corpus as manifests whose phones are TIMIT's: a vowel for each word."""
+    for split, utterances in prepare_demo(demo_corpus).items():
+        spoken = [
+            replace(
+                u, phones=tuple(Interval("ih" if "I" in w else "ao", 0, 1) for w in u.text.split())
+            )
+            for u in utterances
+        ]
+        write_manifest(folder / f"{split}.jsonl", spoken)
+    return folder
+
+
+def test_units_share_the_prepared_data(demo_corpus: Path, tmp_path: Path) -> None:
+    corpus = _with_phones(demo_corpus, tmp_path / "mine")
+    written = {}
+    for units in ("char", "phone48", "phone39"):
+        settings = tiny.config("own", tokens__units=units)
+        experiment, done = tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=2)
+        assert done == ["0 check", *(["1 prepare"] if units == "char" else []), "2 tokens"]
+        (stage,) = (s for s in recognition_stages(experiment) if s.name == "tokens")
+        written[units] = (stage.directory / "dev" / "text").read_text().split("\n")[0].split()[1:]
+    words = written.pop("char")
+    assert written == {
+        "phone48": ["ih" if "I" in word else "ao" for word in words],
+        "phone39": ["ih" if "I" in word else "aa" for word in words],
+    }
+    assert len(list((tmp_path / "own" / "shared").glob("data-*"))) == 1
+
+
+def test_texts_that_are_missing_are_written_again_and_nothing_else(
+    demo_corpus: Path, tmp_path: Path
+) -> None:
+    experiment, _ = tiny.run(tiny.config(), corpus=demo_corpus, exp_dir=tmp_path, last=5)
+    (text,) = (experiment.recipe_dir / "shared").glob("tokens-*/train/text")
+    before = text.read_text()
+    text.unlink()
+    _, done = tiny.run(tiny.config(), corpus=demo_corpus, exp_dir=tmp_path, last=5)
+    assert done == ["0 check", "2 tokens", "4 lm"]
+    assert text.read_text() == before
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_phones_that_are_missing_are_found_before_the_training(
+    demo_corpus: Path, tmp_path: Path, split: str
+) -> None:
+    corpus = _with_phones(demo_corpus, tmp_path / "mine")
+    utterances = read_manifest(corpus / f"{split}.jsonl")
+    write_manifest(corpus / f"{split}.jsonl", [replace(utterances[0], phones=()), *utterances[1:]])
+    with pytest.raises(
+        ValueError, match=f"utterances have no phones, the first is {utterances[0].id}"
+    ):
+        tiny.run(
+            tiny.config("own", tokens__units="phone39"), corpus=corpus, exp_dir=tmp_path, last=2
+        )
+
+
+def test_the_corpus_lies_where_the_settings_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUALL_DATA", str(tmp_path / "data"))
+    settings = tiny.config("own", corpus__dir="mine")
+    with pytest.raises(StageError, match=f"{tmp_path / 'data' / 'mine'} does not exist"):
+        run_cell(Cell(settings, RunOptions(str(tmp_path / "exp")), last=0))
+    with pytest.raises(StageError, match=f"{tmp_path / 'given'} does not exist"):
+        run_cell(Cell(settings, RunOptions(str(tmp_path / "exp"), str(tmp_path / "given")), last=0))
+    with pytest.raises(StageError, match=f"{tmp_path / 'exp' / 'own' / 'corpus'} does not exist"):
+        run_cell(Cell(tiny.config("own"), RunOptions(str(tmp_path / "exp")), last=0))
+
+
+def test_the_check_tells_what_the_training_needs(demo_corpus: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    for last in (0, 1, 0):
+        cell = Cell(tiny.config(), RunOptions(str(tmp_path), str(demo_corpus)), last=last)
+        run_cell(cell, lambda stage, done, total, text: told.append(text))
+    needs = [text for text in told if "training needs about" in text]
+    assert "GB free, device cpu; training needs about " in needs[0]
+    assert "h for each hour of speech in each of 2 epochs" in needs[0]
+    assert "h for 2 epochs of " in needs[-1]

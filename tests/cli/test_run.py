@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from squall.cli import main
 
@@ -124,6 +125,33 @@ def test_a_setting_is_laid_over_every_group_of_the_grid(
     named = {path.parent: path.read_text() for path in root.rglob("config.yaml")}
     assert len(named) == 2
     assert all("scale: 3.0" in text for text in named.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "losses"),
+    [
+        (["--set", "loss.name=squentropy"], [("squentropy", 2), ("squentropy", 3)]),
+        (["--set", "loss.name=square"], [("square", None)]),
+        (["--set", "loss.name=squentropy", "--set", "loss.alpha=4"], [("squentropy", 4)]),
+        (["--set", "loss={name: square}"], [("square", None)]),
+        (["--grid", "loss.name=squentropy,square"], [("square", None), ("squentropy", 2)]),
+        (["--grid", "seed=1"], [("ce", None)]),
+    ],
+)
+def test_a_name_picks_its_groups_of_the_grid(
+    root: Path,
+    run: Run,
+    stand_in: Path,
+    arguments: list[str],
+    losses: list[tuple[str, int | None]],
+) -> None:
+    groups = "{name: ce}, {name: squentropy, alpha: 2}, {name: squentropy, alpha: 3}"
+    (root / "conf" / "toy" / "small.yaml").write_text(CONFIG + f"grid: {{loss: [{groups}]}}\n")
+    stand_in.write_text(FINISH)
+    code, _, err = run("run", "toy", *arguments)
+    assert code == 0, err
+    found = [yaml.safe_load(p.read_text())["loss"] for p in (root / "exp").rglob("config.yaml")]
+    assert sorted((loss["name"], loss.get("alpha")) for loss in found) == losses
 
 
 def test_cells_that_look_alike_are_all_run(root: Path, run: Run, stand_in: Path) -> None:

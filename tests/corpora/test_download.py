@@ -15,10 +15,12 @@ import pytest
 
 from squall.corpora import download
 from squall.corpora.download import (
+    Archive,
     ChecksumError,
     DownloadError,
     NoNetworkError,
     fetch,
+    fetch_all,
     verify_checksum,
 )
 
@@ -32,6 +34,7 @@ class Behaviour:
     """What the test server does, and what it was asked."""
 
     content: bytes = CONTENT
+    others: dict[str, bytes] = field(default_factory=dict)  # by path; every other has `content`
     ranges: bool = True
     tells_length: bool = True
     wrong_range: bool = False
@@ -62,17 +65,18 @@ def server(monkeypatch):
                 self.send_header("Location", behaviour.location)
                 self.end_headers()
                 return
+            content = behaviour.others.get(self.path, behaviour.content)
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
             if not behaviour.ranges:
                 start = 0
-            if start and start >= len(behaviour.content):
+            if start and start >= len(content):
                 self.send_error(416)
                 return
             first = 0 if behaviour.wrong_range else start
-            body = behaviour.content[first:]
+            body = content[first:]
             self.send_response(206 if start else 200)
             if start:
-                last = len(behaviour.content)
+                last = len(content)
                 self.send_header("Content-Range", f"bytes {first}-{last - 1}/{last}")
             if behaviour.tells_length:
                 self.send_header("Content-Length", str(len(body)))
@@ -337,3 +341,90 @@ def test_full_disk_while_writing(server, target):
     with pytest.raises(OSError, match="no space left on the disk") as caught:
         fetch([server.url], target, checksum=SHA256)
     assert caught.value.errno == errno.ENOSPC
+
+
+SECOND = CONTENT[::-1] + b"longer"
+
+
+@pytest.fixture
+def archives(server):
+    """Two files of one server."""
+    server.others = {"/second.tar": SECOND}
+    second = f"{server.url.removesuffix('corpus.tar')}second.tar"
+    return [
+        Archive([server.url], SHA256, len(CONTENT)),
+        Archive([second], "md5:" + hashlib.md5(SECOND).hexdigest(), len(SECOND)),
+    ]
+
+
+def test_archives_are_unpacked_one_by_one_and_progress_is_told_over_all(archives, tmp_path):
+    unpacked, seen = [], []
+
+    def unpack(archive, path):
+        assert path == tmp_path / archive.name
+        unpacked.append(
+            (archive.name, path.read_bytes(), sorted(p.name for p in tmp_path.iterdir()))
+        )
+
+    fetch_all(archives, tmp_path, unpack=unpack, progress=lambda *told: seen.append(told))
+    assert unpacked == [
+        ("corpus.tar", CONTENT, ["corpus.tar"]),
+        ("second.tar", SECOND, ["corpus.tar", "second.tar"]),
+    ]
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    assert {total for _, total, _ in seen} == {len(CONTENT) + len(SECOND)}
+    assert seen[-1][0] == len(CONTENT) + len(SECOND)
+    assert list(dict.fromkeys(what for _, _, what in seen)) == [
+        "downloading corpus.tar (1 of 2)",
+        "unpacking corpus.tar (1 of 2)",
+        "downloading second.tar (2 of 2)",
+        "unpacking second.tar (2 of 2)",
+    ]
+
+
+def test_one_archive_of_unknown_length(server, tmp_path):
+    server.tells_length = False
+    seen = []
+    fetch_all(
+        [Archive([server.url])],
+        tmp_path,
+        unpack=lambda archive, path: None,
+        progress=lambda *told: seen.append(told),
+    )
+    assert seen[0] == (0, 1, "downloading corpus.tar")
+    assert seen[-1] == (len(CONTENT), len(CONTENT), "unpacking corpus.tar")
+    assert all(done <= total for done, total, _ in seen)
+
+
+def test_a_run_killed_in_the_second_archive_keeps_the_first(archives, server, tmp_path):
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from squall.corpora.download import Archive, fetch_all\n"
+        "def progress(done, total, what):\n"
+        "    if what.startswith('downloading second') and done > int(sys.argv[1]): os._exit(9)\n"
+        "pairs = zip(sys.argv[3::2], sys.argv[4::2])\n"
+        "archives = [Archive([url], checksum) for url, checksum in pairs]\n"
+        "fetch_all(archives, Path(sys.argv[2]), unpack=print, progress=progress)\n"
+    )
+    pairs = [part for archive in archives for part in (archive.urls[0], archive.checksum)]
+    limit = str(len(CONTENT) + 300_000)
+    command = [sys.executable, "-c", script, limit, str(tmp_path), *pairs]
+    assert subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 9
+    begun = (tmp_path / "second.tar.part").stat().st_size
+    assert 0 < begun < len(SECOND)
+    server.asked = []
+    fetch_all(archives, tmp_path, unpack=lambda archive, path: None)
+    assert server.asked == [f"bytes={begun}-"]
+    assert (tmp_path / "corpus.tar").read_bytes() == CONTENT
+    assert (tmp_path / "second.tar").read_bytes() == SECOND
+
+
+def test_a_wrong_checksum_names_its_archive_and_leaves_the_others(archives, server, tmp_path):
+    server.others = {"/second.tar": b"another file"}
+    unpacked = []
+    with pytest.raises(ChecksumError, match=r"cannot download second\.tar") as caught:
+        fetch_all(archives, tmp_path, unpack=lambda archive, path: unpacked.append(archive.name))
+    assert archives[1].checksum.removeprefix("md5:") in str(caught.value)
+    assert unpacked == ["corpus.tar"]
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.tar"]

@@ -31,7 +31,16 @@ def test_words_come_by_frequency_and_then_by_name(tmp_path: Path) -> None:
     assert tokens == [BLANK, UNKNOWN, "GO", "ON", "STOP", SENTENCE_END]
 
 
-@pytest.mark.parametrize("units", ["char", "word", "bpe"])
+@pytest.mark.parametrize(("units", "count"), [("phone48", 48), ("phone39", 39)])
+def test_all_phones_are_there_whichever_occur(tmp_path: Path, units: str, count: int) -> None:
+    tokens = _build(tmp_path, ["sil aa sil"], units)
+    assert len(tokens) == count + 3
+    assert tokens[:3] == [BLANK, UNKNOWN, "aa"]
+    assert tokens[2:-1] == sorted(tokens[2:-1])
+    assert _build(tmp_path, ["z"], units) == tokens
+
+
+@pytest.mark.parametrize("units", ["char", "word", "bpe", "phone48"])
 def test_the_line_of_a_token_is_its_id(tmp_path: Path, units: str) -> None:
     tokens = _build(tmp_path, TEXTS, units)
     assert (tmp_path / "tokens.txt").read_text(encoding="utf-8").split("\n") == [*tokens, ""]
@@ -89,7 +98,8 @@ def test_no_text_is_refused(tmp_path: Path, texts: list[str]) -> None:
 
 
 def test_unknown_units_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"tokens\.units: 'phone' is not one of char, bpe, word"):
+    names = "char, bpe, word, phone48, phone39"
+    with pytest.raises(ValueError, match=rf"tokens\.units: 'phone' is not one of {names}"):
         _build(tmp_path, TEXTS, "phone")
 
 

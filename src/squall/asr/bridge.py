@@ -26,6 +26,7 @@ __all__ = [
     "espnet_task",
     "language_model_task",
     "load_espnet_config",
+    "parse_espnet_settings",
     "run_espnet",
 ]
 
@@ -84,18 +85,28 @@ def run_espnet(task: Any, settings: dict[str, Any], config_path: Path) -> None:
     Raises:
         ValueError: a setting does not exist, or does not fit.
     """
+    args = parse_espnet_settings(task, settings, config_path)
+    with _root_logging_untouched():
+        task.main(args=args)
+
+
+def parse_espnet_settings(task: Any, settings: dict[str, Any], config_path: Path) -> Namespace:
+    """The settings as ESPnet's parser gives them, with its defaults; arguments as `run_espnet`.
+
+    Raises:
+        ValueError: a setting does not exist, or does not fit.
+    """
     config_path.parent.mkdir(parents=True, exist_ok=True)
     with config_path.open("w", encoding="utf-8") as file:
         yaml.safe_dump(settings, file, sort_keys=False)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            args = task.get_parser().parse_args(["--config", str(config_path)])
+            args: Namespace = task.get_parser().parse_args(["--config", str(config_path)])
     except SystemExit as error:
         reason = said.getvalue().strip().rpartition("error: ")[2]
         raise ValueError(f"ESPnet does not take the settings of {config_path}: {reason}") from error
-    with _root_logging_untouched():
-        task.main(args=args)
+    return args
 
 
 def load_espnet_config(path: Path) -> Namespace:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -18,10 +19,14 @@ from squall.audio.reading import AudioError, audio_below, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.experiment import Experiment
 from squall.files import atomic_write
+from squall.workers import map_in_processes
 
-__all__ = ["Transcript", "decode_split", "find_audio", "load_recogniser", "transcribe"]
+__all__ = ["Transcript", "decode_splits", "find_audio", "load_recogniser", "transcribe"]
 
 _log = logging.getLogger(__name__)
+
+# Starting a process takes as long as decoding about so many.
+_UTTERANCES_PER_PROCESS = 16
 
 
 @dataclass(frozen=True)
@@ -43,57 +48,100 @@ class Transcript:
     problem: str | None = None
 
 
-def decode_split(
-    recogniser: Recogniser,
-    utterances: Sequence[Utterance],
+def decode_splits(
+    experiment: Experiment[RecognitionConfig],
+    splits: Mapping[str, Sequence[Utterance]],
     directory: Path,
     *,
+    device: str = "cpu",
+    threads: int = 1,
+    processes: int = 1,
     on_progress: Callable[[int, int, str], None],
 ) -> None:
-    """Recognise a split and write `hypotheses.jsonl` and `decoding.json`.
+    """Recognise splits and write `<split>/hypotheses.jsonl` and `<split>/decoding.json`.
 
     Args:
-        recogniser: a loaded recogniser.
-        utterances: the split.
-        directory: receives one JSON line per utterance (id, text, tokens, score, confidence,
-            words); and the size of the model and the speed: seconds of audio, seconds of computing
-            and their ratio, the real-time factor.
+        experiment: a trained experiment.
+        splits: the utterances of each.
+        directory: receives a folder for each split, with one JSON line per utterance (id, text,
+            tokens, score, confidence, words); and the size of the model and the speed: seconds of
+            audio, seconds of computing (summed over the processes, without loading the model) and
+            their ratio, the real-time factor of one process.
+        device: `cpu` or `cuda`.
+        threads: CPU threads of one process.
+        processes: how many work side by side, each with a model of its own and 16 utterances or
+            more; fewer where there are not so many. They change no number.
         on_progress: told (utterances done, utterances in all, message).
 
     Raises:
         AudioError: a file cannot be read.
         ValueError: an utterance is too short.
     """
-    audio_s = 0.0
+    ordered = {name: sorted(split, key=lambda u: u.id) for name, split in splits.items()}
+    total, done = sum(map(len, ordered.values())), 0
+    config_json = experiment.config.model_dump_json()
+    recognise = partial(_recognise, experiment.directory, config_json, device, threads)
+    _loaded.cache_clear()  # the folder may hold another model than the last time
+    everything = [utterance for split in ordered.values() for utterance in split]
+    processes = max(1, min(processes, total // _UTTERANCES_PER_PROCESS))
+    found = map_in_processes(recognise, everything, processes)
+    for name, split in ordered.items():
+        audio_s = seconds = 0.0
+        parameters = 0
+        with atomic_write(directory / name / "hypotheses.jsonl") as file:
+            for utterance in split:
+                one = next(found)
+                file.write(json.dumps({"id": utterance.id, **asdict(one.hypothesis)}) + "\n")
+                audio_s, seconds = audio_s + one.audio_s, seconds + one.seconds
+                parameters, done = one.parameters, done + 1
+                on_progress(done, total, f"{name}: real-time factor {seconds / audio_s:.2f}")
+        with atomic_write(directory / name / "decoding.json") as file:
+            speed = {"audio_s": audio_s, "seconds": seconds, "rtf": seconds / audio_s}
+            size = {"utterances": len(split), "parameters": parameters, "processes": processes}
+            json.dump({**speed, **size}, file)
+
+
+@dataclass(frozen=True)
+class _Recognised:
+    hypothesis: Hypothesis
+    audio_s: float
+    seconds: float
+    parameters: int
+
+
+def _recognise(
+    directory: Path, config_json: str, device: str, threads: int, utterance: Utterance
+) -> _Recognised:
+    recogniser = _loaded(directory, config_json, device, threads)
     started = time.perf_counter()
-    with atomic_write(directory / "hypotheses.jsonl") as file:
-        for done, utterance in enumerate(sorted(utterances, key=lambda u: u.id), start=1):
-            audio = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ)
-            try:
-                hypothesis = recogniser(audio.samples)
-            except ValueError as error:
-                raise ValueError(f"{utterance.id} ({utterance.audio_path}): {error}") from error
-            file.write(json.dumps({"id": utterance.id, **asdict(hypothesis)}) + "\n")
-            audio_s += audio.duration_s
-            rtf = (time.perf_counter() - started) / audio_s
-            on_progress(done, len(utterances), f"{directory.name}: real-time factor {rtf:.2f}")
+    audio = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ)
+    try:
+        hypothesis = recogniser(audio.samples)
+    except ValueError as error:
+        raise ValueError(f"{utterance.id} ({utterance.audio_path}): {error}") from error
     seconds = time.perf_counter() - started
-    with atomic_write(directory / "decoding.json") as file:
-        speed = {"audio_s": audio_s, "seconds": seconds, "rtf": seconds / audio_s}
-        size = {"utterances": len(utterances), "parameters": recogniser.parameters}
-        json.dump({**speed, **size}, file)
+    return _Recognised(hypothesis, audio.duration_s, seconds, recogniser.parameters)
+
+
+@lru_cache(maxsize=1)
+def _loaded(directory: Path, config_json: str, device: str, threads: int) -> Recogniser:
+    """A recogniser, loaded once in each process; its arguments can be sent to another one."""
+    return _load(directory, RecognitionConfig.model_validate_json(config_json), device, threads)
 
 
 def load_recogniser(
     experiment: Experiment[RecognitionConfig], *, device: str, threads: int
 ) -> Recogniser:
     """The recogniser of an experiment directory, which is all that is read."""
+    return _load(experiment.directory, experiment.config, device, threads)
+
+
+def _load(directory: Path, config: RecognitionConfig, device: str, threads: int) -> Recogniser:
     torch.set_num_threads(threads)
-    config = experiment.config
     return Recogniser(
         config,
-        experiment.directory / "train",
-        lm_dir=experiment.directory / "lm" if config.lm and config.decode.lm_weight else None,
+        directory / "train",
+        lm_dir=directory / "lm" if config.lm and config.decode.lm_weight else None,
         device=device,
     )
 

@@ -9,12 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from squall.asr.export import folded_phones
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
 from squall.experiment import Experiment
 from squall.files import atomic_write
 from squall.results import Record, write_records
 from squall.scoring.error_rates import ErrorReport, format_alignments, score_texts, write_csv
+from squall.text.phones import fold_phones
+from squall.text.tokens import PHONE_UNITS, UNKNOWN
 
 __all__ = ["evaluate"]
 
@@ -27,6 +30,10 @@ def evaluate(
     provenance: Mapping[str, Any],
 ) -> None:
     """Score every decoded split of an experiment.
+
+    Words and characters are counted, and pieces where the recogniser writes them. Where it writes
+    phones, phones alone are: reference and hypothesis folded to 39 classes. The condition of a
+    record is the split, and `<split>/fold<number>` where the corpus is divided into folds.
 
     Args:
         experiment: `decode/` and `train/` of its directory are read, `score/` and the result file
@@ -55,7 +62,7 @@ def evaluate(
                 experiment=config.named(config.experiment),
                 dataset=dataset,
                 system=config.system,
-                condition=split,
+                condition=split if config.fold is None else f"{split}/fold{config.fold}",
                 seed=config.seed,
                 metric=metric,
                 value=value,
@@ -81,6 +88,8 @@ def _reports(
 ) -> list[ErrorReport]:
     hypotheses = read_hypotheses(path)
     speakers = {u.id: u.speaker for u in utterances}
+    if config.tokens.units in PHONE_UNITS:
+        return [_phone_report(utterances, hypotheses, speakers)]
     references = {u.id: u.text for u in utterances}
     texts = {h["id"]: h["text"] for h in hypotheses}
     reports = [
@@ -102,6 +111,28 @@ def _reports(
             )
         )
     return reports
+
+
+def _phone_report(
+    utterances: Sequence[Utterance],
+    hypotheses: Sequence[Mapping[str, Any]],
+    speakers: Mapping[str, str],
+) -> ErrorReport:
+    references = folded_phones(utterances, classes=39)
+    return score_texts(
+        references={key: " ".join(phones) for key, phones in references.items()},
+        hypotheses={h["id"]: " ".join(_as_scored(h["tokens"])) for h in hypotheses},
+        speakers=speakers,
+        unit="phone",
+    )
+
+
+def _as_scored(tokens: Sequence[str]) -> list[str]:
+    """Recognised phones as 39 classes; `<unk>` stays, and is an error."""
+    phones: list[str] = []
+    for token in tokens:
+        phones += [token] if token == UNKNOWN else fold_phones([token], classes=39)
+    return phones
 
 
 def _error_rates(reports: Sequence[ErrorReport]) -> dict[str, tuple[float, str, int]]:

@@ -1,8 +1,8 @@
-"""Manifests as ESPnet reads them: `wav.scp`, `text` and `utt2spk`, sorted by utterance."""
+"""Manifests as ESPnet reads them: `wav.scp`, `utt2spk` and `text`, sorted by utterance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import soundfile
@@ -11,8 +11,10 @@ from squall.audio.containers import sphere_header
 from squall.audio.reading import audio_info
 from squall.corpora.manifest import Utterance, raw_format, read_utterance
 from squall.files import atomic_path, atomic_write
+from squall.text.phones import PhoneSet, fold_phones
+from squall.text.tokens import PHONE_UNITS
 
-__all__ = ["SAMPLE_RATE_HZ", "export_split"]
+__all__ = ["SAMPLE_RATE_HZ", "export_split", "export_texts", "folded_phones", "target_texts"]
 
 SAMPLE_RATE_HZ = 16000
 """Every recogniser works on 16 kHz mono."""
@@ -34,7 +36,7 @@ def export_split(
 
     Args:
         utterances: the split.
-        directory: where the three files and `audio/` go.
+        directory: where the two files and `audio/` go.
         progress: told (utterances done, utterances in all).
 
     Returns:
@@ -54,15 +56,74 @@ def export_split(
             converted += 1
         paths.append(path)
         progress(done, len(ordered))
-    columns: dict[str, Sequence[object]] = {
-        "wav.scp": paths,
-        "text": [utterance.text for utterance in ordered],
-        "utt2spk": [utterance.speaker for utterance in ordered],
-    }
-    for name, values in columns.items():
-        with atomic_write(directory / name) as file:
-            file.writelines(f"{u.id} {v}\n" for u, v in zip(ordered, values, strict=True))
+    ids = [utterance.id for utterance in ordered]
+    speakers = [utterance.speaker for utterance in ordered]
+    _write_columns(directory / "wav.scp", dict(zip(ids, paths, strict=True)))
+    _write_columns(directory / "utt2spk", dict(zip(ids, speakers, strict=True)))
     return converted
+
+
+def target_texts(utterances: Sequence[Utterance], *, units: str) -> dict[str, str]:
+    """What a recogniser is trained to write for each utterance.
+
+    Args:
+        utterances: the split.
+        units: as `TokensConfig.units`.
+
+    Returns:
+        By id, in sorted order: the words of the utterance, or for units that are phones its phones,
+        folded, with spaces between them.
+
+    Raises:
+        ValueError: the units are phones, and an utterance has none, only glottal stops, or one that
+            is not TIMIT's.
+    """
+    if units not in PHONE_UNITS:
+        ordered = sorted(utterances, key=lambda utterance: utterance.id)
+        return {utterance.id: utterance.text for utterance in ordered}
+    phones = folded_phones(utterances, classes=PHONE_UNITS[units])
+    empty = [identifier for identifier, folded in phones.items() if not folded]
+    if empty:
+        raise ValueError(
+            f"folding leaves nothing of the phones of {', '.join(empty)}: there is nothing to "
+            "learn from glottal stops alone, leave these utterances out of the corpus"
+        )
+    return {identifier: " ".join(folded) for identifier, folded in phones.items()}
+
+
+def folded_phones(utterances: Sequence[Utterance], *, classes: PhoneSet) -> dict[str, list[str]]:
+    """The phones of each utterance, folded; by id, in sorted order.
+
+    An utterance of glottal stops alone has none left.
+
+    Raises:
+        ValueError: an utterance has no phones at all, or one that is not TIMIT's.
+    """
+    without = sorted(utterance.id for utterance in utterances if not utterance.phones)
+    if without:
+        raise ValueError(
+            f"{len(without)} of {len(utterances)} utterances have no phones, the first is "
+            f"{without[0]}: set tokens.units to char, bpe or word, or give a corpus that has "
+            "TIMIT's phones"
+        )
+    folded = {}
+    for utterance in sorted(utterances, key=lambda utterance: utterance.id):
+        labels = [phone.label for phone in utterance.phones]
+        try:
+            folded[utterance.id] = fold_phones(labels, classes=classes)
+        except ValueError as error:
+            raise ValueError(f"{utterance.id}: {error}") from error
+    return folded
+
+
+def export_texts(texts: Mapping[str, str], path: Path) -> None:
+    """Write a `text` file: the id and the text of each utterance."""
+    _write_columns(path, texts)
+
+
+def _write_columns(path: Path, values: Mapping[str, object]) -> None:
+    with atomic_write(path) as file:
+        file.writelines(f"{key} {value}\n" for key, value in values.items())
 
 
 def _as_it_lies(utterance: Utterance) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import torch
 
 from squall.asr.bridge import QUIET, language_model_task, load_espnet_config, run_espnet
+from squall.asr.language_text import LINES_PER_PART, count_parts, part_path, write_parts
 from squall.asr.settings import RecognitionConfig
 from squall.asr.trainer import load_weights
 from squall.asr.training import begin_or_continue, publish_model, token_settings
+from squall.files import atomic_path, atomic_write
 
 __all__ = ["load_language_model", "train_language_model"]
 
@@ -19,30 +22,32 @@ __all__ = ["load_language_model", "train_language_model"]
 def train_language_model(
     config: RecognitionConfig,
     *,
-    data_dir: Path,
     tokens_dir: Path,
     output_dir: Path,
     device: str,
     threads: int,
     fingerprint: dict[str, Any],
     on_progress: Callable[[int, int, str], None],
+    text: Path | None = None,
 ) -> None:
-    """Train ESPnet's language model on the training transcripts and write `model.pth`.
+    """Train ESPnet's language model and write `model.pth`.
 
     A training that was interrupted is continued.
 
     Args:
         config: the experiment; `lm.espnet` are ESPnet's settings, passed through unchanged.
-        data_dir: folder with `train/text` and `dev/text`.
-        tokens_dir: folder with `tokens.txt`.
+        tokens_dir: folder with `tokens.txt` and the transcripts, `train/text` and `dev/text`. The
+            model is selected on the latter, whatever it is trained on.
         output_dir: receives checkpoints and `model.pth`.
         device: `cpu` or `cuda`.
         threads: CPU threads.
         fingerprint: settings and data that a training must share to be continued.
         on_progress: told (epochs done, epochs in all, message).
+        text: what to train on instead of the training transcripts, see `squall.asr.language_text`.
 
     Raises:
-        ValueError: the experiment has no language model, or ESPnet does not take a setting.
+        ValueError: the experiment has no language model, ESPnet does not take a setting, or the
+            text cannot be used.
     """
     if config.lm is None:
         raise ValueError("the experiment has no `lm` settings")
@@ -53,25 +58,19 @@ def train_language_model(
     common = {
         **QUIET,
         **token_settings(config, tokens_dir),
-        "train_data_path_and_name_and_type": [[str(data_dir / "train" / "text"), "text", "text"]],
-        "valid_data_path_and_name_and_type": [[str(data_dir / "dev" / "text"), "text", "text"]],
+        "valid_data_path_and_name_and_type": [[str(tokens_dir / "dev" / "text"), "text", "text"]],
     }
-    stats = {
-        **common,
-        "collect_stats": True,
-        "output_dir": str(output_dir / "stats"),
-        "train_shape_file": [str(data_dir / "train" / "text")],
-        "valid_shape_file": [str(data_dir / "dev" / "text")],
-        "batch_type": "unsorted",
-        "batch_size": 64,
-    }
-    run_espnet(task, stats, output_dir / "stats" / "settings.yaml")
+    train_text = tokens_dir / "train" / "text"
+    parts = 1
+    if text is not None:
+        train_text, parts = _text_in_parts(config, text, tokens_dir, output_dir, on_progress)
     settings = {
         "best_model_criterion": [["valid", "loss", "min"]],
         **common,
         **config.lm.espnet,
-        "train_shape_file": [str(output_dir / "stats" / "train" / "text_shape")],
-        "valid_shape_file": [str(output_dir / "stats" / "valid" / "text_shape")],
+        **_lengths(task, common, train_text, parts, output_dir / "stats", on_progress),
+        "train_data_path_and_name_and_type": [[str(train_text), "text", "text"]],
+        "multiple_iterator": train_text.is_dir(),
         "seed": config.seed,
         "output_dir": str(output_dir),
         "resume": True,
@@ -79,6 +78,64 @@ def train_language_model(
     }
     run_espnet(task, settings, output_dir / "settings.yaml")
     publish_model(output_dir, settings)
+
+
+def _text_in_parts(
+    config: RecognitionConfig,
+    text: Path,
+    tokens_dir: Path,
+    output_dir: Path,
+    on_progress: Callable[[int, int, str], None],
+) -> tuple[Path, int]:
+    """The text as ESPnet reads it: a file, or a folder of several parts, and their number."""
+    folder = output_dir / "text"
+    if not count_parts(folder):
+        counts = write_parts(
+            text,
+            folder,
+            tokens=(tokens_dir / "tokens.txt").read_text(encoding="utf-8").split("\n"),
+            units=config.tokens.units,
+            lines_per_part=LINES_PER_PART,
+            progress=lambda lines: on_progress(0, 1, f"reading {text.name}: {lines} lines"),
+        )
+        on_progress(0, 1, f"{text.name}: {counts}")
+    parts = count_parts(folder)
+    return (folder if parts > 1 else part_path(folder, 0)), parts
+
+
+def _lengths(
+    task: Any,
+    common: dict[str, Any],
+    train_text: Path,
+    parts: int,
+    stats_dir: Path,
+    on_progress: Callable[[int, int, str], None],
+) -> dict[str, list[str]]:
+    """Count the tokens of each line, a part at a time; the settings that name the files."""
+    shapes = stats_dir / "train_shapes"
+    valid = stats_dir / "valid" / "text_shape"
+    for number in range(parts):
+        if part_path(shapes, number).exists() and valid.exists():
+            continue
+        part = part_path(train_text, number) if train_text.is_dir() else train_text
+        on_progress(0, 1, f"counting tokens, part {number + 1} of {parts}")
+        settings = {
+            **common,
+            "train_data_path_and_name_and_type": [[str(part), "text", "text"]],
+            "collect_stats": True,
+            "output_dir": str(stats_dir),
+            "train_shape_file": [str(part)],
+            "valid_shape_file": [common["valid_data_path_and_name_and_type"][0][0]],
+            "batch_type": "unsorted",
+            "batch_size": 64,
+        }
+        run_espnet(task, settings, stats_dir / "settings.yaml")
+        with atomic_path(part_path(shapes, number)) as path:
+            shutil.copyfile(stats_dir / "train" / "text_shape", path)
+    with atomic_write(shapes / "num_splits") as file:
+        file.write(f"{parts}\n")
+    train = shapes if train_text.is_dir() else part_path(shapes, 0)
+    return {"train_shape_file": [str(train)], "valid_shape_file": [str(valid)]}
 
 
 def load_language_model(directory: Path, device: str) -> Any:

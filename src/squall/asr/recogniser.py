@@ -97,7 +97,7 @@ class Recogniser:
         self.model: Any = model.to(device).eval()
         self.tokens: list[str] = list(model.token_list)
         self._tokenizer = build_tokenizer(
-            token_type=config.tokens.units, bpemodel=getattr(args, "bpemodel", None)
+            token_type=config.tokens.espnet_type, bpemodel=getattr(args, "bpemodel", None)
         )
         self._form, self._target = posterior_of(config)
         self._search = self._build_search(lm_dir)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from squall.config import ExperimentConfig, Settings, parameter_label
+from squall.text.tokens import PHONE_UNITS
 
 __all__ = [
     "DecodeConfig",
@@ -21,12 +23,19 @@ class TokensConfig(Settings):
     """The units that the recogniser writes.
 
     Args:
-        units: `char`, `bpe` (a sentencepiece unigram model) or `word`.
+        units: `char`, `bpe` (a sentencepiece unigram model), `word`, or for corpora with TIMIT's
+            phones `phone48` or `phone39` (the classes of Lee and Hon 1989); recognised phones are
+            scored as 39 classes from either.
         vocabulary_size: number of sentencepiece pieces; only for `bpe`.
     """
 
-    units: Literal["char", "bpe", "word"] = "char"
+    units: Literal["char", "bpe", "word", "phone48", "phone39"] = "char"
     vocabulary_size: int = Field(default=1000, ge=8)
+
+    @property
+    def espnet_type(self) -> str:
+        """ESPnet's `token_type`: it takes phones, which are separated by spaces, as words."""
+        return "word" if self.units in PHONE_UNITS else self.units
 
 
 class LossConfig(BaseModel):
@@ -55,13 +64,24 @@ class LossConfig(BaseModel):
 
 
 class LanguageModelConfig(Settings):
-    """A language model for shallow fusion, trained by ESPnet on the training text.
+    """A language model for shallow fusion, trained by ESPnet.
 
     Args:
         espnet: ESPnet's settings of the language model task, passed through unchanged.
+        text: what it is trained on instead of the training transcripts: a text file (plain or gzip,
+            UTF-8, a sentence in each line) by its path, relative to `SQUALL_DATA`, or by its
+            address (http, https, file), which `--download` fetches.
+        text_checksum: `sha256:` or `md5:` and the digest of the text; None accepts any.
     """
 
     espnet: dict[str, Any]
+    text: str | None = None
+    text_checksum: str | None = None
+
+    @property
+    def text_url(self) -> str | None:
+        """The address of the text, None where it is given by its path."""
+        return self.text if re.match("(https?|file)://", self.text or "") else None
 
 
 class DecodeConfig(Settings):
@@ -123,11 +143,25 @@ class RecognitionConfig(ExperimentConfig):
         return value
 
     def hashed(self) -> dict[str, Any]:
-        """The settings that name the experiment directory, without ESPnet's number of epochs."""
+        """The settings that name the experiment directory, without ESPnet's number of epochs.
+
+        Of the language model's text it is the name that counts, not the place; whether it is still
+        the same text, its digest tells.
+        """
         settings = super().hashed()
+        if self.lm is not None:
+            del settings["lm"]["text"], settings["lm"]["text_checksum"]
+            if self.lm.text is not None:
+                settings["lm"]["text"] = self.lm.text.rsplit("/", 1)[-1]
         for key in ("max_epoch", "num_workers", "log_interval", "use_tensorboard"):
             settings["espnet"].pop(key, None)
         return settings
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that is tested (`corpus.options.fold`), None where none is named."""
+        fold: int | None = self.corpus.options.get("fold")
+        return fold
 
     @property
     def system(self) -> str:

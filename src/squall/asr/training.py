@@ -19,6 +19,7 @@ from squall.files import atomic_path, atomic_write
 __all__ = [
     "begin_or_continue",
     "collect_statistics",
+    "loss_settings",
     "publish_model",
     "token_settings",
     "train_recogniser",
@@ -34,15 +35,15 @@ def collect_statistics(
 
     Args:
         config: the experiment; of its ESPnet part, the frontend decides the result.
-        data_dir: folder with `train/` and `dev/`, each holding `wav.scp` and `text`.
-        tokens_dir: folder with `tokens.txt`.
+        data_dir: folder with `train/wav.scp` and `dev/wav.scp`.
+        tokens_dir: folder with `tokens.txt`, `train/text` and `dev/text`.
         output_dir: receives `train/` and `valid/` with `speech_shape`, `text_shape` and
             `feats_stats.npz`, in ESPnet's layout.
     """
     settings = {
         **QUIET,
         **config.espnet,
-        **_data(data_dir),
+        **_data(data_dir, tokens_dir),
         **token_settings(config, tokens_dir),
         "collect_stats": True,
         "output_dir": str(output_dir),
@@ -96,13 +97,13 @@ def train_recogniser(
         "use_tensorboard": True,
         "best_model_criterion": [["valid", "acc", "max"]],
         **config.espnet,
-        **_data(data_dir),
+        **_data(data_dir, tokens_dir),
         **token_settings(config, tokens_dir),
         **_shapes(stats_dir),
         "normalize": "global_mvn",
         "normalize_conf": {"stats_file": str(output_dir / "feats_stats.npz")},
         "model": MODEL_NAME,
-        "model_conf": {**config.espnet.get("model_conf", {}), "loss": _loss(config)},
+        "model_conf": {**config.espnet.get("model_conf", {}), "loss": loss_settings(config)},
         "seed": config.seed,
         "output_dir": str(output_dir),
         "resume": True,
@@ -115,7 +116,8 @@ def train_recogniser(
     publish_model(output_dir, settings)
 
 
-def _loss(config: RecognitionConfig) -> dict[str, Any]:
+def loss_settings(config: RecognitionConfig) -> dict[str, Any]:
+    """Arguments of `squall.asr.model.AttentionLoss`."""
     return {
         "name": config.loss.name,
         "scale": config.loss.scale,
@@ -167,12 +169,11 @@ def publish_model(output_dir: Path, settings: dict[str, Any]) -> None:
         json.dump(read_history(output_dir), file)
 
 
-def _data(data_dir: Path) -> dict[str, Any]:
+def _data(data_dir: Path, tokens_dir: Path) -> dict[str, Any]:
     def files(split: str) -> list[list[str]]:
-        folder = data_dir / split
         return [
-            [str(folder / "wav.scp"), "speech", "sound"],
-            [str(folder / "text"), "text", "text"],
+            [str(data_dir / split / "wav.scp"), "speech", "sound"],
+            [str(tokens_dir / split / "text"), "text", "text"],
         ]
 
     return {
@@ -182,7 +183,8 @@ def _data(data_dir: Path) -> dict[str, Any]:
 
 
 def token_settings(config: RecognitionConfig, tokens_dir: Path) -> dict[str, Any]:
-    settings = {"token_type": config.tokens.units, "token_list": str(tokens_dir / "tokens.txt")}
+    token_list = str(tokens_dir / "tokens.txt")
+    settings = {"token_type": config.tokens.espnet_type, "token_list": token_list}
     if config.tokens.units == "bpe":
         settings["bpemodel"] = str(tokens_dir / "bpe.model")
     return settings

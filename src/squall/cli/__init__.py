@@ -73,9 +73,17 @@ def _add_run(verbs: Any) -> None:
         "what is done and unchanged is skipped.",
     )
     verb.add_argument("recipe", help="folder under conf/ and recipes/")
-    verb.add_argument("--corpus-dir", help="where the corpus lies")
+    verb.add_argument(
+        "--corpus-dir",
+        nargs="+",
+        metavar="DIR",
+        help="where the corpus lies; several folders for one on several discs (wsj)",
+    )
     verb.add_argument("--noise-dir", help="folder of noise recordings (enhancement)")
-    verb.add_argument("--download", action="store_true", help="fetch the corpus if it is absent")
+    verb.add_argument("--download", action="store_true", help="fetch what is absent of the corpus")
+    verb.add_argument(
+        "--subset", help="a smaller part, e.g. mini (same as --set corpus.options.subset=NAME)"
+    )
     verb.add_argument(
         "--experiment",
         "--preset",

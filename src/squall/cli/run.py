@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,8 @@ def run_recipe(options: argparse.Namespace) -> int:
         return 0
     failed: list[Cell] = []
     if options.stage < REPORT_STAGE:
-        jobs = options.jobs or _default_jobs(options, len(cells))
         with _display(cells) as on_status:
-            failed = run_cells(cells, jobs=jobs, on_status=on_status)
+            failed = run_cells(cells, jobs=_jobs(options), on_status=on_status)
     if options.stop_stage >= REPORT_STAGE:
         done = [cell.experiment for cell in cells if cell not in failed]
         if done:
@@ -75,25 +74,31 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     overrides = dict(parse_assignment(text) for text in options.set)
     if options.seed is not None:
         overrides["seed"] = options.seed
+    if options.subset is not None:
+        overrides["corpus.options.subset"] = options.subset
     grid = split_values(options.grid or ())
     for key in grid.keys() & overrides.keys():
         raise ConfigError(f"{key} is set to {overrides[key]} and is in --grid too; leave one out")
+    given = load_config(path, overrides).grid
+    groups = {key: values for key, values in given.items() if key not in overrides}
     if not options.grid:
-        given = load_config(path, overrides).grid
-        grid = {key: values for key, values in given.items() if key not in overrides}
+        named = {key: _of_name(groups[key], overrides.get(f"{key}.name")) for key in groups}
+        grid = {key: values for key, values in named.items() if values}
+    combinations = [_with_groups(values, groups) for values in expand_grid(grid)]
     run = RunOptions(
         exp_dir=str(Path(options.exp_dir or repository_root() / "exp").absolute()),
-        corpus_dir=str(Path(options.corpus_dir).absolute()) if options.corpus_dir else None,
+        corpus_dir=_folders(options.corpus_dir),
         noise_dir=str(Path(options.noise_dir).absolute()) if options.noise_dir else None,
         download=options.download,
         skip_bad=options.skip_bad,
         device=options.device,
         threads=options.threads,
         workers=options.workers,
+        decode_processes=max(1, _jobs(options) // len(combinations)),
         command=options.command_line,
     )
     cells = {}
-    for values in expand_grid(grid):
+    for values in combinations:
         # A whole group of the grid before the keys of that group that `--set` gives.
         chosen = sorted({**overrides, **values}.items(), key=lambda item: item[0].count("."))
         config = load_config(path, dict(chosen))
@@ -102,6 +107,29 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
             options.force, options.dry_run,
         )  # fmt: skip
     return list(cells.values())
+
+
+def _of_name(values: Sequence[Any], name: str | None) -> list[Any]:
+    """The groups of settings of that name, e.g. of a loss; without a name all values."""
+    if name is None:
+        return list(values)
+    return [value for value in values if isinstance(value, dict) and value.get("name") == name]
+
+
+def _with_groups(values: dict[str, Any], groups: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """A name of `--grid`, as `loss.name=square`, brings the group that the settings have for it."""
+    brought = {
+        key: _of_name(groups[key], values[f"{key}.name"])[:1]
+        for key in groups
+        if f"{key}.name" in values
+    }
+    return {key: found[0] for key, found in brought.items() if found} | values
+
+
+def _folders(given: Sequence[str] | None) -> str | tuple[str, ...] | None:
+    """Absolute paths of the folders; one is given as such, as it has always been kept."""
+    paths = tuple(str(Path(folder).expanduser().absolute()) for folder in given or ())
+    return paths if len(paths) > 1 else next(iter(paths), None)
 
 
 def _config_path(options: argparse.Namespace) -> Path:
@@ -114,10 +142,10 @@ def _config_path(options: argparse.Namespace) -> Path:
     return folder / f"{name}.yaml"
 
 
-def _default_jobs(options: argparse.Namespace, cells: int) -> int:
-    if options.device == "cuda":
-        return 1
-    return max(1, min(cells, (os.cpu_count() or 1) // int(options.threads)))
+def _jobs(options: argparse.Namespace) -> int:
+    if options.jobs or options.device == "cuda":
+        return int(options.jobs or 1)
+    return max(1, (os.cpu_count() or 1) // int(options.threads))
 
 
 def _label(cell: Cell) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from squall.files import disk_full
 
-__all__ = ["ArchiveError", "UnsafeArchiveError", "safe_extract"]
+__all__ = ["ArchiveError", "UnsafeArchiveError", "extract_into", "safe_extract"]
 
 
 class ArchiveError(ValueError):
@@ -64,6 +64,36 @@ def safe_extract(archive: Path, target_dir: Path) -> Path:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target_dir
+
+
+def extract_into(archive: Path, target_dir: Path, *, folder: str) -> None:
+    """Unpack what lies in one folder of an archive beside what another folder holds already.
+
+    What the target has under the same name stays as it is. Each file and folder comes by a rename,
+    so it is whole or absent; folders come last, so where one is there, so is all that lies with it.
+
+    Args:
+        archive: the file.
+        target_dir: the folder to add to; made if it is absent.
+        folder: the folder of the archive.
+
+    Raises:
+        ArchiveError: as `safe_extract`, or there is no such folder in it.
+        OSError: the disk is full or not writable.
+    """
+    target_dir.mkdir(parents=True, exist_ok=True)
+    unpacked = target_dir / f".{archive.name}.unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    try:
+        safe_extract(archive, unpacked)
+        if not (unpacked / folder).is_dir():
+            found = ", ".join(sorted(path.name for path in unpacked.iterdir())) or "nothing"
+            raise ArchiveError(f"{archive}: has no folder {folder} at its top; there is {found}")
+        for path in sorted((unpacked / folder).iterdir(), key=lambda p: (p.is_dir(), p.name)):
+            if not os.path.lexists(target_dir / path.name):
+                os.replace(path, target_dir / path.name)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
 
 
 @dataclass(frozen=True)

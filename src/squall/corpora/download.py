@@ -12,13 +12,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from squall import __version__
 from squall.files import disk_full, file_digest
 
-__all__ = ["ChecksumError", "DownloadError", "NoNetworkError", "fetch", "verify_checksum"]
+__all__ = [
+    "Archive",
+    "ChecksumError",
+    "DownloadError",
+    "NoNetworkError",
+    "fetch",
+    "fetch_all",
+    "verify_checksum",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +50,76 @@ class ChecksumError(DownloadError):
 
 class NoNetworkError(DownloadError):
     """No server could be reached."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file of those that a corpus is fetched as.
+
+    Args:
+        urls: its addresses, tried in this order.
+        checksum: as for `fetch`.
+        size_bytes: its length, so that progress over several can be told before they are asked for.
+    """
+
+    urls: Sequence[str]
+    checksum: str | None = None
+    size_bytes: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the file, which is the last part of its first address."""
+        return self.urls[0].rsplit("/", 1)[-1]
+
+
+def fetch_all(
+    archives: Sequence[Archive],
+    folder: Path,
+    *,
+    unpack: Callable[[Archive, Path], object],
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> None:
+    """Fetch archives one after the other, and unpack each before the next is asked for.
+
+    A run that was broken goes on with the archive at which it broke, as `fetch` does; the files
+    stay in the folder.
+
+    Args:
+        archives: what is wanted.
+        folder: where the files go.
+        unpack: called with each archive and its file, once that is whole.
+        progress: told the bytes received, those of all archives as far as they are known, and a
+            few words with the name of the file.
+
+    Raises:
+        ValueError, DownloadError, OSError: as `fetch`; the message names the file.
+    """
+    before = 0
+    for number, archive in enumerate(archives, start=1):
+        later = sum(other.size_bytes or 0 for other in archives[number:])
+        which = archive.name + (f" ({number} of {len(archives)})" if len(archives) > 1 else "")
+        path = fetch(
+            archive.urls,
+            folder / archive.name,
+            checksum=archive.checksum,
+            progress=_added(progress, archive, before, later, f"downloading {which}"),
+        )
+        size = path.stat().st_size
+        _added(progress, archive, before, later, f"unpacking {which}")(size, size)
+        unpack(archive, path)
+        before += size
+
+
+def _added(
+    progress: Callable[[int, int, str], None], archive: Archive, before: int, later: int, what: str
+) -> Progress:
+    """The progress of one archive as that of all, of which `before` bytes are there already."""
+
+    def tell(received: int, total: int | None) -> None:
+        whole = total or archive.size_bytes or received
+        progress(before + received, max(1, before + whole + later), what)
+
+    return tell
 
 
 def fetch(

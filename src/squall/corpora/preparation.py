@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from squall.config import CorpusConfig
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.files import atomic_write
 
-__all__ = ["CORPORA", "corpus_fingerprint", "prepare_corpus"]
+__all__ = [
+    "CORPORA",
+    "check_folders",
+    "corpus_fingerprint",
+    "download_corpus",
+    "is_downloadable",
+    "prepare_corpus",
+]
 
 Splits = dict[str, list[Utterance]]
 
@@ -42,7 +49,7 @@ def _demo(corpus_dir: Path, config: CorpusConfig) -> Splits:
 def _librispeech(corpus_dir: Path, config: CorpusConfig) -> Splits:
     from squall.corpora.librispeech import prepare_librispeech
 
-    _known_options(config, "train", "dev", "test")
+    _known_options(config, *_LIBRISPEECH_OPTIONS)
     return prepare_librispeech(corpus_dir, **config.options)
 
 
@@ -51,6 +58,13 @@ def _timit(corpus_dir: Path, config: CorpusConfig) -> Splits:
 
     _known_options(config, "test_speakers", "dev_speakers", "fold", "sa")
     return prepare_timit(corpus_dir, **config.options)
+
+
+def _wsj(corpus_dirs: Sequence[Path], config: CorpusConfig) -> Splits:
+    from squall.corpora.wsj import prepare_wsj
+
+    _known_options(config, "noise", "marks")
+    return prepare_wsj(corpus_dirs, **config.options)
 
 
 def _manifest(corpus_dir: Path, config: CorpusConfig) -> Splits:
@@ -91,31 +105,110 @@ CORPORA: dict[str, Callable[[Path, CorpusConfig], Splits]] = {
 }
 """Corpus name to preparer; a new corpus is one file and one line here."""
 
+_OF_SEVERAL_FOLDERS: dict[str, Callable[[Sequence[Path], CorpusConfig], Splits]] = {"wsj": _wsj}
+"""Those that lie on several discs, each of which may be given as a folder of its own."""
 
-def prepare_corpus(config: CorpusConfig, corpus_dir: Path) -> Splits:
+_LIBRISPEECH_OPTIONS = ("train", "dev", "test", "extra", "subset")
+
+
+def check_folders(config: CorpusConfig, count: int) -> None:
+    """Raise ValueError where more folders are given than the corpus lies in."""
+    if count > 1 and config.name not in _OF_SEVERAL_FOLDERS:
+        raise ValueError(
+            f"--corpus-dir: {count} folders, but the corpus {config.name!r} lies in one; "
+            f"several are taken by {', '.join(_OF_SEVERAL_FOLDERS)}"
+        )
+
+
+def prepare_corpus(config: CorpusConfig, corpus_dir: Path | Sequence[Path]) -> Splits:
     """Read the corpus that a config names.
 
     Args:
         config: name and options of the corpus.
-        corpus_dir: where it lies; the demo corpus is spoken there if it does not.
+        corpus_dir: where it lies, several folders for one that is on several discs; the demo corpus
+            is spoken there if it does not.
 
     Returns:
-        Utterances of the splits `train`, `dev` and `test`, in this order.
+        Utterances of the splits `train`, `dev` and `test`, in this order, and of further ones that
+        the options ask for.
 
     Raises:
-        ValueError: there is no such corpus, or its files do not have the expected form.
+        ValueError: there is no such corpus, it lies in one folder and several are given, or its
+            files do not have the expected form.
         FileNotFoundError: a file of the corpus is missing.
     """
+    folders = _folders(corpus_dir)
+    check_folders(config, len(folders))
+    if config.name in _OF_SEVERAL_FOLDERS:
+        return _OF_SEVERAL_FOLDERS[config.name](folders, config)
     preparer = CORPORA.get(config.name)
     if preparer is None:
-        raise ValueError(f"corpus.name: no corpus {config.name!r}; there are {sorted(CORPORA)}")
-    return preparer(corpus_dir, config)
+        known = sorted([*CORPORA, *_OF_SEVERAL_FOLDERS])
+        raise ValueError(f"corpus.name: no corpus {config.name!r}; there are {known}")
+    return preparer(folders[0], config)
 
 
-def corpus_fingerprint(corpus_dir: Path) -> dict[str, int]:
-    """Number of files and of bytes below a folder: what tells that a corpus has changed."""
+def is_downloadable(config: CorpusConfig) -> bool:
+    """Whether `download_corpus` knows where the corpus can be had."""
+    return bool(config.urls) or config.name == "librispeech"
+
+
+def download_corpus(
+    config: CorpusConfig,
+    corpus_dir: Path,
+    *,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> None:
+    """Fetch and unpack what of a corpus is not there.
+
+    The one archive of `config.urls` becomes the folder. LibriSpeech comes in parts, of which those
+    are fetched that the options name and that are missing. Archives are kept beside the folder; an
+    interrupted download goes on where it broke off.
+
+    Args:
+        config: name, options and addresses of the corpus.
+        corpus_dir: where it lies or shall lie.
+        progress: told the bytes received, the bytes of all archives and what is done.
+
+    Raises:
+        ValueError: nobody knows where this corpus can be had, or what lies there is not what would
+            be fetched.
+        DownloadError, ArchiveError, OSError: as `fetch` and `safe_extract` raise them.
+    """
+    from squall.corpora.archive import safe_extract
+    from squall.corpora.download import Archive, fetch_all
+
+    if not is_downloadable(config):
+        raise ValueError(
+            f"--download: the settings have no address of the corpus {config.name!r} in "
+            "corpus.urls; give its folder with --corpus-dir"
+        )
+    if config.urls:
+        missing = [] if corpus_dir.exists() else [Archive(config.urls, config.checksum)]
+        fetch_all(
+            missing,
+            corpus_dir.parent,
+            unpack=lambda archive, path: safe_extract(path, corpus_dir),
+            progress=progress,
+        )
+        return
+    from squall.corpora.librispeech import missing_parts, unpack_part
+
+    _known_options(config, *_LIBRISPEECH_OPTIONS)
+    parts = missing_parts(corpus_dir, **config.options)
+    names = {archive.name: name for name, archive in parts.items()}
+    fetch_all(
+        list(parts.values()),
+        corpus_dir.parent,
+        unpack=lambda archive, path: unpack_part(path, corpus_dir, names[archive.name]),
+        progress=progress,
+    )
+
+
+def corpus_fingerprint(corpus_dir: Path | Sequence[Path]) -> dict[str, int]:
+    """Number of files and of bytes below folders: what tells that a corpus has changed."""
     files = size = 0
-    for folder, _, names in os.walk(corpus_dir):
+    for folder, _, names in (found for root in _folders(corpus_dir) for found in os.walk(root)):
         for name in names:
             try:
                 size += os.stat(os.path.join(folder, name)).st_size
@@ -123,3 +216,7 @@ def corpus_fingerprint(corpus_dir: Path) -> dict[str, int]:
                 continue  # a dangling link: the preparer reports it if it is needed
             files += 1
     return {"files": files, "bytes": size}
+
+
+def _folders(given: Path | Sequence[Path]) -> tuple[Path, ...]:
+    return (given,) if isinstance(given, Path) else tuple(given)

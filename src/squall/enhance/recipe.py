@@ -15,7 +15,7 @@ from typing import Any
 
 from squall.audio.mixing import Mixture, plan_mixtures, read_mixtures, write_mixtures
 from squall.corpora.manifest import Utterance, read_manifest, write_manifest
-from squall.corpora.preparation import corpus_fingerprint, prepare_corpus
+from squall.corpora.preparation import check_folders, corpus_fingerprint, prepare_corpus
 from squall.corpora.validation import ValidationError, leave_out, validate, write_left_out
 from squall.enhance.corpus import (
     choose_talkers,
@@ -63,13 +63,13 @@ class _Recipe:
         self.enhanced = experiment.variant_dir("enhanced")
 
     @property
-    def corpus_dir(self) -> Path:
+    def corpus_dirs(self) -> tuple[Path, ...]:
         """The user's corpus, the recordings at hand, or where a spoken corpus is kept."""
-        if self.options.corpus_dir:
-            return Path(self.options.corpus_dir).absolute()
+        if self.options.corpus_dirs:
+            return self.options.corpus_dirs
         if self.config.corpus.dir:
-            return data_dir() / self.config.corpus.dir
-        return self.experiment.recipe_dir / "corpus"
+            return (data_dir() / self.config.corpus.dir,)
+        return (self.experiment.recipe_dir / "corpus",)
 
     @property
     def noise_dir(self) -> Path | None:
@@ -131,7 +131,7 @@ class _Recipe:
 
     @property
     def _sources(self) -> list[Path]:
-        found = [self.corpus_dir, self.noise_dir]
+        found = [*self.corpus_dirs, self.noise_dir]
         return [directory for directory in found if directory is not None]
 
     def check(self, report: Report) -> None:
@@ -148,8 +148,10 @@ class _Recipe:
                 build_estimator(self.config, parameters, "cpu")
         if self.options.device == "cuda" and not torch.cuda.is_available():
             raise StageError("--device cuda: PyTorch sees no CUDA device here; leave --device out")
-        if self.config.corpus.name != "demo" and not self.corpus_dir.exists():
-            raise StageError(f"{self.corpus_dir} does not exist: give the speech with --corpus-dir")
+        check_folders(self.config.corpus, len(self.corpus_dirs))
+        absent = [folder for folder in self.corpus_dirs if not folder.exists()]
+        if self.config.corpus.name != "demo" and absent:
+            raise StageError(f"{absent[0]} does not exist: give the speech with --corpus-dir")
         if self.config.noise.recorded:
             if self.noise_dir is None:
                 raise StageError(
@@ -163,8 +165,9 @@ class _Recipe:
         report(1, 1, f"{free / 1e9:.0f} GB free, device {self.options.device}")
 
     def prepare(self, report: Report) -> None:
-        report(0, 1, f"reading {self.corpus_dir}")
-        whole = prepare_corpus(self.config.corpus, self.corpus_dir)
+        places = ", ".join(map(str, self.corpus_dirs))
+        report(0, 1, f"reading {places}")
+        whole = prepare_corpus(self.config.corpus, self.corpus_dirs)
         wanted = self.config.utterances
         talkers: list[Utterance] = []
         if "babble" in self.config.noise.seen:
@@ -183,7 +186,7 @@ class _Recipe:
         write_left_out(self.data / "left_out.tsv", problems)
         for split, utterances in kept.items():
             if not utterances:
-                raise StageError(f"the {split} split of {self.corpus_dir} is empty")
+                raise StageError(f"the {split} split of {places} is empty")
             kept[split] = [cut_utterance(utterance, wanted.max_s) for utterance in utterances]
             write_manifest(self.data / f"{split}.jsonl", kept[split])
         report(0, 1, "writing noises")

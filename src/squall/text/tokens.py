@@ -1,4 +1,4 @@
-"""Token lists in ESPnet's form: characters, sentencepiece pieces or words."""
+"""Token lists in ESPnet's form: characters, sentencepiece pieces, words or phones."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from squall.files import atomic_path, atomic_write
+from squall.text.phones import PhoneSet, phone_classes
 
-__all__ = ["BLANK", "SENTENCE_END", "SPACE", "UNKNOWN", "build_tokens", "train_sentencepiece"]
+__all__ = [
+    "BLANK",
+    "PHONE_UNITS",
+    "SENTENCE_END",
+    "SPACE",
+    "UNKNOWN",
+    "build_tokens",
+    "train_sentencepiece",
+]
 
 BLANK = "<blank>"
 UNKNOWN = "<unk>"
 SPACE = "<space>"
 SENTENCE_END = "<sos/eos>"
+
+PHONE_UNITS: dict[str, PhoneSet] = {"phone48": 48, "phone39": 39}
+"""The units that are phones, and how many classes each has."""
 
 
 def build_tokens(
@@ -25,12 +37,13 @@ def build_tokens(
     Args:
         texts: the training transcripts.
         directory: where the files go.
-        units: `char`, `bpe` or `word`.
+        units: `char`, `bpe`, `word`, `phone48` or `phone39`.
         vocabulary_size: number of sentencepiece pieces, for `bpe`.
 
     Returns:
         The tokens in the order of their ids: `<blank>` first (CTC's blank is id 0), `<unk>`, the
-        units in descending frequency, `<sos/eos>` last.
+        units in descending frequency, `<sos/eos>` last. Phones are in alphabetical order, and all
+        are there whether or not they occur: models of different training sets have the same size.
 
     Raises:
         ValueError: `units` is unknown, there is no text, or there is too little text for the
@@ -45,8 +58,11 @@ def build_tokens(
         found = _by_frequency(word for text in texts for word in text.split())
     elif units == "bpe":
         found = train_sentencepiece(texts, directory / "bpe.model", vocabulary_size)
+    elif units in PHONE_UNITS:
+        found = list(phone_classes(PHONE_UNITS[units]))
     else:
-        raise ValueError(f"tokens.units: {units!r} is not one of char, bpe, word")
+        names = ", ".join(("char", "bpe", "word", *PHONE_UNITS))
+        raise ValueError(f"tokens.units: {units!r} is not one of {names}")
     own = (BLANK, UNKNOWN, SENTENCE_END)  # a transcript may spell them; a list has each once
     tokens = [BLANK, UNKNOWN, *(token for token in found if token not in own), SENTENCE_END]
     with atomic_write(directory / "tokens.txt") as file:

@@ -1,0 +1,79 @@
+"""What a training will need, against the training itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import tiny
+
+pytest.importorskip("espnet2")
+
+from squall.asr import needs
+from squall.asr.needs import TrainingNeeds, free_memory_bytes, measure_needs
+from squall.experiment import Experiment
+from squall.losses import LOSSES
+
+
+def _measure(**settings: Any) -> TrainingNeeds:
+    return measure_needs(tiny.config(**settings), utterance_s=1.0, device="cpu", threads=1)
+
+
+def test_weights_and_disk_are_those_of_the_training(trained: Experiment) -> None:
+    config = trained.config
+    found = measure_needs(config, utterance_s=1.0, device="cpu", threads=1)
+    facts = trained.variant_dir("decode") / "test" / "decoding.json"
+    # Its token list is a few characters shorter than the 32 that are assumed.
+    assert found.parameters == pytest.approx(json.loads(facts.read_text())["parameters"], rel=0.05)
+    models = [p for p in (trained.directory / "train").glob("*.pth") if not p.is_symlink()]
+    written = sum(path.stat().st_size for path in models)
+    # So small a model's files are more names than weights.
+    names = 20_000 * len(models)
+    assert found.disk_bytes <= 2 * written
+    assert written <= 2 * (found.disk_bytes + names)
+
+
+def test_time_and_memory_grow_with_the_model() -> None:
+    small = _measure()
+    large = _measure(espnet__encoder_conf__linear_units=4096, espnet__encoder_conf__num_blocks=4)
+    assert large.parameters > 4 * small.parameters
+    assert large.seconds_per_speech_s > small.seconds_per_speech_s > 0
+    assert large.disk_bytes > 4 * small.disk_bytes
+    assert large.memory_bytes >= small.memory_bytes > 10 * small.parameters
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("units", ["char", "bpe", "word", "phone48"])
+def test_every_loss_and_unit(loss: str, units: str) -> None:
+    found = _measure(loss__name=loss, tokens__units=units, tokens__vocabulary_size=200)
+    assert found.parameters > 0
+
+
+@pytest.mark.parametrize(
+    ("espnet", "expected"),
+    [
+        ({"batch_type": "numel", "batch_bins": 480_000}, 10),
+        ({"batch_type": "numel", "batch_bins": 40_000}, 1),
+        ({"batch_type": "folded", "batch_size": 30}, 30),
+        ({}, 20),
+    ],
+)
+def test_batches_have_the_size_of_the_training(espnet: dict[str, Any], expected: int) -> None:
+    assert needs._utterances_in_batch(espnet, samples=48_000) == expected
+
+
+def test_hours_by_hand() -> None:
+    some = TrainingNeeds(1, seconds_per_speech_s=0.5, memory_bytes=1, disk_bytes=1)
+    assert some.hours(train_s=3600, dev_s=1080, epochs=4) == pytest.approx(4 * 1.1 * 0.5)
+
+
+def test_a_setting_that_espnet_does_not_have_is_named() -> None:
+    with pytest.raises(ValueError, match="encoder_typo"):
+        _measure(espnet__encoder_typo=1)
+
+
+def test_free_memory_is_told_where_the_system_tells_it() -> None:
+    free = free_memory_bytes("cpu")
+    assert free is None or 10**6 < free < 10**14
