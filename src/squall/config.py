@@ -75,6 +75,8 @@ class CorpusConfig(Settings):
         checksum: `sha256:` or `md5:` and the digest of the archive; None accepts any, and the log
             then tells the digest so that it can be pinned.
         options: further arguments of the preparer.
+        at_most_mb: where the command line names no experiment, this one is taken for a corpus of at
+            most so many megabytes: a sample needs other settings than the whole.
     """
 
     name: str
@@ -83,6 +85,7 @@ class CorpusConfig(Settings):
     urls: tuple[str, ...] = ()
     checksum: str | None = None
     options: dict[str, Any] = {}
+    at_most_mb: float | None = Field(default=None, gt=0)
 
 
 class ExperimentConfig(Settings):
@@ -124,7 +127,7 @@ class ExperimentConfig(Settings):
         """
         names = {"task", "grid", "results_dir", "description", "variant", self.variant_group}
         settings = self.model_dump(mode="json", exclude=names)
-        for key in ("dir", "urls", "checksum"):
+        for key in ("dir", "urls", "checksum", "at_most_mb"):
             settings["corpus"].pop(key)
         return settings
 

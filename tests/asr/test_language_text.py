@@ -115,6 +115,7 @@ def test_many_unknown_characters_are_shortened(tmp_path: Path) -> None:
         (b"", "no words in it"),
         (b"\n \n", "no words in it"),
     ],
+    ids=["not UTF-8", "cut", "wrong sum", "empty", "blank"],
 )
 def test_a_file_that_is_no_text_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "t").write_bytes(content)

@@ -24,7 +24,8 @@ TELL = """
 import json
 from pathlib import Path
 told = {"folders": list(map(str, experiment.options.corpus_dirs)),
-        "options": experiment.config.corpus.options}
+        "options": experiment.config.corpus.options,
+        "experiment": experiment.config.experiment}
 Path(TOLD).write_text(json.dumps(told))
 """
 
@@ -164,3 +165,27 @@ def test_nothing_is_fetched_into_the_recordings_at_hand(run: Run, tmp_path: Path
     assert "--download:" not in err
     assert "does not exist" not in err
     assert not (tmp_path / "mine").exists()  # the check fetches nothing yet
+
+
+@pytest.mark.parametrize(
+    ("arguments", "experiment"),
+    [
+        (["--corpus-dir", "little"], "tiny"),
+        (["--corpus-dir", "much"], "small"),
+        (["--corpus-dir", "little", "--preset", "small"], "small"),
+        ([], "small"),
+    ],
+)
+def test_a_small_corpus_has_an_experiment_of_its_own(
+    root: Path,
+    told: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    arguments: list[str],
+    experiment: str,
+) -> None:
+    for name, count in (("little", 900_000), ("much", 1_100_000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "audio").write_bytes(bytes(count))
+    settings = "corpus: {name: timit, at_most_mb: 1}\nespnet: {max_epoch: 1}\n"
+    (root / "conf" / "timit" / "tiny.yaml").write_text(settings)
+    assert told("timit", *arguments)["experiment"] == experiment

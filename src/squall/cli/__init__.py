@@ -87,7 +87,8 @@ def _add_run(verbs: Any) -> None:
     verb.add_argument(
         "--experiment",
         "--preset",
-        help="YAML file under conf/RECIPE, e.g. sample (default: the first listed)",
+        help="YAML file under conf/RECIPE, e.g. rnn (default: the first by name; for a corpus that "
+        "is small, the one made for it)",
     )
     verb.add_argument("--stage", type=int, default=0, metavar="N", help="first stage")
     verb.add_argument("--stop-stage", type=int, default=99, metavar="M", help="last stage")
@@ -99,7 +100,9 @@ def _add_run(verbs: Any) -> None:
     verb.add_argument("--skip-bad", action="store_true", help="leave out unsound utterances")
     verb.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     verb.add_argument(
-        "--jobs", type=_positive, help="experiments at a time (default: one per core)"
+        "--jobs",
+        type=_positive,
+        help="experiments at a time, and processes that decode one (default: one per core)",
     )
     verb.add_argument("--threads", type=_positive, default=1, help="CPU threads of one experiment")
     verb.add_argument(

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from squall.config import ConfigError, ExperimentConfig, parse_assignment, split_values
+from squall.corpora.preparation import corpus_fingerprint
 from squall.experiment import Experiment, RunOptions, repository_root
 from squall.report import Report
 from squall.runner import Cell, CellStatus, expand_grid, run_cells
@@ -138,8 +139,24 @@ def _config_path(options: argparse.Namespace) -> Path:
     if not names:
         recipes = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
         raise ConfigError(f"no recipe {options.recipe!r}; there are {', '.join(recipes)}")
-    name = str(options.experiment or names[0]).removesuffix(".yaml")
-    return folder / f"{name}.yaml"
+    if options.experiment:
+        return folder / f"{str(options.experiment).removesuffix('.yaml')}.yaml"
+    paths = [folder / f"{name}.yaml" for name in names]
+    return _of_size(paths, options.corpus_dir or ()) or paths[0]
+
+
+def _of_size(paths: Sequence[Path], folders: Sequence[str]) -> Path | None:
+    """The first experiment that is for a corpus as small as the one given."""
+    corpus_dirs = [Path(folder).expanduser() for folder in folders]
+    if not corpus_dirs or not all(map(Path.is_dir, corpus_dirs)):
+        return None
+    for path in paths:
+        most = load_config(path).corpus.at_most_mb
+        megabytes = corpus_fingerprint(corpus_dirs)["bytes"] / 1e6 if most else 0.0
+        if most and megabytes <= most:
+            print(f"{', '.join(folders)}: {megabytes:.0f} MB, a sample: --preset {path.stem}")
+            return path
+    return None
 
 
 def _jobs(options: argparse.Namespace) -> int:
