@@ -170,7 +170,7 @@ class _Recipe:
         of = f" (of {free / 1e9:.1f} GB free)" if free else ""
         words = (
             f"; training needs about {needs.memory_bytes / 1e9:.1f} GB of memory{of} and "
-            f"{needs.disk_bytes / 1e9:.1f} GB of disk for {needs.parameters / 1e6:.1f} million "
+            f"{needs.disk_bytes / 1e9:.2g} GB of disk for {needs.parameters / 1e6:.1f} million "
             "weights, and "
         )
         epochs = int(self.config.espnet.get("max_epoch", _ESPNET_EPOCHS))
