@@ -81,6 +81,15 @@ class Experiment(Generic[Config]):
         return self.recipe_dir / "shared" / f"{name}-{digest(settings)[:8]}"
 
     @property
+    def corpus_dirs(self) -> tuple[Path, ...]:
+        """The user's corpus, the recordings at hand, or the place of a downloaded or spoken one."""
+        if self.options.corpus_dirs:
+            return self.options.corpus_dirs
+        if self.config.corpus.dir:
+            return (data_dir() / self.config.corpus.dir,)
+        return (self.recipe_dir / "corpus",)
+
+    @property
     def log_dir(self) -> Path:
         """Logs of the stages; each variant has its own, since variants may run side by side."""
         return self.directory / "logs" / self.config.variant

@@ -16,13 +16,14 @@ from squall.asr.bridge import MODEL_NAME, QUIET, espnet_task, parse_espnet_setti
 from squall.asr.export import SAMPLE_RATE_HZ
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import loss_settings
+from squall.text.tokens import BLANK, PHONE_UNITS, SENTENCE_END, UNKNOWN
 
 __all__ = ["TrainingNeeds", "free_memory_bytes", "measure_needs"]
 
 # Tokens in a second of read English, to fill the batches with.
 _TOKENS_PER_S = {"char": 14.0, "bpe": 4.0, "word": 2.7, "phone48": 11.0, "phone39": 11.0}
 # Tokens in a list whose length is known only when it is built.
-_TOKENS = {"char": 32, "word": 1000, "phone48": 51, "phone39": 42}
+_TOKENS = {"char": 32, "word": 1000}
 _WEIGHT_BYTES = 4
 _OPTIMIZER_STATES = 2  # of each weight, in Adam and Adadelta
 _KEPT_MODELS = 10  # ESPnet's default of keep_nbest_models
@@ -105,8 +106,9 @@ def measure_needs(
 def _build_model(config: RecognitionConfig) -> Any:
     """The model, on an invented token list of about the length that it will have."""
     units = config.tokens.units
-    count = _TOKENS.get(units, config.tokens.vocabulary_size)
-    tokens = ["<blank>", "<unk>", *(f"t{k}" for k in range(count - 3)), "<sos/eos>"]
+    own = 3  # blank, unknown and end
+    count = PHONE_UNITS.get(units, _TOKENS.get(units, config.tokens.vocabulary_size) - own)
+    tokens = [BLANK, UNKNOWN, *(f"t{k}" for k in range(count)), SENTENCE_END]
     task = espnet_task()
     with tempfile.TemporaryDirectory() as folder:
         token_list = Path(folder) / "tokens.txt"

@@ -57,15 +57,7 @@ class _Recipe:
         self.stats = experiment.shared("stats", stats)
         self.lm = experiment.shared("lm", self.settings["lm"]) / "lm"
         self.directory = experiment.directory
-
-    @property
-    def corpus_dirs(self) -> tuple[Path, ...]:
-        """The user's corpus, the recordings at hand, or the place of a downloaded or spoken one."""
-        if self.options.corpus_dirs:
-            return self.options.corpus_dirs
-        if self.config.corpus.dir:
-            return (data_dir() / self.config.corpus.dir,)
-        return (self.experiment.recipe_dir / "corpus",)
+        self.corpus_dirs = experiment.corpus_dirs
 
     @property
     def places(self) -> str:

@@ -150,9 +150,11 @@ def _of_size(paths: Sequence[Path], folders: Sequence[str]) -> Path | None:
     corpus_dirs = [Path(folder).expanduser() for folder in folders]
     if not corpus_dirs or not all(map(Path.is_dir, corpus_dirs)):
         return None
-    for path in paths:
-        most = load_config(path).corpus.at_most_mb
-        megabytes = corpus_fingerprint(corpus_dirs)["bytes"] / 1e6 if most else 0.0
+    limits = {path: load_config(path).corpus.at_most_mb for path in paths}
+    if not any(limits.values()):
+        return None
+    megabytes = corpus_fingerprint(corpus_dirs)["bytes"] / 1e6
+    for path, most in limits.items():
         if most and megabytes <= most:
             print(f"{', '.join(folders)}: {megabytes:.0f} MB, a sample: --preset {path.stem}")
             return path

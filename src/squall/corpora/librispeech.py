@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _SAMPLE_RATE_HZ = 16000
 _SHOWN = 5
 _FOLDER = "LibriSpeech"  # of the whole corpus, in each archive
+_TRAIN, _DEV, _TEST = ("train-clean-100",), ("dev-clean",), ("test-clean",)  # where none are named
 
 MIRRORS = (
     "https://www.openslr.org/resources",
@@ -76,9 +77,9 @@ SUBSETS = {
 def prepare_librispeech(
     corpus_dir: Path,
     *,
-    train: Sequence[str] = ("train-clean-100",),
-    dev: Sequence[str] = ("dev-clean",),
-    test: Sequence[str] = ("test-clean",),
+    train: Sequence[str] = _TRAIN,
+    dev: Sequence[str] = _DEV,
+    test: Sequence[str] = _TEST,
     extra: Sequence[str] = (),
     subset: str | None = None,
 ) -> dict[str, list[Utterance]]:
@@ -167,9 +168,9 @@ def unpack_part(archive: Path, corpus_dir: Path, name: str) -> None:
 
 def _splits(
     *,
-    train: Any = "train-clean-100",
-    dev: Any = "dev-clean",
-    test: Any = "test-clean",
+    train: Any = _TRAIN,
+    dev: Any = _DEV,
+    test: Any = _TEST,
     extra: Any = (),
     subset: str | None = None,
 ) -> dict[str, tuple[str, ...]]:

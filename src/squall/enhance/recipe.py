@@ -60,16 +60,8 @@ class _Recipe:
         self.mix = experiment.shared("mix", self.settings["mix"])
         self.features = experiment.shared("features", self.settings["features"])
         self.directory = experiment.directory
+        self.corpus_dirs = experiment.corpus_dirs
         self.enhanced = experiment.variant_dir("enhanced")
-
-    @property
-    def corpus_dirs(self) -> tuple[Path, ...]:
-        """The user's corpus, the recordings at hand, or where a spoken corpus is kept."""
-        if self.options.corpus_dirs:
-            return self.options.corpus_dirs
-        if self.config.corpus.dir:
-            return (data_dir() / self.config.corpus.dir,)
-        return (self.experiment.recipe_dir / "corpus",)
 
     @property
     def noise_dir(self) -> Path | None:
