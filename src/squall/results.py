@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -162,7 +162,10 @@ _COLUMNS = {
 
 
 def results_table(
-    records: Sequence[Record], condition: str, digits: int = 2
+    records: Sequence[Record],
+    condition: str,
+    digits: int = 2,
+    columns: Mapping[str, str] = _COLUMNS,
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of one condition: a row per run, then means over seeds.
 
@@ -173,10 +176,12 @@ def results_table(
         records: numbers of one or several conditions.
         condition: the condition to show.
         digits: decimals of a rate.
+        columns: the metrics to show, in order, and what stands above each; those that no record
+            has are left out.
     """
     here = [record for record in records if record.condition == condition]
-    metrics = [metric for metric in _COLUMNS if any(r.metric == metric for r in here)]
-    head = ["experiment", "system", "seed", *(_COLUMNS[metric] for metric in metrics)]
+    metrics = [metric for metric in columns if any(r.metric == metric for r in here)]
+    head = ["experiment", "system", "seed", *(columns[metric] for metric in metrics)]
     rows = []
     for experiment, system in sorted({(r.experiment, r.system) for r in here}):
         runs = [r for r in here if (r.experiment, r.system) == (experiment, system)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tiny
@@ -14,16 +16,26 @@ import tiny
 pytest.importorskip("espnet2")
 
 from squall.asr.evaluation import evaluate, read_hypotheses
+from squall.asr.export import reference_texts
+from squall.asr.forced import ForcedLogits, write_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Interval, Utterance, read_manifest
 from squall.experiment import Experiment, RunOptions
 from squall.results import Record, read_records
+from squall.text.phones import phone_classes
+from squall.text.tokens import BLANK, SENTENCE_END, UNKNOWN
 
 PROVENANCE = {"commit": "abc+", "command": "./run.sh demo", "hardware": "two cores"}
 
 
 def _by_metric(experiment: Experiment) -> dict[str, Record]:
     return {r.metric: r for r in read_records(experiment.result_path) if r.condition == "test"}
+
+
+def _of_split(experiment: Experiment) -> dict[str, Record]:
+    """The records without those of the calibration."""
+    found = read_records(experiment.result_path)
+    return {r.metric: r for r in found if r.condition.replace("/fold", "").isalnum()}
 
 
 def _references(experiment: Experiment) -> dict[str, str]:
@@ -79,6 +91,24 @@ def test_every_utterance_has_a_row_and_an_alignment(trained: Experiment) -> None
     assert all(row["utterance"] in alignments for row in rows)
 
 
+def _write_hypotheses(folder: Path, found: Iterable[tuple[str, str, list[str]]]) -> None:
+    """Hypotheses of id, text and tokens, every confidence in which is a half."""
+    lines = [
+        json.dumps(
+            {
+                "id": id,
+                "text": text,
+                "tokens": tokens,
+                "token_probs": [0.5] * len(tokens),
+                "words": [{"text": word, "confidence": 0.5} for word in text.split()],
+                "probability": 0.5,
+            }
+        )
+        for id, text, tokens in found
+    ]
+    (folder / "hypotheses.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+
 def _evaluate_as(trained: Experiment, texts: dict[str, str], folder: Path) -> dict[str, Record]:
     """Score other hypotheses with the same references and training."""
     decoded = trained.variant_dir("decode") / "test"
@@ -90,8 +120,9 @@ def _evaluate_as(trained: Experiment, texts: dict[str, str], folder: Path) -> di
     target = experiment.variant_dir("decode") / "test"
     target.mkdir(parents=True)
     (target / "decoding.json").write_bytes((decoded / "decoding.json").read_bytes())
-    lines = [json.dumps({"id": k, "text": v, "tokens": list(v)}) for k, v in texts.items()]
-    (target / "hypotheses.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (target / "forced.npz").write_bytes((decoded / "forced.npz").read_bytes())
+    spelled = [(k, v, list(v.replace(" ", "_"))) for k, v in texts.items()]
+    _write_hypotheses(target, spelled)
     (path,) = (trained.recipe_dir / "shared").glob("data-*/test.jsonl")
     splits = {"test": read_manifest(path)}
     evaluate(experiment, splits, dataset="demo", provenance=PROVENANCE)
@@ -160,15 +191,28 @@ def _score_phones(
     decoded = experiment.variant_dir("decode") / "test"
     decoded.mkdir(parents=True)
     (decoded / "decoding.json").write_text('{"rtf": 0.5, "parameters": 7}')
-    lines = [
-        json.dumps({"id": u.id, "text": "not used", "tokens": line.split()})
-        for u, line in zip(utterances, tokens, strict=True)
-    ]
-    (decoded / "hypotheses.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    texts = [(u.id, "not used", line.split()) for u, line in zip(utterances, tokens, strict=True)]
+    _write_hypotheses(decoded, texts)
+    _write_forced(decoded / "forced.npz", utterances)
     (experiment.directory / "train").mkdir()
     (experiment.directory / "train" / "history.json").write_text('[{"train": {"time": 2.0}}]')
     evaluate(experiment, {"test": utterances}, dataset="timit", provenance=PROVENANCE)
-    return experiment, {r.metric: r for r in read_records(experiment.result_path)}
+    return experiment, _of_split(experiment)
+
+
+def _write_forced(path: Path, utterances: list[Utterance]) -> None:
+    """A decoder that finds all of 51 tokens as likely."""
+    tokens = [BLANK, UNKNOWN, *phone_classes(48), SENTENCE_END]
+    texts = (
+        reference_texts(utterances, units="phone48") if all(u.phones for u in utterances) else {}
+    )
+    parts = []
+    for text in texts.values():
+        targets = [tokens.index(phone) for phone in text.split()] + [len(tokens) - 1]
+        logits = np.zeros((len(targets), len(tokens)), dtype=np.float32)
+        parts.append(ForcedLogits(logits, np.array(targets), np.array([len(targets)])))
+    if parts:
+        write_forced(path, parts, tokens=tokens)
 
 
 def test_phones_are_scored_as_39_classes_on_both_sides(tmp_path: Path) -> None:

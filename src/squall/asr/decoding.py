@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from squall.asr.export import SAMPLE_RATE_HZ
+from squall.asr.export import SAMPLE_RATE_HZ, reference_texts
+from squall.asr.forced import ForcedLogits, write_forced
 from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import AudioError, audio_below, read_audio
@@ -58,15 +60,19 @@ def decode_splits(
     processes: int = 1,
     on_progress: Callable[[int, int, str], None],
 ) -> None:
-    """Recognise splits and write `<split>/hypotheses.jsonl` and `<split>/decoding.json`.
+    """Recognise splits and write three files for each.
+
+    `<split>/hypotheses.jsonl` has one JSON line per utterance (id, text, tokens, score, confidence,
+    words, token_probs, probability). `<split>/forced.npz` has what the decoder says of the true
+    tokens, for the calibration (`ForcedLogits`). `<split>/decoding.json` has the size of the model
+    and the speed: seconds of audio, seconds of computing (summed over the processes, without
+    loading the model and without the pass over the true tokens) and their ratio, the real-time
+    factor of one process.
 
     Args:
         experiment: a trained experiment.
         splits: the utterances of each.
-        directory: receives a folder for each split, with one JSON line per utterance (id, text,
-            tokens, score, confidence, words); and the size of the model and the speed: seconds of
-            audio, seconds of computing (summed over the processes, without loading the model) and
-            their ratio, the real-time factor of one process.
+        directory: receives a folder for each split.
         device: `cpu` or `cuda`.
         threads: CPU threads of one process.
         processes: how many work side by side, each with a model of its own and 16 utterances or
@@ -82,19 +88,29 @@ def decode_splits(
     config_json = experiment.config.model_dump_json()
     recognise = partial(_recognise, experiment.directory, config_json, device, threads)
     _loaded.cache_clear()  # the folder may hold another model than the last time
-    everything = [utterance for split in ordered.values() for utterance in split]
+    units = experiment.config.tokens.units
+    everything = [
+        (utterance, texts[utterance.id])
+        for split in ordered.values()
+        for texts in (reference_texts(split, units=units),)
+        for utterance in split
+    ]
     processes = max(1, min(processes, total // _UTTERANCES_PER_PROCESS))
     found = map_in_processes(recognise, everything, processes)
     for name, split in ordered.items():
         audio_s = seconds = 0.0
         parameters = 0
+        tokens: list[str] = []
+        forced: list[ForcedLogits] = []
         with atomic_write(directory / name / "hypotheses.jsonl") as file:
             for utterance in split:
                 one = next(found)
                 file.write(json.dumps({"id": utterance.id, **asdict(one.hypothesis)}) + "\n")
                 audio_s, seconds = audio_s + one.audio_s, seconds + one.seconds
-                parameters, done = one.parameters, done + 1
+                parameters, tokens, done = one.parameters, one.tokens, done + 1
+                forced.append(one.forced)
                 on_progress(done, total, f"{name}: real-time factor {seconds / audio_s:.2f}")
+        write_forced(directory / name / "forced.npz", forced, tokens=tokens)
         with atomic_write(directory / name / "decoding.json") as file:
             speed = {"audio_s": audio_s, "seconds": seconds, "rtf": seconds / audio_s}
             size = {"utterances": len(split), "parameters": parameters, "processes": processes}
@@ -104,23 +120,31 @@ def decode_splits(
 @dataclass(frozen=True)
 class _Recognised:
     hypothesis: Hypothesis
+    forced: ForcedLogits
     audio_s: float
     seconds: float
     parameters: int
+    tokens: list[str]
 
 
 def _recognise(
-    directory: Path, config_json: str, device: str, threads: int, utterance: Utterance
+    directory: Path, config_json: str, device: str, threads: int, item: tuple[Utterance, str]
 ) -> _Recognised:
+    utterance, text = item
     recogniser = _loaded(directory, config_json, device, threads)
     started = time.perf_counter()
     audio = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ)
     try:
-        hypothesis = recogniser(audio.samples)
+        encoded = recogniser.encode(audio.samples)
     except ValueError as error:
         raise ValueError(f"{utterance.id} ({utterance.audio_path}): {error}") from error
+    hypothesis = recogniser.search(encoded)
     seconds = time.perf_counter() - started
-    return _Recognised(hypothesis, audio.duration_s, seconds, recogniser.parameters)
+    logits, targets = recogniser.forced_logits(encoded, text)
+    forced = ForcedLogits(logits.float().cpu().numpy(), np.array(targets), np.array([len(targets)]))
+    return _Recognised(
+        hypothesis, forced, audio.duration_s, seconds, recogniser.parameters, recogniser.tokens
+    )
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from squall.asr.calibration import SplitCalibration, calibrate_splits, write_calibration
 from squall.asr.export import folded_phones
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
@@ -20,6 +21,9 @@ from squall.text.phones import fold_phones
 from squall.text.tokens import PHONE_UNITS, UNKNOWN
 
 __all__ = ["evaluate"]
+
+Values = dict[str, tuple[float, str, int]]
+"""By metric: the value, its unit, and what was counted."""
 
 
 def evaluate(
@@ -33,7 +37,9 @@ def evaluate(
 
     Words and characters are counted, and pieces where the recogniser writes them. Where it writes
     phones, phones alone are: reference and hypothesis folded to 39 classes. The condition of a
-    record is the split, and `<split>/fold<number>` where the corpus is divided into folds.
+    record is the split, and `<split>/fold<number>` where the corpus is divided into folds. Of the
+    calibration the condition has the level too, `test/word` or `test/word/fold<number>`; dev, which
+    temperatures are fitted on, has no such records.
 
     Args:
         experiment: `decode/` and `train/` of its directory are read, `score/` and the result file
@@ -42,40 +48,66 @@ def evaluate(
         dataset: name of the corpus in the records.
         provenance: commit, command and hardware of the run.
     """
-    records: list[Record] = []
-    config = experiment.config
-    training = _training(experiment.directory)
-    for split, utterances in splits.items():
-        folder = experiment.variant_dir("decode") / split
-        reports = _reports(
-            config, utterances, folder / "hypotheses.jsonl", experiment.directory / "train"
+    config, directory = experiment.config, experiment.directory
+    decode_dir = experiment.variant_dir("decode")
+    training = _training(directory)
+    reports = {
+        split: _reports(
+            config, utterances, decode_dir / split / "hypotheses.jsonl", directory / "train"
         )
-        _write_details(experiment.score_dir, split, reports)
-        decoding = json.loads((folder / "decoding.json").read_text())
-        values = _error_rates(reports) | {"rtf": (decoding["rtf"], "ratio", len(utterances))}
+        for split, utterances in splits.items()
+    }
+    calibrations = calibrate_splits(config, splits, decode_dir)
+    values: dict[str, Values] = {}
+    for split, utterances in splits.items():
+        _write_details(experiment.score_dir, split, reports[split])
+        write_calibration(experiment.score_dir / f"{split}.calibration.json", calibrations[split])
+        decoding = json.loads((decode_dir / split / "decoding.json").read_text())
+        rtf = {"rtf": (decoding["rtf"], "ratio", len(utterances))}
+        values[split] = _error_rates(reports[split]) | rtf
         if split == "test":
             parameters = decoding["parameters"]
-            values |= training | {"params": (parameters, "weights", parameters)}
-        records += [
-            Record(
-                recipe=config.recipe,
-                experiment=config.named(config.experiment),
-                dataset=dataset,
-                system=config.system,
-                condition=split if config.fold is None else f"{split}/fold{config.fold}",
-                seed=config.seed,
-                metric=metric,
-                value=value,
-                unit=unit,
-                n=n,
-                commit=provenance["commit"],
-                command=provenance["command"],
-                hardware=provenance["hardware"],
-                seconds=training["train_seconds"][0],
-            )
-            for metric, (value, unit, n) in values.items()
-        ]
+            values[split] |= training | {"params": (parameters, "weights", parameters)}
+        if split != "dev":
+            for level, of_level in _calibration_values(calibrations[split]).items():
+                values[f"{split}/{level}"] = of_level
+    fold = "" if config.fold is None else f"/fold{config.fold}"
+    records = [
+        Record(
+            recipe=config.recipe,
+            experiment=config.named(config.experiment),
+            dataset=dataset,
+            system=config.system,
+            condition=condition + fold,
+            seed=config.seed,
+            metric=metric,
+            value=value,
+            unit=unit,
+            n=n,
+            commit=provenance["commit"],
+            command=provenance["command"],
+            hardware=provenance["hardware"],
+            seconds=training["train_seconds"][0],
+        )
+        for condition, of_condition in values.items()
+        for metric, (value, unit, n) in of_condition.items()
+    ]
     write_records(experiment.result_path, records)
+
+
+def _calibration_values(found: SplitCalibration) -> dict[str, Values]:
+    """The metrics of each level with unit and count: percent, but for the Brier score and nats."""
+    plain = {"brier": "score", "nll": "nats"}
+    values: dict[str, Values] = {}
+    for level, calibration in found.levels.items():
+        n = calibration.samples
+        values[level] = {
+            metric: (value, plain[metric], n) if metric in plain else (100.0 * value, "%", n)
+            for metric, value in calibration.metrics().items()
+        }
+        if level in found.temperatures:
+            values[level]["temperature"] = (found.temperatures[level], "ratio", n)
+    return values
 
 
 def read_hypotheses(path: Path) -> list[dict[str, Any]]:
@@ -135,9 +167,9 @@ def _as_scored(tokens: Sequence[str]) -> list[str]:
     return phones
 
 
-def _error_rates(reports: Sequence[ErrorReport]) -> dict[str, tuple[float, str, int]]:
+def _error_rates(reports: Sequence[ErrorReport]) -> Values:
     """Rates in each unit; the sentence error rate is that of the words, which come first."""
-    values: dict[str, tuple[float, str, int]] = {}
+    values: Values = {}
     for report in reversed(reports):
         values |= {name: (value, "%", n) for name, (value, n) in report.metrics().items()}
     return values
@@ -161,7 +193,7 @@ def _write_details(directory: Path, split: str, reports: Sequence[ErrorReport]) 
         json.dump(summary, file, indent=1)
 
 
-def _training(directory: Path) -> dict[str, tuple[float, str, int]]:
+def _training(directory: Path) -> Values:
     history = json.loads((directory / "train" / "history.json").read_text())
     seconds = math.fsum(
         epoch[phase]["time"] for epoch in history for phase in ("train", "valid") if phase in epoch

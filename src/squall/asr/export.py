@@ -14,7 +14,14 @@ from squall.files import atomic_path, atomic_write
 from squall.text.phones import PhoneSet, fold_phones
 from squall.text.tokens import PHONE_UNITS
 
-__all__ = ["SAMPLE_RATE_HZ", "export_split", "export_texts", "folded_phones", "target_texts"]
+__all__ = [
+    "SAMPLE_RATE_HZ",
+    "export_split",
+    "export_texts",
+    "folded_phones",
+    "reference_texts",
+    "target_texts",
+]
 
 SAMPLE_RATE_HZ = 16000
 """Every recogniser works on 16 kHz mono."""
@@ -63,8 +70,8 @@ def export_split(
     return converted
 
 
-def target_texts(utterances: Sequence[Utterance], *, units: str) -> dict[str, str]:
-    """What a recogniser is trained to write for each utterance.
+def reference_texts(utterances: Sequence[Utterance], *, units: str) -> dict[str, str]:
+    """What a recogniser should write for each utterance, in the units that it writes.
 
     Args:
         utterances: the split.
@@ -75,20 +82,29 @@ def target_texts(utterances: Sequence[Utterance], *, units: str) -> dict[str, st
         folded, with spaces between them.
 
     Raises:
-        ValueError: the units are phones, and an utterance has none, only glottal stops, or one that
-            is not TIMIT's.
+        ValueError: the units are phones, and an utterance has none or one that is not TIMIT's.
     """
     if units not in PHONE_UNITS:
         ordered = sorted(utterances, key=lambda utterance: utterance.id)
         return {utterance.id: utterance.text for utterance in ordered}
     phones = folded_phones(utterances, classes=PHONE_UNITS[units])
-    empty = [identifier for identifier, folded in phones.items() if not folded]
+    return {identifier: " ".join(folded) for identifier, folded in phones.items()}
+
+
+def target_texts(utterances: Sequence[Utterance], *, units: str) -> dict[str, str]:
+    """`reference_texts` of what a recogniser is trained on.
+
+    Raises:
+        ValueError: also when an utterance has only glottal stops, which leaves it without a phone.
+    """
+    texts = reference_texts(utterances, units=units)
+    empty = [identifier for identifier, text in texts.items() if not text and units in PHONE_UNITS]
     if empty:
         raise ValueError(
             f"folding leaves nothing of the phones of {', '.join(empty)}: there is nothing to "
             "learn from glottal stops alone, leave these utterances out of the corpus"
         )
-    return {identifier: " ".join(folded) for identifier, folded in phones.items()}
+    return texts
 
 
 def folded_phones(utterances: Sequence[Utterance], *, classes: PhoneSet) -> dict[str, list[str]]:

@@ -84,7 +84,9 @@ class _Recipe:
         sets = self.config.decode.sets
         tested = tuple(self.data / f"{s}.jsonl" for s in dict.fromkeys(("dev", "test", *sets)))
         hypotheses = tuple(
-            self.experiment.variant_dir("decode") / s / "hypotheses.jsonl" for s in sets
+            self.experiment.variant_dir("decode") / s / name
+            for s in sets
+            for name in ("hypotheses.jsonl", "forced.npz")
         )
         training = self.config.hashed()
         training["espnet"] = {**training["espnet"], **_epochs(self.config)}

@@ -20,6 +20,7 @@ from squall.asr.bridge import espnet_task, load_espnet_config
 from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
 from squall.asr.settings import RecognitionConfig
 from squall.asr.trainer import load_weights
+from squall.text.tokens import UNKNOWN
 
 __all__ = ["Hypothesis", "Recogniser", "Word"]
 
@@ -45,6 +46,9 @@ class Hypothesis:
         score: the beam search's score (weighted log probabilities), for ranking only.
         confidence: geometric mean of the token probabilities, in [0, 1]; 0 for an empty text.
         words: the words with their confidences, the product over each word's tokens.
+        token_probs: probability that the decoder gives each token after those before it, in [0, 1].
+        probability: of the whole sequence: the product over its tokens and the end mark, in [0, 1];
+            0 where the search found nothing.
     """
 
     text: str
@@ -52,6 +56,8 @@ class Hypothesis:
     score: float
     confidence: float
     words: tuple[Word, ...]
+    token_probs: tuple[float, ...] = ()
+    probability: float = 0.0
 
 
 class Recogniser:
@@ -107,12 +113,16 @@ class Recogniser:
         """Number of trained weights."""
         return sum(weight.numel() for weight in self.model.parameters())
 
-    @torch.no_grad()
     def __call__(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> Hypothesis:
-        """Recognise one utterance.
+        """Recognise one utterance; arguments and errors as of `encode`."""
+        return self.search(self.encode(samples))
+
+    @torch.no_grad()
+    def encode(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> torch.Tensor:
+        """What the encoder makes of one utterance, (1, T, D).
 
         Args:
-            samples: 16 kHz mono in [-1, 1], (T,), at least 0.1 s.
+            samples: 16 kHz mono in [-1, 1], (N,), at least 0.1 s.
 
         Raises:
             ValueError: the input is too short or not one-dimensional.
@@ -121,26 +131,35 @@ class Recogniser:
             raise ValueError(
                 f"need at least {MIN_SAMPLES} samples (0.1 s) of mono audio, got {samples.shape}"
             )
-        speech = torch.as_tensor(samples, dtype=torch.float32, device=self.device)[None]  # (1, T)
+        speech = torch.as_tensor(samples, dtype=torch.float32, device=self.device)[None]  # (1, N)
         lengths = torch.tensor([speech.size(1)], device=self.device)
         try:
             encoded, _ = self.model.encode(speech, lengths)
         except TooShortUttError as error:
             raise ValueError(f"{len(samples)} samples are too short: {error}") from error
-        if isinstance(encoded, tuple):  # with intermediate CTC
-            encoded = encoded[0]
+        # With intermediate CTC the encoder gives a pair.
+        first: torch.Tensor = encoded[0] if isinstance(encoded, tuple) else encoded
+        return first
+
+    @torch.no_grad()
+    def search(self, encoded: torch.Tensor) -> Hypothesis:
+        """The best hypothesis of the beam search.
+
+        Args:
+            encoded: as `encode` gives it, (1, T, D).
+        """
         decode = self.config.decode
         found = self._search(
             x=encoded[0], maxlenratio=decode.maxlenratio, minlenratio=decode.minlenratio
         )
         if not found:
             return Hypothesis("", (), -math.inf, 0.0, ())
-        ids = [int(k) for k in found[0].yseq[1:-1]]
-        probs = self._token_probs(encoded, ids)
+        ids = [int(k) for k in found[0].yseq[1:]]
+        all_probs = self._token_probs(encoded, ids)
         # A search that reaches its longest length ends with a second mark; one without CTC can
         # choose the blank.
         marks = {self.model.blank_id, self.model.sos, self.model.eos}
-        spoken = [(k, p) for k, p in zip(ids, probs, strict=True) if k not in marks]
+        spoken = [(k, p) for k, p in zip(ids, all_probs, strict=True) if k not in marks]
         probs = [p for _, p in spoken]
         tokens = [self.tokens[k] for k, _ in spoken]
         return Hypothesis(
@@ -149,7 +168,27 @@ class Recogniser:
             score=float(found[0].score),
             confidence=_geometric_mean(probs),
             words=self._words(tokens, probs),
+            token_probs=tuple(probs),
+            probability=math.prod(all_probs),
         )
+
+    @torch.no_grad()
+    def forced_logits(self, encoded: torch.Tensor, text: str) -> tuple[torch.Tensor, list[int]]:
+        """The decoder's output where each token is given the true ones before it, as in training.
+
+        Args:
+            encoded: as `encode` gives it, (1, T, D).
+            text: the reference, in the form that the recogniser was trained on.
+
+        Returns:
+            Logits before any softmax, (L + 1, C), and the ids of the true tokens, with the end mark
+            last; a token that is not in the list is `<unk>`, as in training.
+        """
+        unknown = self.tokens.index(UNKNOWN)
+        known = {token: k for k, token in enumerate(self.tokens)}
+        ids = [known.get(token, unknown) for token in self._tokenizer.text2tokens(text)]
+        ids.append(self.model.eos)
+        return self._logits(encoded, ids), ids
 
     def _build_search(self, lm_dir: Path | None) -> Any:
         decode = self.config.decode
@@ -196,8 +235,16 @@ class Recogniser:
 
     def _token_probs(self, encoded: torch.Tensor, ids: list[int]) -> list[float]:
         """Probability of each token given the ones before it, from one pass of the decoder."""
-        if not ids:
-            return []
+        log_probs = log_posterior(
+            self._logits(encoded, ids),
+            form=self._form,
+            target=self._target,
+            floor=self.config.decode.floor,
+        )
+        return [float(row[k].exp().clamp(0, 1)) for row, k in zip(log_probs, ids, strict=True)]
+
+    def _logits(self, encoded: torch.Tensor, ids: list[int]) -> torch.Tensor:
+        """The decoder's output for each of the tokens, given the ones before it, (L, C)."""
         history = torch.tensor([[self.model.sos, *ids[:-1]]], device=self.device)  # (1, L)
         logits, _ = self.model.decoder(
             encoded,
@@ -205,10 +252,8 @@ class Recogniser:
             history,
             torch.tensor([len(ids)], device=self.device),
         )  # (1, L, C)
-        log_probs = log_posterior(
-            logits[0], form=self._form, target=self._target, floor=self.config.decode.floor
-        )
-        return [float(row[k].exp().clamp(0, 1)) for row, k in zip(log_probs, ids, strict=True)]
+        of_utterance: torch.Tensor = logits[0]
+        return of_utterance
 
     def _text(self, tokens: list[str]) -> str:
         return " ".join(str(self._tokenizer.tokens2text(tokens)).split())

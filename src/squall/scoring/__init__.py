@@ -1,6 +1,13 @@
-"""Scoring: error rates with their counts and alignments, speech quality, masks."""
+"""Scoring: error rates with counts and alignments, calibration, speech quality, masks."""
 
 from squall.scoring.alignment import Alignment, ErrorCounts, Step, align
+from squall.scoring.calibration import (
+    Calibration,
+    TokenScores,
+    score_confidences,
+    score_logits,
+    score_probs,
+)
 from squall.scoring.error_rates import (
     METRIC_OF_UNIT,
     ErrorReport,
@@ -13,6 +20,7 @@ from squall.scoring.error_rates import (
     write_csv,
 )
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
+from squall.scoring.reliability import ReliabilityBins, bin_confidences, bin_equal_mass
 from squall.scoring.speech_quality import (
     SI_SDR_LIMIT_DB,
     MetricSummary,
@@ -26,33 +34,57 @@ from squall.scoring.speech_quality import (
     score_stoi,
     summarise_metric,
 )
+from squall.scoring.temperature import (
+    PROB_FLOOR,
+    TEMPERATURE_BOUNDS,
+    TemperatureFit,
+    fit_confidence_temperature,
+    fit_temperature,
+    scale_confidences,
+    softmax,
+)
 
 __all__ = [
     "METRIC_OF_UNIT",
+    "PROB_FLOOR",
     "SI_SDR_LIMIT_DB",
+    "TEMPERATURE_BOUNDS",
     "Alignment",
+    "Calibration",
     "ErrorCounts",
     "ErrorReport",
     "MaskCounts",
     "MaskError",
     "MetricSummary",
+    "ReliabilityBins",
     "Score",
     "SpeechPair",
     "SpeechScores",
     "Step",
     "Tally",
+    "TemperatureFit",
+    "TokenScores",
     "Unit",
     "UtteranceErrors",
     "align",
+    "bin_confidences",
+    "bin_equal_mass",
+    "fit_confidence_temperature",
+    "fit_temperature",
     "format_alignments",
     "ibm_scores",
     "mask_mse",
+    "scale_confidences",
+    "score_confidences",
+    "score_logits",
     "score_pairs",
     "score_pesq",
+    "score_probs",
     "score_si_sdr",
     "score_speech",
     "score_stoi",
     "score_texts",
+    "softmax",
     "summarise_metric",
     "tokenize",
     "write_csv",

@@ -1,4 +1,4 @@
-"""Tables of recognition experiments: folds are averaged, and what has none is as it was."""
+"""Tables of recognition experiments: folds are averaged, calibration has tables of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from squall.asr.report import RECOGNITION, recognition_tables
+from squall.asr.calibration import LEVELS
+from squall.asr.tables import RECOGNITION, recognition_tables
 from squall.results import Record, error_rate_tables
 
 RECORD = Record(
@@ -99,3 +100,48 @@ def test_the_test_set_comes_first_and_corpora_without_folds_before_it() -> None:
 
 def test_the_notes_say_what_a_mean_over_folds_is() -> None:
     assert "A mean over folds is that of their values" in RECOGNITION.notes
+
+
+def _levels(**changes: Any) -> list[Record]:
+    """A token and a word level of the test set."""
+    return [
+        _record(condition="test/token", metric="ece", value=4.0, **changes),
+        _record(condition="test/token", metric="brier", value=0.25, unit="score", **changes),
+        _record(condition="test/token-scaled", metric="temperature", value=1.5, **changes),
+        _record(condition="test/word", metric="ece", value=9.0, **changes),
+        _record(condition="test/word", metric="nll", value=0.5, unit="nats", **changes),
+    ]
+
+
+def test_calibration_has_a_table_of_the_truth_and_one_of_the_hypotheses() -> None:
+    rates, forced, recognised = recognition_tables([*_levels(), _record()])
+    assert rates.title == "timit, test"
+    assert rates.head == ["experiment", "system", "seed", "PER %"]
+    assert forced.title == "timit, test, calibration of true tokens (teacher-forced)"
+    assert forced.head == ["experiment", "system", "seed", "ECE %", "Brier", "temperature"]
+    assert forced.rows == [["sample", "ce", "1", "4.00", "0.25", "1.50"]]
+    assert recognised.title == "timit, test, calibration of what was recognised"
+    assert recognised.head == ["experiment", "system", "seed", "ECE % of words"]
+    assert recognised.rows == [["sample", "ce", "1", "9.00"]]
+
+
+def test_calibration_is_averaged_over_seeds() -> None:
+    other = [replace(record, seed=2, value=record.value + 2) for record in _levels()]
+    forced, _ = recognition_tables([*_levels(), *other])
+    assert [row[2] for row in forced.rows] == ["1", "2", "mean ± sd of 2"]
+    assert forced.rows[2][3] == "5.00 ± 1.41"
+
+
+def test_calibration_is_averaged_over_folds() -> None:
+    records = [
+        replace(record, condition=f"{record.condition}/fold{fold}", value=record.value + fold)
+        for fold in (0, 1)
+        for record in _levels()
+    ]
+    forced, _ = recognition_tables(records)
+    assert forced.title == "timit, test, calibration of true tokens (teacher-forced)"
+    assert forced.rows == [["sample, 2 folds", "ce", "1", "4.50", "0.75", "2.00"]]
+
+
+def test_the_notes_name_every_level() -> None:
+    assert all(f"`{level}`: " in RECOGNITION.notes for level in LEVELS)
