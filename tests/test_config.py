@@ -45,9 +45,10 @@ def test_every_config_binds(path: Path) -> None:
     config = load_config(path)
     assert (config.recipe, config.experiment) == (path.parent.name, path.stem)
     assert config.description
-    for key, values in config.grid.items():
-        for value in values:
-            load_config(path, {key: value})
+    for grid in config.grids:
+        for key, values in grid.items():
+            for value in values:
+                load_config(path, {key: value})
 
 
 def test_names_come_from_the_path(path: Path) -> None:

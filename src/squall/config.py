@@ -100,7 +100,8 @@ class ExperimentConfig(Settings):
         description: one line for tables and reports.
         seed: seed of everything that is drawn at random.
         corpus: where the recordings come from.
-        grid: settings to vary, key to list of values, when the command line gives no `--grid`.
+        grid: settings to vary, key to list of values, when the command line gives no `--grid`; or a
+            list of such grids, which are run one after the other.
         results_dir: folder of the results.json and RESULTS.md that the report stage writes,
             relative to the repository; None keeps them in the experiment folder alone.
     """
@@ -112,11 +113,16 @@ class ExperimentConfig(Settings):
     description: str = ""
     seed: int = Field(default=1, ge=0)
     corpus: CorpusConfig
-    grid: dict[str, list[Any]] = {}
+    grid: dict[str, list[Any]] | list[dict[str, list[Any]]] = {}
     results_dir: str | None = None
 
     variant_group: ClassVar[str]
     """The group of settings that a trained model does not depend on."""
+
+    @property
+    def grids(self) -> list[dict[str, list[Any]]]:
+        """The grids, one at least."""
+        return [self.grid] if isinstance(self.grid, dict) else list(self.grid) or [{}]
 
     def hashed(self) -> dict[str, Any]:
         """The settings that name the experiment directory.

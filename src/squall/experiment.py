@@ -39,6 +39,7 @@ class RunOptions:
         download: fetch the corpus if it is not there.
         skip_bad: list and leave out utterances that fail validation instead of stopping.
         device: `cpu` or `cuda`.
+        gpus: how many train one experiment together, on this machine; 0 on the CPU.
         threads: CPU threads of one process.
         workers: processes of a stage that several experiments share; None takes one per core.
         decode_processes: processes that decode side by side in one experiment.
@@ -51,6 +52,7 @@ class RunOptions:
     download: bool = False
     skip_bad: bool = False
     device: str = "cpu"
+    gpus: int = 0
     threads: int = 1
     workers: int | None = None
     decode_processes: int = 1

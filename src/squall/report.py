@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import yaml
+
+from squall.comparison import ScoredRun, compare_systems
+from squall.config import flatten
 from squall.experiment import Experiment
 from squall.figures import Curve, curves_svg
 from squall.files import atomic_write
+from squall.page import Html, Section, details_html, figure_html, page_html, prose_html, table_html
 from squall.results import Layout, Record, Table, read_records, write_results
 
 __all__ = ["Report", "Run", "Section", "curve_figure", "read_json", "read_run", "table_html"]
@@ -29,6 +37,8 @@ class Run:
         records: its numbers.
         history: its epochs.
         environment: its environment stamp.
+        settings: its resolved settings.
+        log_dir: the logs of its stages.
     """
 
     directory: Path
@@ -39,19 +49,18 @@ class Run:
     records: tuple[Record, ...]
     history: tuple[dict[str, Any], ...]
     environment: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
+    log_dir: Path | None = None
 
     @property
     def label(self) -> str:
         """What a legend calls it."""
-        return f"{self.experiment} {self.system}, seed {self.seed}"
+        return f"{self.group}, seed {self.seed}"
 
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: its heading and its HTML."""
-
-    title: str
-    body: str
+    @property
+    def group(self) -> str:
+        """What the runs have in common that differ in their seeds alone."""
+        return f"{self.experiment} {self.system}"
 
 
 @dataclass(frozen=True)
@@ -62,16 +71,25 @@ class Report:
         runs: the experiments.
         layout: the tables.
         sections: makes what else the page shows, below the tables.
+        compared: gives the runs in the form that systems are compared in.
+        baseline: the system that the others are compared with; by default the first.
     """
 
     runs: tuple[Run, ...]
     layout: Layout
     sections: Callable[[Sequence[Run]], list[Section]]
+    compared: Callable[[Sequence[Run]], list[ScoredRun]] = lambda runs: []
+    baseline: str | None = None
 
-    @property
+    @cached_property
     def records(self) -> list[Record]:
-        """The numbers of all runs."""
-        return [record for run in self.runs for record in run.records]
+        """The numbers of all runs, and the differences between their systems.
+
+        Raises:
+            ValueError: there is no such baseline, or a file of the scores is damaged.
+        """
+        own = [record for run in self.runs for record in run.records]
+        return own + compare_systems(self.compared(self.runs), baseline=self.baseline)
 
     @property
     def tables(self) -> list[Table]:
@@ -83,12 +101,12 @@ class Report:
         return write_results(directory, self.records, title=title, layout=self.layout)
 
     def write_html(self, path: Path) -> None:
-        """Write the page: one file, no script, nothing loaded from anywhere.
+        """Write the page: one file that loads nothing; its links are relative to its folder.
 
         Raises:
             ImportError: matplotlib, which draws the curves, is not installed.
         """
-        page = _page(self)
+        page = _page(self, Path(path).absolute().parent)
         with atomic_write(path) as file:
             file.write(page)
 
@@ -118,6 +136,8 @@ def read_run(experiment: Experiment[Any], history: Sequence[dict[str, Any]] = ()
         records=tuple(read_records(experiment.result_path)),
         history=tuple(history),
         environment=read_json(directory / "environment.json"),
+        settings=experiment.config.model_dump(mode="json"),
+        log_dir=experiment.log_dir,
     )
 
 
@@ -133,68 +153,107 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is damaged: {error}; run its stage again with --force") from error
 
 
-def _page(report: Report) -> str:
-    sections = [
-        *(Section(table.title, table_html(table.head, table.rows)) for table in report.tables),
-        *report.sections(report.runs),
-        Section("How it was run", _runs_table(report.runs)),
-    ]
-    title = f"squall: {html.escape(report.records[0].recipe)}" if report.records else "squall"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{title}</h1>{''.join(map(_section, sections))}</main></body></html>\n"
-    )
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2430; --paper: #fff; --line: #c9d1da; --wrong: #b3261e }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e8ee; --paper: #14181f; --line: #3a4350; --wrong: #ff8a80 } }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0;
-  color: var(--ink); background: var(--paper) }
-main { max-width: 70rem; margin: 0 auto; padding: 1rem }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line) }
-pre { font: 13px/1.4 ui-monospace, monospace; overflow-x: auto }
-figure { margin: 0 0 1rem; max-width: 46rem } figure svg { width: 100%; height: auto }
-figure svg text { fill: var(--ink) }
-details { margin: .5rem 0 } summary { cursor: pointer }
-mark { background: none; color: var(--wrong); font-weight: 600 }
-"""
-
-
-def _section(section: Section) -> str:
-    return f"<section><h2>{html.escape(section.title)}</h2>{section.body}</section>"
-
-
-def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as HTML, its text escaped."""
-
-    def cells(tag: str, values: Sequence[str]) -> str:
-        return "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{cells("th", head)}</tr>{body}</table></div>'
-
-
 def curve_figure(curves: Sequence[Curve], title: str, x_label: str) -> str:
     """A line chart as an HTML figure; empty where there is nothing to draw."""
     shown = [curve for curve in curves if curve.points]
-    return f"<figure>{curves_svg(shown, title=title, x_label=x_label)}</figure>" if shown else ""
+    svg = curves_svg(shown, title=title, x_label=x_label) if shown else ""
+    return figure_html(svg, label=title) if shown else ""
 
 
-def _runs_table(runs: Sequence[Run]) -> str:
+def _page(report: Report, folder: Path) -> str:
+    """The page as it stands in a folder, which its links start from."""
+    runs = report.runs
+    sections = [
+        *(Section(table.title, _table(table)) for table in report.tables),
+        *report.sections(runs),
+        Section("Settings", _settings(runs)),
+        Section("How it was measured", prose_html(report.layout.notes)),
+        Section("How it was run", _provenance(runs, folder)),
+    ]
+    title = f"squall: {report.records[0].recipe}" if report.records else "squall"
+    return page_html(title, sections, summary=_summary(runs))
+
+
+def _table(table: Table) -> str:
+    note = prose_html(table.note) if table.note else ""
+    return table_html(table.head, table.rows, label=table.title) + note
+
+
+def _summary(runs: Sequence[Run]) -> str:
+    systems = list(dict.fromkeys(run.system for run in runs))
+    seeds = sorted({run.seed for run in runs})
+    parts = [
+        f"{len(runs)} run{'s' if len(runs) != 1 else ''}",
+        f"{'systems' if len(systems) != 1 else 'system'} {', '.join(systems)}",
+        f"{'seeds' if len(seeds) != 1 else 'seed'} {', '.join(map(str, seeds))}",
+    ]
+    return f'<p class="soft">{html.escape("; ".join(parts))}</p>'
+
+
+_NOT_COMPARED = ("grid", "results_dir", "description", "variant")
+
+
+def _settings(runs: Sequence[Run]) -> str:
+    """What differs between the runs, and all settings of each."""
+    whole = [
+        details_html(
+            f"{run.label} ({run.directory.name})",
+            f"<pre>{html.escape(yaml.safe_dump(run.settings, sort_keys=False))}</pre>",
+            printed=len(runs) == 1,
+        )
+        for run in runs
+    ]
+    return f"{_differences(runs)}<h3>All settings</h3>{''.join(whole)}"
+
+
+def _differences(runs: Sequence[Run]) -> str:
+    """A table of the settings that are not the same in all runs, its shorter side across."""
+    flat = [
+        flatten({key: v for key, v in run.settings.items() if key not in _NOT_COMPARED})
+        for run in runs
+    ]
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    written = {key: [_written(settings, key) for settings in flat] for key in keys}
+    differing = {key: values for key, values in written.items() if len(set(values)) > 1}
+    if not differing:
+        return "<p>All runs have the same settings.</p>" if len(runs) > 1 else ""
+    labels = [run.label for run in runs]
+    if len(differing) > len(runs):
+        head, rows = ["setting", *labels], [[key, *values] for key, values in differing.items()]
+    else:
+        cells = zip(labels, *differing.values(), strict=True)
+        head, rows = ["run", *differing], [list(row) for row in cells]
+    return table_html(head, rows, label="settings that differ")
+
+
+def _written(settings: Mapping[str, Any], key: str) -> str:
+    if key not in settings:
+        return "\u2013"
+    value = settings[key]
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _provenance(runs: Sequence[Run], folder: Path) -> str:
     rows = [
         [
             run.label,
-            str(run.directory.name),
+            _link(run.directory, run.directory.name, folder),
+            _link(run.log_dir, "logs", folder) if run.log_dir else "",
             run.environment["commit"][:12] + ("+" if run.environment["dirty"] else ""),
+            run.environment["date"][:10],
             run.environment["hardware"],
-            run.environment["command"],
         ]
         for run in runs
     ]
-    return table_html(["system", "directory", "commit", "hardware", "command"], rows)
+    commands = dict.fromkeys(run.environment["command"] for run in runs)
+    return table_html(
+        ["run", "experiment", "logs", "commit", "date", "hardware"], rows, label="runs"
+    ) + "".join(f"<pre>{html.escape(command)}</pre>" for command in commands)
+
+
+def _link(target: Path, text: str, folder: Path) -> Html:
+    """A link to a folder by its relative path, which a page on a disk needs; text if it is gone."""
+    if not target.is_dir():
+        return Html(html.escape(text))
+    path = quote(os.path.relpath(target, folder))
+    return Html(f'<a href="{path}/">{html.escape(text)}</a>')

@@ -79,11 +79,13 @@ class Table:
         title: what stands above it.
         head: names of the columns.
         rows: the cells, as many in each row as there are columns.
+        note: what is to be said below it, or nothing.
     """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,6 +260,8 @@ def _markdown(title: str, records: Sequence[Record], layout: Layout) -> str:
     for table in layout.tables(records):
         parts.append(f"## {table.title}")
         parts.append(markdown_table(table.head, table.rows))
+        if table.note:
+            parts.append(table.note)
     parts.append("## How it was measured")
     parts.append(layout.notes)
     for command in sorted({record.command for record in records}):

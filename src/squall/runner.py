@@ -22,7 +22,7 @@ from squall.stages import Stage, run_stages
 from squall.tasks import config_from_json, task_of
 from squall.workers import end_with
 
-__all__ = ["Cell", "CellStatus", "expand_grid", "run_cell", "run_cells"]
+__all__ = ["Cell", "CellStatus", "expand_grid", "run_cell", "run_cells", "run_told"]
 
 _STATUS_INTERVAL_S = 0.5
 
@@ -99,6 +99,27 @@ def run_cell(cell: Cell, report: Callable[[Stage, int, int, str], None] = lambda
         dry_run=cell.dry_run,
         report=report,
     )
+
+
+def run_told(cell: Cell, statuses: IO[str]) -> bool:
+    """Run the stages of one experiment in this process, and tell its state to another one.
+
+    Args:
+        cell: the experiment.
+        statuses: receives a `CellStatus` as JSON on each line; where it fails, the last one has the
+            reason.
+
+    Returns:
+        Whether all went well.
+    """
+    report = _StatusWriter(statuses)
+    try:
+        run_cell(cell, report)
+    except Exception as error:  # noqa: BLE001 - any failure becomes a message
+        message = f"{type(error).__name__}: {error}\nlogs: {cell.experiment.log_dir}"
+        report.tell(CellStatus(report.stage, 0, 1, message, failed=True))
+        return False
+    return True
 
 
 def run_cells(
@@ -178,7 +199,7 @@ class _StatusWriter:
     Progress within a stage is told no more often than a person can read it.
     """
 
-    def __init__(self, file: IO[str] | None) -> None:
+    def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._told_at = 0.0
         self.stage = "start"
@@ -193,9 +214,8 @@ class _StatusWriter:
         self.tell(CellStatus(stage.title, done, total, message))
 
     def tell(self, status: CellStatus) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(asdict(status)) + "\n")
-            self._file.flush()
+        self._file.write(json.dumps(asdict(status)) + "\n")
+        self._file.flush()
 
 
 def _thread_limits(threads: int) -> dict[str, str]:
@@ -209,14 +229,7 @@ def _main(cell_path: str, status_descriptor: str, parent: str) -> int:
     end_with(int(parent))
     cell = Cell.from_json(Path(cell_path).read_text(encoding="utf-8"))
     with os.fdopen(int(status_descriptor), "w") as file:
-        report = _StatusWriter(file)
-        try:
-            run_cell(cell, report)
-        except Exception as error:  # noqa: BLE001 - any failure becomes a message and exit code 1
-            message = f"{type(error).__name__}: {error}\nlogs: {cell.experiment.log_dir}"
-            report.tell(CellStatus(report.stage, 0, 1, message, failed=True))
-            return 1
-    return 0
+        return 0 if run_told(cell, file) else 1
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,14 @@ import tiny
 
 pytest.importorskip("espnet2")
 
-from squall.asr.bridge import MODEL_NAME, espnet_task, load_espnet_config
+from squall.asr.bridge import (
+    MODEL_NAME,
+    espnet_task,
+    language_model_task,
+    load_espnet_config,
+)
 from squall.asr.model import SquallModel
+from squall.asr.training import collect_statistics
 from squall.experiment import Experiment
 from training_runs import train
 
@@ -34,6 +42,35 @@ def test_g2p_and_its_downloads_are_kept_out_of_recognition() -> None:
         "assert not hasattr(sys.modules['g2p_en'], 'G2p')"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("task_of", [espnet_task, language_model_task])
+def test_a_task_that_is_handed_to_another_process_brings_all_it_needs(
+    task_of: Callable[[], Any],
+) -> None:
+    task = task_of()
+    assert pickle.loads(pickle.dumps(task)) is task  # noqa: S301 - just written
+    program = (
+        "import pickle, sys; task = pickle.loads(bytes.fromhex(sys.argv[1])); "
+        "from espnet2.tasks.asr import model_choices; "
+        "assert task.trainer.__name__ == 'SquallTrainer'; "
+        "assert model_choices.get_class('squall').__name__ == 'SquallModel'; "
+        "assert not hasattr(sys.modules['g2p_en'], 'G2p')"
+    )
+    subprocess.run([sys.executable, "-c", program, pickle.dumps(task).hex()], check=True)
+
+
+def test_statistics_are_of_one_process_whatever_the_launcher_says(
+    prepared: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # without RANK, for which ESPnet would ask
+    monkeypatch.delenv("RANK", raising=False)
+    shared = prepared.recipe_dir / "shared"
+    data, tokens, stats = (next(shared.glob(f"{name}-*")) for name in ("data", "tokens", "stats"))
+    settings = tiny.config(espnet__multiprocessing_distributed=True)
+    collect_statistics(settings, data_dir=data, tokens_dir=tokens, output_dir=tmp_path)
+    shapes = "train/speech_shape"
+    assert (tmp_path / shapes).read_text() == (stats / shapes).read_text()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,16 @@ pytest.importorskip("espnet2")
 
 from espnet2.train.trainer import Trainer
 
-from squall.asr.bridge import espnet_task, language_model_task
+from squall.asr.bridge import (
+    MODEL_NAME,
+    espnet_task,
+    language_model_task,
+    parse_espnet_settings,
+)
 from squall.asr.trainer import SquallTrainer, load_weights, read_history
+from squall.asr.training import loss_settings, token_settings
 from squall.experiment import Experiment
+from squall.losses import LOSSES
 
 
 class Killed(BaseException):
@@ -127,6 +135,18 @@ def test_an_epochs_own_file_is_restored_from_the_checkpoint(
     assert all(torch.equal(restored[key], expected[key]) for key in expected)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_restores_that_file(
+    layer: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+    monkeypatch.setattr(Trainer, "resume", staticmethod(lambda **kwargs: None))
+    reporter = SimpleNamespace(get_epoch=lambda: 1)
+    SquallTrainer.resume(tmp_path / "checkpoint.pth", layer, reporter)
+    assert (tmp_path / "1epoch.pth").exists() == (rank == 0)
+
+
 @pytest.mark.parametrize("name", ["checkpoint.pth", "1epoch.pth"])
 def test_code_in_a_checkpoint_is_refused_and_not_run(
     prepared: Experiment, tmp_path: Path, name: str
@@ -191,6 +211,69 @@ def test_progress_names_epochs_and_development_scores(prepared: Experiment, tmp_
     assert told[0] == "epoch 1"
     assert told[1].startswith("epoch 1: dev loss ")
     assert " acc " in told[1]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_mixed_precision_reaches_the_trainer(
+    prepared: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixed: bool
+) -> None:
+    asked: list[bool] = []
+
+    def stop(cls: Any, *args: Any, **kwargs: Any) -> None:
+        asked.append(kwargs["trainer_options"].use_amp)
+        raise Killed
+
+    monkeypatch.setattr(Trainer, "run", classmethod(stop))
+    with pytest.raises(Killed):
+        train(prepared, tiny.config(espnet__use_amp=mixed), tmp_path / "train")
+    assert asked == [mixed]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_float32_in_mixed_precision(
+    prepared: Experiment, tmp_path: Path, name: str
+) -> None:
+    task = espnet_task()
+    model = task.build_model(_settings_of(prepared, tiny.config(loss__name=name), tmp_path)).eval()
+    logits: list[torch.Tensor] = []
+    model.decoder.register_forward_hook(lambda _, __, output: logits.append(output[0]))
+    batch = {
+        "speech": torch.randn(2, 16000) / 10,
+        "speech_lengths": torch.tensor([16000, 12000]),
+        "text": torch.tensor([[3, 4, 5], [6, 3, -1]]),
+        "text_lengths": torch.tensor([3, 2]),
+    }
+    plain = model(**batch)[1]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, stats, _ = model(**batch)
+    loss.backward()
+    assert [output.dtype for output in logits] == [torch.float32, torch.bfloat16]
+    assert loss.dtype == stats["loss_att"].dtype == torch.float32
+    # bfloat16 itself has three digits: what is summed in it would have two.
+    of_rounded = model.criterion_att(logits[1].float(), _targets(model, batch["text"]))
+    assert float(stats["loss_att"]) == pytest.approx(float(of_rounded), rel=1e-6)
+    assert float(stats["loss_att"]) == pytest.approx(float(plain["loss_att"]), rel=0.05)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def _settings_of(prepared: Experiment, config: Any, folder: Path) -> Any:
+    tokens = next((prepared.recipe_dir / "shared").glob("tokens-*"))
+    settings = {
+        **config.espnet,
+        **token_settings(config, tokens),
+        "model": MODEL_NAME,
+        "model_conf": {**config.espnet["model_conf"], "loss": loss_settings(config)},
+        "output_dir": str(folder),
+    }
+    return parse_espnet_settings(espnet_task(), settings, folder / "settings.yaml")
+
+
+def _targets(model: Any, text: torch.Tensor) -> torch.Tensor:
+    """The text with its end, as the decoder has to write it."""
+    ended = torch.nn.functional.pad(text, (0, 1), value=-1)  # (B, L + 1)
+    lengths = (text != -1).sum(dim=1)
+    ended[torch.arange(len(text)), lengths] = model.eos
+    return ended
 
 
 def test_torch_is_left_as_it_was(prepared: Experiment, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_all_cells_end_in_one_table_and_one_page(root: Path, run: Run, stand_in:
     assert f"report: {recipe_dir / 'report.html'}" in out
     assert len(json.loads((recipe_dir / "results.json").read_text())) == 4
     page = (recipe_dir / "report.html").read_text()
-    assert page.count("squall run toy --grid loss.name=ce,square seed=1,2 --jobs 2") == 4
+    assert "squall run toy --grid loss.name=ce,square seed=1,2 --jobs 2" in page
 
 
 def test_a_failed_cell_leaves_the_report_of_the_others(

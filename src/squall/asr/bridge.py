@@ -24,10 +24,13 @@ __all__ = [
     "MODEL_NAME",
     "QUIET",
     "espnet_task",
+    "keep_g2p_out",
     "language_model_task",
     "load_espnet_config",
     "parse_espnet_settings",
+    "read_espnet_settings",
     "run_espnet",
+    "run_parsed",
 ]
 
 QUIET = {"use_matplotlib": False, "num_att_plot": 0, "num_workers": 0}
@@ -42,40 +45,27 @@ def espnet_task() -> Any:
     Raises:
         ImportError: ESPnet is not installed.
     """
-    _without_g2p_downloads()
+    return _tasks().SquallTask
+
+
+def language_model_task() -> Any:
+    """ESPnet's language model task with squall's trainer; raises as `espnet_task`."""
+    return _tasks().SquallLMTask
+
+
+def _tasks() -> Any:
     try:
-        from espnet2.tasks.asr import ASRTask, model_choices
+        from squall.asr import task
     except ImportError as error:
         raise ImportError(
             f"recognition needs ESPnet, which does not import ({error}): "
             "run ./run.sh once, or pip install 'squall[asr]'"
         ) from error
-    from squall.asr.model import SquallModel
-    from squall.asr.trainer import SquallTrainer
-
-    model_choices.classes[MODEL_NAME] = SquallModel
-
-    class SquallTask(ASRTask):  # type: ignore[misc]
-        trainer = SquallTrainer
-
-    return SquallTask
-
-
-def language_model_task() -> Any:
-    """ESPnet's language model task with squall's trainer."""
-    espnet_task()
-    from espnet2.tasks.lm import LMTask
-
-    from squall.asr.trainer import SquallTrainer
-
-    class SquallLMTask(LMTask):  # type: ignore[misc]
-        trainer = SquallTrainer
-
-    return SquallLMTask
+    return task
 
 
 def run_espnet(task: Any, settings: dict[str, Any], config_path: Path) -> None:
-    """Run an ESPnet task as its command line would, in this process.
+    """Run an ESPnet task as its command line would, in this process and in it alone.
 
     Args:
         task: a task class with `main`.
@@ -86,8 +76,20 @@ def run_espnet(task: Any, settings: dict[str, Any], config_path: Path) -> None:
         ValueError: a setting does not exist, or does not fit.
     """
     args = parse_espnet_settings(task, settings, config_path)
+    run_alone = {"multiprocessing_distributed": False, "dist_world_size": 1}
+    run_parsed(task, args, run_alone)  # whatever torchrun's or a cluster's variables say
+
+
+def run_parsed(task: Any, args: Namespace, further: dict[str, Any]) -> None:
+    """Run an ESPnet task in this process.
+
+    Args:
+        task: a task class with `main`.
+        args: what `parse_espnet_settings` or `read_espnet_settings` gave.
+        further: options laid over them.
+    """
     with _root_logging_untouched():
-        task.main(args=args)
+        task.main(args=Namespace(**{**vars(args), **further}))
 
 
 def parse_espnet_settings(task: Any, settings: dict[str, Any], config_path: Path) -> Namespace:
@@ -99,6 +101,15 @@ def parse_espnet_settings(task: Any, settings: dict[str, Any], config_path: Path
     config_path.parent.mkdir(parents=True, exist_ok=True)
     with config_path.open("w", encoding="utf-8") as file:
         yaml.safe_dump(settings, file, sort_keys=False)
+    return read_espnet_settings(task, config_path)
+
+
+def read_espnet_settings(task: Any, config_path: Path) -> Namespace:
+    """The settings of a file that `parse_espnet_settings` wrote, with ESPnet's defaults.
+
+    Raises:
+        ValueError: a setting does not exist, or does not fit.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -115,7 +126,7 @@ def load_espnet_config(path: Path) -> Namespace:
         return Namespace(**yaml.safe_load(file))
 
 
-def _without_g2p_downloads() -> None:
+def keep_g2p_out() -> None:
     """Keep `g2p_en` out: ESPnet imports it, it tries two downloads, and recognition has no use."""
     if "g2p_en" not in sys.modules:
         stub = types.ModuleType("g2p_en")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from squall.scoring.calibration import (
     score_logits,
     score_probs,
 )
-from squall.scoring.reliability import ReliabilityBins
+from squall.scoring.reliability import ReliabilityBins, bin_confidences
 from squall.scoring.temperature import (
     fit_confidence_temperature,
     fit_temperature,
@@ -39,6 +39,7 @@ __all__ = [
     "judge_tokens",
     "judge_words",
     "read_bins",
+    "read_token_gaps",
     "write_calibration",
 ]
 
@@ -52,6 +53,8 @@ LEVELS = {
     "sequence": "whole utterances, right where every token is",
 }
 """The levels at which confidence is scored, and what each means."""
+
+Made = TypeVar("Made")
 
 _FITTED_ON = "dev"
 
@@ -80,10 +83,14 @@ class SplitCalibration:
     Args:
         levels: by the names of `LEVELS`.
         temperatures: those of the scaled levels, as they were fitted on dev.
+        token_gaps: (U, B + 1), for each utterance in the order of the decoded ones, and of its true
+            tokens (level `token`): right ones minus the sum of confidences in each of B bins, and
+            the number of tokens. ECE is the sum of the absolute gaps over the number of tokens.
     """
 
     levels: dict[str, Calibration]
     temperatures: dict[str, float]
+    token_gaps: np.ndarray[Any, np.dtype[np.float64]]
 
 
 def calibrate_splits(
@@ -247,7 +254,8 @@ def _calibrate(
     config: RecognitionConfig, split: _Decoded, temperatures: Mapping[str, float]
 ) -> SplitCalibration:
     logits, targets = split.forced.logits, split.forced.targets
-    levels = {"token": score_logits(logits=logits, targets=targets).calibration()}
+    tokens = score_logits(logits=logits, targets=targets)
+    levels = {"token": tokens.calibration()}
     clipped = _clipped(config, split.forced)
     if clipped is not None:
         levels["token-clipped"] = clipped.calibration()
@@ -265,7 +273,21 @@ def _calibrate(
             )
             levels["word-scaled"] = Judged(confidences, split.words.correct).score()
     levels["sequence"] = split.sequences.score()
-    return SplitCalibration(levels, dict(temperatures))
+    return SplitCalibration(levels, dict(temperatures), _gaps(tokens, split.forced.lengths))
+
+
+def _gaps(
+    tokens: TokenScores, lengths: np.ndarray[Any, np.dtype[np.int64]]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    ends = np.cumsum(lengths)
+    rows = []
+    for end, length in zip(ends, lengths, strict=True):
+        of_utterance = slice(end - length, end)
+        bins = bin_confidences(
+            confidences=tokens.confidences[of_utterance], correct=tokens.correct[of_utterance]
+        )
+        rows.append([*(bins.correct_counts - bins.confidence_sums), bins.samples])
+    return np.array(rows)
 
 
 def _clipped(config: RecognitionConfig, forced: ForcedLogits) -> TokenScores | None:
@@ -308,8 +330,9 @@ def write_calibration(path: Path, found: SplitCalibration) -> None:
         }
         for name, level in found.levels.items()
     }
+    content = {"levels": levels, "temperatures": found.temperatures}
     with atomic_write(path) as file:
-        json.dump({"levels": levels, "temperatures": found.temperatures}, file, indent=1)
+        json.dump({**content, "token_gaps": found.token_gaps.round(9).tolist()}, file)
 
 
 def read_bins(path: Path) -> dict[str, ReliabilityBins]:
@@ -319,14 +342,25 @@ def read_bins(path: Path) -> dict[str, ReliabilityBins]:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
-    try:
-        levels = json.loads(path.read_text(encoding="utf-8"))["levels"]
-        return {
+    return _read(
+        path,
+        lambda found: {
             name: ReliabilityBins(
                 **{key: np.array(values) for key, values in level["bins"].items()}
             )
-            for name, level in levels.items()
-        }
+            for name, level in found["levels"].items()
+        },
+    )
+
+
+def read_token_gaps(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """`SplitCalibration.token_gaps` of a file of `write_calibration`; errors as of `read_bins`."""
+    return _read(path, lambda found: np.array(found["token_gaps"], dtype=np.float64))
+
+
+def _read(path: Path, make: Callable[[Any], Made]) -> Made:
+    try:
+        return make(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is damaged: {error}; score again with --stage 7 --force"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from squall.asr.bridge import QUIET, language_model_task, load_espnet_config, run_espnet
+from squall.asr.distributed import run_training
 from squall.asr.language_text import LINES_PER_PART, count_parts, part_path, write_parts
 from squall.asr.settings import RecognitionConfig
 from squall.asr.trainer import load_weights
@@ -29,6 +30,7 @@ def train_language_model(
     fingerprint: dict[str, Any],
     on_progress: Callable[[int, int, str], None],
     text: Path | None = None,
+    processes: int = 1,
 ) -> None:
     """Train ESPnet's language model and write `model.pth`.
 
@@ -40,10 +42,11 @@ def train_language_model(
             model is selected on the latter, whatever it is trained on.
         output_dir: receives checkpoints and `model.pth`.
         device: `cpu` or `cuda`.
-        threads: CPU threads.
+        threads: CPU threads of a process.
         fingerprint: settings and data that a training must share to be continued.
         on_progress: told (epochs done, epochs in all, message).
         text: what to train on instead of the training transcripts, see `squall.asr.language_text`.
+        processes: how many train together on this machine, as in `train_recogniser`.
 
     Raises:
         ValueError: the experiment has no language model, ESPnet does not take a setting, or the
@@ -54,7 +57,6 @@ def train_language_model(
     begin_or_continue(output_dir, fingerprint)
     torch.set_num_threads(threads)
     task = language_model_task()
-    task.trainer.on_progress = staticmethod(on_progress)
     common = {
         **QUIET,
         **token_settings(config, tokens_dir),
@@ -76,7 +78,14 @@ def train_language_model(
         "resume": True,
         "ngpu": 1 if device == "cuda" else 0,
     }
-    run_espnet(task, settings, output_dir / "settings.yaml")
+    run_training(
+        task,
+        settings,
+        output_dir / "settings.yaml",
+        processes=processes,
+        threads=threads,
+        on_progress=on_progress,
+    )
     publish_model(output_dir, settings)
 
 

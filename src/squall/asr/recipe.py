@@ -288,6 +288,7 @@ class _Recipe:
             output_dir=self.lm,
             device=self.options.device,
             threads=self.options.threads,
+            processes=max(1, self.options.gpus),
             fingerprint=self._fingerprint("lm", self.settings["lm"]),
             on_progress=report,
             text=text,
@@ -304,6 +305,7 @@ class _Recipe:
             output_dir=self.directory / "train",
             device=self.options.device,
             threads=self.options.threads,
+            processes=max(1, self.options.gpus),
             fingerprint=self._fingerprint("train", self.config.hashed()),
             on_progress=report,
         )

@@ -1,25 +1,25 @@
-"""What the report of recognition experiments shows: tables, learning curves, alignments."""
+"""What the report of recognition experiments shows: tables, learning curves, utterances."""
 
 from __future__ import annotations
 
-import csv
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from squall.asr.compared import scored_runs
+from squall.asr.examples import examples_html
+from squall.asr.figures import calibration_sections, training_figures
+from squall.asr.recognised import Recognised, errors_html, read_recognised
+from squall.asr.settings import RecognitionConfig
+from squall.asr.speakers import speakers_html
 from squall.asr.tables import RECOGNITION
 from squall.experiment import Experiment
-from squall.figures import Curve
-from squall.report import Report, Run, Section, curve_figure, read_json, read_run
+from squall.report import Report, Run, Section, read_json, read_run
 
 __all__ = ["collect"]
-
-_CURVES = {
-    ("valid", "acc"): "token accuracy on dev (teacher-forced)",
-    ("valid", "cer_ctc"): "greedy CTC character error rate on dev",
-    ("train", "loss"): "training loss (CTC and attention, each loss on its own scale)",
-}
 
 
 def collect(experiments: Sequence[Experiment[Any]]) -> Report:
@@ -29,7 +29,9 @@ def collect(experiments: Sequence[Experiment[Any]]) -> Report:
         FileNotFoundError: an experiment has not been scored.
         ValueError: one of its files is damaged; the message names it.
     """
-    return Report(tuple(map(_run, experiments)), RECOGNITION, _sections)
+    return Report(
+        tuple(map(_run, experiments)), RECOGNITION, partial(_sections, experiments), scored_runs
+    )
 
 
 def _run(experiment: Experiment[Any]) -> Run:
@@ -39,41 +41,24 @@ def _run(experiment: Experiment[Any]) -> Run:
     return run if fold is None else replace(run, experiment=f"{run.experiment} fold {fold}")
 
 
-def _sections(runs: Sequence[Run]) -> list[Section]:
-    return [
-        Section("Learning curves", "".join(_figures(runs))),
-        *(Section(f"Alignments: {run.label}", _alignments(run)) for run in runs),
+def _sections(experiments: Sequence[Experiment[Any]], runs: Sequence[Run]) -> list[Section]:
+    tested = [read_recognised(run) for run in runs]
+    manifests = {one.directory: _test_manifest(one) for one in experiments}
+    sections = [
+        Section("Learning curves", "".join(training_figures(runs))),
+        *calibration_sections(runs),
+        Section("Examples", examples_html([one for one in tested if one], manifests)),
+        Section("Speakers", speakers_html(runs)),
+        Section("Errors of each run", "".join(map(_errors, runs, tested))),
     ]
+    return [section for section in sections if section.body]
 
 
-def _figures(runs: Sequence[Run]) -> list[str]:
-    return [
-        curve_figure([Curve(run.label, _points(run, *key)) for run in runs], title, "epoch")
-        for key, title in _CURVES.items()
-    ]
+def _test_manifest(experiment: Experiment[RecognitionConfig]) -> Path:
+    """Where the prepare stage left the test utterances."""
+    prepared = {"corpus": experiment.config.hashed()["corpus"]}
+    return experiment.shared("data", prepared) / "test.jsonl"
 
 
-def _points(run: Run, phase: str, key: str) -> list[tuple[float, float]]:
-    epochs = (epoch for epoch in run.history if key in epoch.get(phase, {}))
-    return [(epoch["epoch"], epoch[phase][key]) for epoch in epochs]
-
-
-def _alignments(run: Run) -> str:
-    path = run.score_dir / "test.csv"
-    if not path.is_file():
-        return "<p>not decoded</p>"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    wrong = [row for row in rows if row["reference"] != row["hypothesis"]]
-    text = (run.score_dir / "test.alignments.txt").read_text(encoding="utf-8")
-    return (
-        f"<details><summary>{len(wrong)} of {len(rows)} test utterances have an error</summary>"
-        f"<pre>{_marked(text)}</pre></details>"
-    )
-
-
-def _marked(text: str) -> str:
-    """Alignment lines with the evaluation line of each block in colour."""
-    mark: Callable[[str], str] = lambda line: f"<mark>{line}</mark>"  # noqa: E731
-    lines = (html.escape(line) for line in text.splitlines())
-    return "\n".join(mark(line) if line.lstrip().startswith("EVAL") else line for line in lines)
+def _errors(run: Run, tested: Recognised | None) -> str:
+    return errors_html(tested) if tested else f"<p>{html.escape(run.label)}: not decoded</p>"

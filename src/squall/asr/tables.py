@@ -1,4 +1,4 @@
-"""The tables of recognition experiments: error rates and calibration.
+"""The tables of recognition experiments: error rates, differences, calibration.
 
 Where a corpus is divided into folds, the tables show the mean over them.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from squall.asr.calibration import LEVELS
+from squall.comparison import comparison_tables, is_comparison
 from squall.results import ERROR_RATES, Layout, Record, Table, error_rate_tables, results_table
 
 __all__ = ["RECOGNITION", "calibration_tables", "recognition_tables"]
@@ -48,15 +49,21 @@ def recognition_tables(records: Sequence[Record]) -> list[Table]:
     """All tables of a recipe.
 
     For each corpus and split, `test` first, the error rates; of folds the mean, and then each fold;
-    below those the calibration.
+    below those the differences between systems, and the calibration.
 
     Args:
         records: numbers of any experiments; the condition is a split, `<split>/<level>` for the
             calibration, with `/fold<number>` behind it where there are folds.
     """
-    calibration = [record for record in records if _level(record.condition)]
-    rates = [record for record in records if not _level(record.condition)]
-    return [*_rate_tables(rates), *calibration_tables(calibration)]
+    compared = [record for record in records if is_comparison(record)]
+    others = [record for record in records if not is_comparison(record)]
+    calibration = [record for record in others if _level(record.condition)]
+    rates = [record for record in others if not _level(record.condition)]
+    return [
+        *_rate_tables(rates),
+        *comparison_tables(compared),
+        *calibration_tables(calibration),
+    ]
 
 
 def _level(condition: str) -> str:

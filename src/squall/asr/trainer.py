@@ -38,6 +38,9 @@ class SquallTrainer(Trainer):  # type: ignore[misc]
     target and renamed; they are read without unpickling code; a kill between the two files of an
     epoch loses neither; early stopping is found again; an epoch without one usable step is an
     error; progress is told to `on_progress`.
+
+    Where several processes train together (`squall.asr.distributed`), all read the checkpoint and
+    the first alone writes.
     """
 
     on_progress: Callable[[int, int, str], None] = staticmethod(lambda done, total, message: None)
@@ -49,7 +52,7 @@ class SquallTrainer(Trainer):  # type: ignore[misc]
         """As `Trainer.resume`, and writes the epoch's own file if the kill came before it."""
         Trainer.resume(checkpoint=checkpoint, model=model, reporter=reporter, **further)
         epoch_file = Path(checkpoint).with_name(f"{reporter.get_epoch()}epoch.pth")
-        if not epoch_file.exists():
+        if not epoch_file.exists() and _is_first_process():
             torch.save(model.state_dict(), epoch_file)  # whole: ESPnet's loop runs in `run`
 
     @classmethod
@@ -96,15 +99,33 @@ class SquallTrainer(Trainer):  # type: ignore[misc]
 
     @classmethod
     def validate_one_epoch(cls, *args: Any, **kwargs: Any) -> None:
-        """As `Trainer.validate_one_epoch`, and tells the epoch's development scores."""
+        """As `Trainer.validate_one_epoch`, and tells the epoch's development scores.
+
+        Among those is `output_norm`, the Frobenius norm of the decoder's output layer.
+        """
         super().validate_one_epoch(*args, **kwargs)
         reporter, options = kwargs["reporter"], kwargs["options"]
+        norm = _output_norm(kwargs["model"])
+        if norm is not None:
+            reporter.register({"output_norm": norm})
         scores = " ".join(
             f"{key} {aggregate(reporter.stats[key]):.3f}"
             for key in ("loss", "acc", "cer_ctc")
             if reporter.stats.get(key)
         )
         cls.on_progress(reporter.epoch, options.max_epoch, f"epoch {reporter.epoch}: dev {scores}")
+
+
+def _output_norm(model: torch.nn.Module) -> float | None:
+    """Norm of the last layer's weights, without its bias; None for a model without a decoder."""
+    decoder = getattr(getattr(model, "module", model), "decoder", None)
+    layer = getattr(decoder, "output_layer", None) or getattr(decoder, "output", None)
+    return float(layer.weight.detach().norm()) if isinstance(layer, torch.nn.Linear) else None
+
+
+def _is_first_process() -> bool:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not distributed or torch.distributed.get_rank() == 0
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Feature statistics and training of a recogniser, by ESPnet in this process."""
+"""Feature statistics and training of a recogniser, by ESPnet."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from squall.asr.bridge import MODEL_NAME, QUIET, espnet_task, run_espnet
+from squall.asr.distributed import run_training
 from squall.asr.settings import RecognitionConfig
 from squall.config import differences
 from squall.files import atomic_path, atomic_write
@@ -67,6 +66,7 @@ def train_recogniser(
     threads: int,
     fingerprint: dict[str, Any],
     on_progress: Callable[[int, int, str], None],
+    processes: int = 1,
 ) -> None:
     """Train, or continue a training, and write `model.pth` and `history.json`.
 
@@ -79,14 +79,17 @@ def train_recogniser(
         data_dir, tokens_dir, stats_dir: what the earlier stages wrote.
         output_dir: receives checkpoints, TensorBoard logs and the two files.
         device: `cpu` or `cuda`.
-        threads: CPU threads.
+        threads: CPU threads of a process.
         fingerprint: settings and data that a training must share to be continued. Where an earlier
             one differs, its folder is kept under another name and training starts afresh.
         on_progress: told (epochs done, epochs in all, message).
+        processes: how many train together on this machine, with `cuda` each on a GPU of its own;
+            see `squall.asr.distributed` for what that changes.
 
     Raises:
         TrainingDivergedError: the loss is not finite.
         ValueError: ESPnet does not take a setting, or an earlier run has more epochs already.
+        RuntimeError: a training process was ended from outside.
     """
     begin_or_continue(output_dir, fingerprint)
     shutil.copyfile(stats_dir / "train" / "feats_stats.npz", output_dir / "feats_stats.npz")
@@ -109,10 +112,14 @@ def train_recogniser(
         "resume": True,
         "ngpu": 1 if device == "cuda" else 0,
     }
-    torch.set_num_threads(threads)
-    task = espnet_task()
-    task.trainer.on_progress = staticmethod(on_progress)
-    run_espnet(task, settings, output_dir / "settings.yaml")
+    run_training(
+        espnet_task(),
+        settings,
+        output_dir / "settings.yaml",
+        processes=processes,
+        threads=threads,
+        on_progress=on_progress,
+    )
     publish_model(output_dir, settings)
 
 

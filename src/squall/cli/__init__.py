@@ -59,6 +59,14 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _add_baseline(verb: Any) -> None:
+    verb.add_argument(
+        "--baseline",
+        metavar="SYSTEM",
+        help="what the others are compared with, e.g. ce (default: the first one)",
+    )
+
+
 def _add_run(verbs: Any) -> None:
     from squall.tasks import TASKS
 
@@ -95,10 +103,32 @@ def _add_run(verbs: Any) -> None:
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting")
     verb.add_argument("--grid", nargs="+", metavar="KEY=A,B", help="run every combination")
     verb.add_argument("--seed", type=int, help="same as --set seed=N")
+    _add_baseline(verb)
+    verb.add_argument(
+        "--cluster",
+        nargs="+",
+        metavar=("slurm", "KEY=VALUE"),
+        help="send every experiment to Slurm; the values go to submitit, e.g. timeout_min=480 "
+        "slurm_partition=gpu gpus_per_node=1",
+    )
     verb.add_argument("--force", action="store_true", help="run even what is done")
     verb.add_argument("--dry-run", action="store_true", help="only say what would run, and why")
     verb.add_argument("--skip-bad", action="store_true", help="leave out unsound utterances")
-    verb.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    verb.add_argument(
+        "--device", choices=("cpu", "cuda"), help="default: cpu, or cuda where --gpus is given"
+    )
+    verb.add_argument(
+        "--gpus",
+        type=_positive,
+        metavar="N",
+        help="GPUs of each machine that train one recogniser together (default: 1 with cuda)",
+    )
+    verb.add_argument(
+        "--nodes",
+        type=_positive,
+        metavar="M",
+        help="machines that train together, on each of which torchrun starts this command",
+    )
     verb.add_argument(
         "--jobs",
         type=_positive,
@@ -211,6 +241,7 @@ def _add_report(verbs: Any) -> None:
     verb = verbs.add_parser("report", help="one HTML page and one table from experiments")
     verb.add_argument("experiments", nargs="+", type=Path, metavar="EXP_DIR")
     verb.add_argument("-o", "--output", type=Path, default=Path("report.html"))
+    _add_baseline(verb)
     verb.set_defaults(function=_report)
 
 

@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from squall.asr.launch import Launch, leading
+from squall.cli.devices import check_launch, device_of, gpus_of
 from squall.config import ConfigError, ExperimentConfig, parse_assignment, split_values
 from squall.corpora.preparation import corpus_fingerprint
 from squall.experiment import Experiment, RunOptions, repository_root
@@ -40,16 +43,21 @@ def run_recipe(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--stop-stage {options.stop_stage} lies before --stage {options.stage}: nothing to run"
         )
-    cells = _cells(options)
+    launch = Launch.from_environment()
+    cells = _cells(options, launch)
+    check_launch(options, launch, tasks={cell.config.task for cell in cells})
     if options.dry_run:
         for cell in cells:
             print(f"{cell.experiment.directory}")
             _dry_run(cell)
         return 0
     failed: list[Cell] = []
+    if launch.rank > 0:
+        return _join(options, launch)
     if options.stage < REPORT_STAGE:
-        with _display(cells) as on_status:
-            failed = run_cells(cells, jobs=_jobs(options), on_status=on_status)
+        jobs = _jobs(options) if launch.size == 1 else 1  # others join one training at a time
+        with leading(launch), _display(cells) as on_status:
+            failed = _run_cells(cells, options, jobs, on_status)
     if options.stop_stage >= REPORT_STAGE:
         done = [cell.experiment for cell in cells if cell not in failed]
         if done:
@@ -59,18 +67,41 @@ def run_recipe(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _join(options: argparse.Namespace, launch: Launch) -> int:
+    from squall.asr.distributed import join_trainings
+
+    if options.stage < REPORT_STAGE:
+        join_trainings(launch)
+    return 0
+
+
+def _run_cells(
+    cells: Sequence[Cell],
+    options: argparse.Namespace,
+    jobs: int,
+    on_status: Callable[[Cell, CellStatus], None],
+) -> list[Cell]:
+    if not options.cluster:
+        return run_cells(cells, jobs=jobs, on_status=on_status)
+    from squall.cluster import run_cells_on_cluster
+
+    name, *assignments = options.cluster
+    parameters = dict(parse_assignment(text) for text in assignments)
+    return run_cells_on_cluster(cells, cluster=name, parameters=parameters, on_status=on_status)
+
+
 def report_experiments(options: argparse.Namespace) -> int:
     """Make one page from experiment directories, with every scored variant of each."""
     variants = [Experiment.open_variants(directory) for directory in options.experiments]
     scored = [[e for e in found if e.result_path.is_file()] or found[:1] for found in variants]
-    report = _collect([experiment for found in scored for experiment in found])
+    report = _collect([one for found in scored for one in found], options.baseline)
     _print_table(report)
     report.write_html(options.output)
     print(f"report: {options.output.absolute()}")
     return 0
 
 
-def _cells(options: argparse.Namespace) -> list[Cell]:
+def _cells(options: argparse.Namespace, launch: Launch) -> list[Cell]:
     path = _config_path(options)
     overrides = dict(parse_assignment(text) for text in options.set)
     if options.seed is not None:
@@ -80,19 +111,25 @@ def _cells(options: argparse.Namespace) -> list[Cell]:
     grid = split_values(options.grid or ())
     for key in grid.keys() & overrides.keys():
         raise ConfigError(f"{key} is set to {overrides[key]} and is in --grid too; leave one out")
-    given = load_config(path, overrides).grid
-    groups = {key: values for key, values in given.items() if key not in overrides}
-    if not options.grid:
-        named = {key: _of_name(groups[key], overrides.get(f"{key}.name")) for key in groups}
-        grid = {key: values for key, values in named.items() if values}
-    combinations = [_with_groups(values, groups) for values in expand_grid(grid)]
+    written = [
+        {key: values for key, values in one.items() if key not in overrides}
+        for one in load_config(path, overrides).grids
+    ]
+    grids = [grid] if options.grid else _of_names(written, overrides)
+    groups = {
+        key: [value for one in written for value in one.get(key, ())]
+        for one in written
+        for key in one
+    }
+    combinations = [_with_groups(values, groups) for one in grids for values in expand_grid(one)]
     run = RunOptions(
         exp_dir=str(Path(options.exp_dir or repository_root() / "exp").absolute()),
         corpus_dir=_folders(options.corpus_dir),
         noise_dir=str(Path(options.noise_dir).absolute()) if options.noise_dir else None,
         download=options.download,
         skip_bad=options.skip_bad,
-        device=options.device,
+        device=device_of(options),
+        gpus=gpus_of(options, launch),
         threads=options.threads,
         workers=options.workers,
         decode_processes=max(1, _jobs(options) // len(combinations)),
@@ -115,6 +152,18 @@ def _of_name(values: Sequence[Any], name: str | None) -> list[Any]:
     if name is None:
         return list(values)
     return [value for value in values if isinstance(value, dict) and value.get("name") == name]
+
+
+def _of_names(
+    grids: Sequence[Mapping[str, Sequence[Any]]], overrides: Mapping[str, Any]
+) -> list[dict[str, list[Any]]]:
+    """The grids with those of their groups that have the names of `--set`, if any has them."""
+    named = [
+        {key: _of_name(values, overrides.get(f"{key}.name")) for key, values in grid.items()}
+        for grid in grids
+    ]
+    whole = [grid for grid in named if all(grid.values())]
+    return whole or [{key: values for key, values in grid.items() if values} for grid in named]
 
 
 def _with_groups(values: dict[str, Any], groups: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -162,7 +211,7 @@ def _of_size(paths: Sequence[Path], folders: Sequence[str]) -> Path | None:
 
 
 def _jobs(options: argparse.Namespace) -> int:
-    if options.jobs or options.device == "cuda":
+    if options.jobs or device_of(options) == "cuda":
         return int(options.jobs or 1)
     return max(1, (os.cpu_count() or 1) // int(options.threads))
 
@@ -230,8 +279,8 @@ def _display(cells: Sequence[Cell]) -> Iterator[Any]:
         yield bar
 
 
-def _collect(experiments: Sequence[Experiment[ExperimentConfig]]) -> Report:
-    """The report of experiments of one task.
+def _collect(experiments: Sequence[Experiment[ExperimentConfig]], baseline: str | None) -> Report:
+    """The report of experiments of one task, whose systems are compared with the baseline.
 
     Raises:
         ConfigError: they are of several tasks, whose numbers do not stand in one table.
@@ -239,13 +288,13 @@ def _collect(experiments: Sequence[Experiment[ExperimentConfig]]) -> Report:
     tasks = sorted({experiment.config.task for experiment in experiments})
     if len(tasks) > 1:
         raise ConfigError(f"{' and '.join(tasks)} experiments go into reports of their own")
-    return TASKS[tasks[0]].collect(experiments)
+    return replace(TASKS[tasks[0]].collect(experiments), baseline=baseline)
 
 
 def _publish(
     first: Cell, experiments: Sequence[Experiment[ExperimentConfig]], options: argparse.Namespace
 ) -> None:
-    report = _collect(experiments)
+    report = _collect(experiments, options.baseline)
     recipe_dir = first.experiment.recipe_dir
     _print_table(report)
     report.write_html(recipe_dir / "report.html")
@@ -273,7 +322,7 @@ def _print_table(report: Report) -> None:
             table.add_column(name)
         for row in shown.rows:
             table.add_row(*row)
-        if console.is_terminal:
-            console.print(table)
-        else:
-            Console(width=160).print(table)
+        wide = console if console.is_terminal else Console(width=160)
+        wide.print(table)
+        if shown.note:
+            wide.print(shown.note, markup=False, highlight=False)

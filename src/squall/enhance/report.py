@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
-import io
 import math
 import statistics
 from collections import defaultdict
@@ -16,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from squall.audio.frontend import StftFrontEnd
 from squall.audio.reading import read_audio
+from squall.enhance.compared import scored_runs
 from squall.enhance.corpus import SAMPLE_RATE_HZ
 from squall.enhance.evaluation import read_training
 from squall.enhance.settings import EnhancementConfig
 from squall.enhance.tables import ENHANCEMENT, MATCH_SECONDS, order_of_systems
 from squall.experiment import Experiment
 from squall.figures import Curve, figure_svg
-from squall.report import Report, Run, Section, curve_figure, read_json, read_run, table_html
+from squall.page import audio_html, details_html, figure_html, table_html
+from squall.report import Report, Run, Section, curve_figure, read_json, read_run
 from squall.results import Record
 
 __all__ = ["collect", "match_records", "tuning_sections"]
@@ -51,7 +50,9 @@ def collect(experiments: Sequence[Experiment[Any]]) -> Report:
         for experiment, models in zip(ordered, training, strict=True)
     ]
     runs = [replace(run, records=(*run.records, *match_records(run, runs))) for run in runs]
-    return Report(tuple(runs), ENHANCEMENT, partial(_sections, ordered))
+    return Report(
+        tuple(runs), ENHANCEMENT, partial(_sections, ordered), partial(scored_runs, ordered)
+    )
 
 
 def _systems(experiments: Sequence[Experiment[Any]]) -> list[str]:
@@ -138,7 +139,7 @@ def _kernels(runs: Sequence[Run]) -> list[Section]:
         for band in model.get("details", {}).get("subbands", ())
     ]
     head = ["system", "model", "channels", "gamma", "sigma / median distance^gamma", "best epoch"]
-    body = f"<details><summary>all subbands</summary>{table_html(head, rows)}</details>"
+    body = details_html("all subbands", table_html(head, rows))
     return [Section("Kernels that were chosen", body)] if rows else []
 
 
@@ -153,6 +154,7 @@ def _training_figures(runs: Sequence[Run]) -> list[str]:
             Curve(
                 run.label,
                 [(epoch["seconds"], 100 * epoch["dev_mse"]) for epoch in m["history"]],
+                run.group,
             )
             for run in runs
             for m in run.history
@@ -171,7 +173,7 @@ def _channel_figure(runs: Sequence[Run]) -> str:
             for row in csv.DictReader(file):
                 errors[int(row["channel"])].append(100 * float(row["mse"]))
         points = [(channel, statistics.fmean(values)) for channel, values in sorted(errors.items())]
-        curves.append(Curve(run.label, points))
+        curves.append(Curve(run.label, points, run.group))
     return curve_figure(
         curves, "test MSE x 100, mean over conditions", "channel, from low to high frequency"
     )
@@ -196,8 +198,9 @@ def _examples(
         if clean.is_file():
             files["clean"] = clean
         parts.append(f"<h3>{html.escape(condition)}, {html.escape(utterance)}</h3>")
-        parts.append(f"<figure>{_spectrograms(files)}</figure>")
-        parts += [_player(name, path) for name, path in files.items()]
+        parts.append(figure_html(_spectrograms(files), label=f"{condition}, {utterance}"))
+        players = (_player(name, path, condition) for name, path in files.items())
+        parts.append(f'<div class="players">{"".join(players)}</div>')
     return parts
 
 
@@ -219,7 +222,8 @@ def _clean_audio(experiment: Experiment[EnhancementConfig]) -> Path:
 
 def _spectrograms(files: dict[str, Path]) -> str:
     front_end = StftFrontEnd()
-    with figure_svg(width=9, height=1.9 * len(files)) as (figure, written):
+    title = f"Spectrograms from 0 to 8 kHz: {', '.join(files)}"
+    with figure_svg(width=9, height=1.9 * len(files), name=title) as (figure, written):
         panels = figure.subplots(len(files), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, path) in zip(panels, files.items(), strict=True):
             samples = read_audio(path).samples
@@ -241,13 +245,8 @@ def _spectrograms(files: dict[str, Path]) -> str:
     return written[0]
 
 
-def _player(name: str, path: Path) -> str:
-    samples = read_audio(path).samples
-    quiet = samples * (0.7 / max(1e-9, float(np.abs(samples).max())))
-    file = io.BytesIO()
-    soundfile.write(file, quiet, SAMPLE_RATE_HZ, subtype="PCM_16", format="FLAC")
-    data = base64.b64encode(file.getvalue()).decode()
-    return (
-        f"<p>{html.escape(name)}<br>"
-        f'<audio controls preload="none" src="data:audio/flac;base64,{data}"></audio></p>'
+def _player(name: str, path: Path, condition: str) -> str:
+    player = audio_html(
+        read_audio(path).samples, SAMPLE_RATE_HZ, label=f"{name}, {condition}, {path.stem}"
     )
+    return f"<div>{html.escape(name)}{player}</div>"

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from squall.comparison import comparison_tables, is_comparison
 from squall.results import Layout, Record, Table
 
 __all__ = ["ENHANCEMENT", "MATCH_SECONDS", "enhancement_tables", "order_of_systems"]
@@ -36,12 +37,14 @@ Cells = dict[tuple[str, str], list[float]]
 
 
 def enhancement_tables(records: Sequence[Record]) -> list[Table]:
-    """The tables of the records, the comparison of kernel machines with networks first.
+    """The tables of the records: kernel machines with networks first, intervals last.
 
     A value is the mean over the mixtures of a condition; with several seeds it is the mean over
     seeds and its standard deviation. Each experiment has tables of its own: a system of the same
     name is another one there.
     """
+    compared = [record for record in records if is_comparison(record)]
+    records = [record for record in records if not is_comparison(record)]
     experiments = sorted({(record.dataset, record.experiment) for record in records})
     tables = []
     for dataset, experiment in experiments:
@@ -49,7 +52,7 @@ def enhancement_tables(records: Sequence[Record]) -> list[Table]:
         for table in _tables(own):
             named = f"{dataset}, {experiment}: {table.title}"
             tables.append(replace(table, title=named) if len(experiments) > 1 else table)
-    return tables
+    return tables + comparison_tables(compared)
 
 
 def _tables(records: Sequence[Record]) -> list[Table]:

@@ -1,6 +1,14 @@
-"""Scoring: error rates with counts and alignments, calibration, speech quality, masks."""
+"""Scoring: error rates and alignments, significance, calibration, speech quality, masks."""
 
 from squall.scoring.alignment import Alignment, ErrorCounts, Step, align
+from squall.scoring.bootstrap import (
+    StackedCounts,
+    bootstrap_mean,
+    bootstrap_rate,
+    compare_means,
+    compare_rates,
+    stack_counts,
+)
 from squall.scoring.calibration import (
     Calibration,
     TokenScores,
@@ -20,7 +28,30 @@ from squall.scoring.error_rates import (
     write_csv,
 )
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
+from squall.scoring.ranks import (
+    FriedmanRanks,
+    SignedRanks,
+    friedman,
+    nemenyi_critical_difference,
+    wilcoxon_signed_rank,
+)
 from squall.scoring.reliability import ReliabilityBins, bin_confidences, bin_equal_mass
+from squall.scoring.resampling import (
+    BootstrapDifference,
+    BootstrapInterval,
+    Statistic,
+    bootstrap_statistic,
+    compare_statistics,
+)
+from squall.scoring.significance import (
+    Correction,
+    ErrorSegment,
+    MatchedPairs,
+    adjust_p_values,
+    mapsswe,
+    matched_pairs,
+    split_segments,
+)
 from squall.scoring.speech_quality import (
     SI_SDR_LIMIT_DB,
     MetricSummary,
@@ -50,30 +81,50 @@ __all__ = [
     "SI_SDR_LIMIT_DB",
     "TEMPERATURE_BOUNDS",
     "Alignment",
+    "BootstrapDifference",
+    "BootstrapInterval",
     "Calibration",
+    "Correction",
     "ErrorCounts",
     "ErrorReport",
+    "ErrorSegment",
+    "FriedmanRanks",
     "MaskCounts",
     "MaskError",
+    "MatchedPairs",
     "MetricSummary",
     "ReliabilityBins",
     "Score",
+    "SignedRanks",
     "SpeechPair",
     "SpeechScores",
+    "StackedCounts",
+    "Statistic",
     "Step",
     "Tally",
     "TemperatureFit",
     "TokenScores",
     "Unit",
     "UtteranceErrors",
+    "adjust_p_values",
     "align",
     "bin_confidences",
     "bin_equal_mass",
+    "bootstrap_mean",
+    "bootstrap_rate",
+    "bootstrap_statistic",
+    "compare_means",
+    "compare_rates",
+    "compare_statistics",
     "fit_confidence_temperature",
     "fit_temperature",
     "format_alignments",
+    "friedman",
     "ibm_scores",
+    "mapsswe",
     "mask_mse",
+    "matched_pairs",
+    "nemenyi_critical_difference",
     "scale_confidences",
     "score_confidences",
     "score_logits",
@@ -85,7 +136,10 @@ __all__ = [
     "score_stoi",
     "score_texts",
     "softmax",
+    "split_segments",
+    "stack_counts",
     "summarise_metric",
     "tokenize",
+    "wilcoxon_signed_rank",
     "write_csv",
 ]

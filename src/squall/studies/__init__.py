@@ -1,0 +1,1 @@
+"""Studies beside speech, on the same losses and scoring: tables of numbers, and two spirals."""

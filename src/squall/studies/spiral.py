@@ -1,0 +1,250 @@
+"""Two spirals: how the decision boundary of each loss grows along training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from squall.config import Settings
+from squall.figures import figure_svg
+from squall.losses import SOURCE_SETTINGS
+from squall.scoring.calibration import score_logits
+from squall.scoring.temperature import softmax
+from squall.studies.networks import NetworkSettings, NetworkStack
+from squall.studies.tabular import build_losses
+from squall.studies.training import Problem, train_networks
+
+__all__ = [
+    "Boundary",
+    "SpiralSettings",
+    "SpiralStudy",
+    "draw_spirals",
+    "spirals_svg",
+    "study_spirals",
+]
+
+_COLOURS = ("#c0392b", "#2464a8")
+
+
+class SpiralSettings(Settings):
+    """What the two-spirals study draws, trains and looks at.
+
+    Args:
+        losses: as in `squall.studies.tabular.TabularSettings`.
+        samples: of both classes together, in the training part; the test part has as many.
+        turns: that each spiral makes around the centre.
+        noise: standard deviation added to both coordinates; the spirals end at a radius of 1.
+        seed: of the samples and of the network.
+        network: the network and its training; its `epochs` are not used.
+        epochs: after which the boundaries are looked at, 100, 500 and 1,000 in the source.
+        grid: points of the boundary's picture along each side.
+        extent: the picture shows both coordinates from minus this to this.
+
+    The source gives no number of samples, noise or network for this figure; these are chosen so
+    that the classes overlap a little and all losses are still learning at the first look.
+
+    Source: Hui 2023 (thesis), Figure 4.3.
+    """
+
+    losses: dict[str, dict[str, Any]] = Field(
+        default={
+            "ce": {},
+            "squentropy": {},
+            "rescaled_square": dict(SOURCE_SETTINGS["tabular"]),
+        },
+        min_length=1,
+    )
+    samples: int = Field(default=1000, ge=4)
+    turns: float = Field(default=1.5, gt=0)
+    noise: float = Field(default=0.05, ge=0)
+    seed: int = Field(default=0, ge=0)
+    network: NetworkSettings = NetworkSettings()
+    epochs: tuple[int, ...] = Field(default=(100, 500, 1000), min_length=1)
+    grid: int = Field(default=101, ge=2)
+    extent: float = Field(default=1.2, gt=0)
+
+    @field_validator("losses")
+    @classmethod
+    def _losses_exist(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        build_losses(value)
+        return value
+
+    @field_validator("epochs")
+    @classmethod
+    def _rising_epochs(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value[0] < 1 or list(value) != sorted(set(value)):
+            raise ValueError(f"epochs are {list(value)}; they must be rising numbers from 1")
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """What a network says after an epoch.
+
+    Args:
+        loss: its label.
+        epoch: after which it was looked at.
+        probs: (grid, grid) float64, probability of class 1 at `SpiralStudy.axis`; the first
+            dimension is the second coordinate, from the bottom up.
+        accuracy, ece: on the test part, as fractions of 1; NaN where the network diverged, as are
+            all `probs`.
+    """
+
+    loss: str
+    epoch: int
+    probs: NDArray[np.float64]
+    accuracy: float
+    ece: float
+
+
+@dataclass(frozen=True, eq=False)
+class SpiralStudy:
+    """Data and boundaries of the study.
+
+    Args:
+        inputs: (N, 2) float32 of the training part.
+        targets: (N,) int64, 0 or 1.
+        axis: (grid,) the values of either coordinate at which the boundaries are given.
+        boundaries: in the order of losses, then epochs.
+    """
+
+    inputs: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    axis: NDArray[np.float32]
+    boundaries: tuple[Boundary, ...]
+
+
+def draw_spirals(
+    samples: int, *, turns: float, noise: float, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Draw samples of two spirals, each the other one turned by half a circle.
+
+    A sample of class c at the share s of its spiral's length in angle, s uniform in [0.1, 1], lies
+    at the radius s and the angle 2 pi turns s + pi c, plus noise.
+
+    Args:
+        samples: N; the classes have as many each, class 0 one more if N is odd.
+        turns: around the centre.
+        noise: standard deviation in each coordinate.
+        seed: of the draw.
+
+    Returns:
+        (N, 2) float32 coordinates and (N,) int64 classes in turn, 0, 1, 0, ...
+
+    >>> inputs, targets = draw_spirals(4, turns=1.0, noise=0.0, seed=0)
+    >>> inputs.shape, targets
+    ((4, 2), array([0, 1, 0, 1]))
+    """
+    random = np.random.default_rng(seed)
+    targets = np.arange(samples) % 2
+    share = random.uniform(0.1, 1.0, samples)
+    angle = 2 * np.pi * turns * share + np.pi * targets
+    points = share[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    points += noise * random.standard_normal((samples, 2))
+    return points.astype(np.float32), targets
+
+
+def study_spirals(
+    settings: SpiralSettings, *, on_epoch: Callable[[int], object] | None = None
+) -> SpiralStudy:
+    """Train a network per loss on two spirals, and keep its boundary after some epochs.
+
+    The losses begin with the same weights and see the same samples in the same order.
+
+    Args:
+        settings: what to draw and train.
+        on_epoch: told the number of each epoch that has ended.
+    """
+    shape = {"turns": settings.turns, "noise": settings.noise}
+    inputs, targets = draw_spirals(settings.samples, **shape, seed=2 * settings.seed)
+    test, test_targets = draw_spirals(settings.samples, **shape, seed=2 * settings.seed + 1)
+    axis = np.linspace(-settings.extent, settings.extent, settings.grid, dtype=np.float32)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    losses = build_losses(settings.losses)
+    found: dict[tuple[str, int], Boundary] = {}
+
+    def look(epoch: int, stack: NetworkStack) -> None:
+        if epoch in settings.epochs:
+            looked = torch.from_numpy(np.concatenate([test, points]))
+            for loss, logits in zip(losses, stack.predict(looked), strict=True):
+                found[loss, epoch] = _boundary(loss, epoch, logits, test_targets)
+        if on_epoch is not None:
+            on_epoch(epoch)
+
+    problem = Problem(
+        torch.from_numpy(inputs), torch.from_numpy(targets), ("spirals", settings.seed)
+    )
+    network = settings.network.model_copy(update={"epochs": settings.epochs[-1]})
+    train_networks([problem], losses, network, classes=2, on_epoch=look)
+    boundaries = [found[loss, epoch] for loss in losses for epoch in settings.epochs]
+    return SpiralStudy(inputs, targets, axis, tuple(boundaries))
+
+
+def _boundary(
+    loss: str, epoch: int, logits: NDArray[np.floating], targets: NDArray[np.int64]
+) -> Boundary:
+    """From logits of the test samples, and after them those of the grid."""
+    grid = round((len(logits) - len(targets)) ** 0.5)
+    if not np.isfinite(logits).all():
+        return Boundary(loss, epoch, np.full((grid, grid), np.nan), np.nan, np.nan)
+    scores = score_logits(logits=logits[: len(targets)], targets=targets).calibration()
+    probs = softmax(logits=logits[len(targets) :])[:, 1].reshape(grid, grid)
+    return Boundary(loss, epoch, probs, scores.accuracy, scores.ece)
+
+
+def spirals_svg(study: SpiralStudy) -> str:
+    """The figure: a row per loss, a column per epoch; SVG.
+
+    Colour is the probability of a class, a line where both are equally likely, and dots are the
+    training samples. The titles have accuracy and ECE on the test part in percent.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    losses = list(dict.fromkeys(boundary.loss for boundary in study.boundaries))
+    epochs = list(dict.fromkeys(boundary.epoch for boundary in study.boundaries))
+    with figure_svg(width=2.6 * len(epochs), height=2.8 * len(losses)) as (figure, written):
+        every = figure.subplots(len(losses), len(epochs), squeeze=False)
+        for boundary in study.boundaries:
+            axes = every[losses.index(boundary.loss)][epochs.index(boundary.epoch)]
+            _draw(axes, study, boundary)
+            axes.set_title(
+                f"{boundary.loss}, {boundary.epoch:,} epochs\n"
+                f"accuracy {100 * boundary.accuracy:.1f}, ECE {100 * boundary.ece:.1f}",
+                fontsize=8,
+            )
+        figure.tight_layout()
+    return written[0]
+
+
+def _draw(axes: Any, study: SpiralStudy, boundary: Boundary) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    edge = float(study.axis[-1])
+    colours = LinearSegmentedColormap.from_list("classes", [_COLOURS[0], "#ffffff", _COLOURS[1]])
+    axes.imshow(
+        boundary.probs,
+        extent=(-edge, edge, -edge, edge),
+        origin="lower",
+        cmap=colours,
+        vmin=0,
+        vmax=1,
+        alpha=0.7,
+        interpolation="bilinear",
+    )
+    if np.nanmin(boundary.probs, initial=1) < 0.5 < np.nanmax(boundary.probs, initial=0):
+        axes.contour(
+            study.axis, study.axis, boundary.probs, levels=[0.5], colors="#202020", linewidths=1
+        )
+    for label, colour in enumerate(_COLOURS):
+        points = study.inputs[study.targets == label]
+        # As a picture: a thousand dots as SVG elements, nine times over, weigh more than a page.
+        axes.scatter(*points.T, s=2, color=colour, linewidths=0, rasterized=True)
+    axes.set_xticks([])
+    axes.set_yticks([])
