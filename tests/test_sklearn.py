@@ -18,8 +18,8 @@ from sklearn.utils.estimator_checks import check_estimator
 import naive_networks as naive
 from squall.losses import LOSSES, build_loss
 from squall.sklearn import SquentropyClassifier
+from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings
-from squall.studies.training import Problem
 
 SMALL: dict[str, Any] = {"hidden": (16, 16), "epochs": 40, "random_state": 0}
 

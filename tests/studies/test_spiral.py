@@ -12,6 +12,7 @@ from pydantic import ValidationError
 import naive_networks as naive
 from squall.losses import build_loss
 from squall.scoring.temperature import softmax
+from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings
 from squall.studies.spiral import (
     Boundary,
@@ -21,7 +22,6 @@ from squall.studies.spiral import (
     spirals_svg,
     study_spirals,
 )
-from squall.studies.training import Problem
 
 NETWORK = NetworkSettings(hidden=(16, 16), batch_size=20)
 SETTINGS = SpiralSettings(samples=60, network=NETWORK, epochs=(2, 5, 9), grid=7, turns=0.5)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 import naive_networks as naive
 from squall.losses import build_loss
 from squall.scoring.calibration import score_logits
+from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings
 from squall.studies.tabular import (
     TabularSettings,
@@ -22,7 +23,6 @@ from squall.studies.tabular import (
     score_set,
     set_cost,
 )
-from squall.studies.training import Problem
 from squall.studies.uci import Split, UciSet, read_set
 
 NETWORK = NetworkSettings(hidden=(8, 16), epochs=10, batch_size=16, learning_rate=0.05)

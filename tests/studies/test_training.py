@@ -10,8 +10,9 @@ import torch
 
 import naive_networks as naive
 from squall.losses import TokenLoss, build_loss
+from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings, NetworkStack, random_stream
-from squall.studies.training import Problem, train_networks
+from squall.studies.training import train_networks
 
 LOSSES: Mapping[str, TokenLoss] = {
     "ce": build_loss("ce"),
