@@ -50,7 +50,7 @@ def test_every_config_binds(path: Path) -> None:
     config = load_config(path)
     assert config.recipe == path.parent.name
     assert config.description
-    for values in expand_grid(config.grid):
+    for values in (values for grid in config.grids for values in expand_grid(grid)):
         cell = load_config(path, values)
         if isinstance(cell, RecognitionConfig):
             build_loss(cell.loss.name, **cell.loss.parameters)

@@ -78,7 +78,7 @@ def test_ece_has_the_number_of_bins_of_the_settings() -> None:
     }
     for one, ten in zip(by_bins[1], by_bins[10], strict=True):
         assert one.accuracy == ten.accuracy
-        assert one.ece <= ten.ece  # more bins never give less
+        assert one.ece <= ten.ece + 1e-12  # more bins never give less
     assert sum(a.ece for a in by_bins[1]) < 0.9 * sum(b.ece for b in by_bins[10])
 
 
