@@ -31,9 +31,10 @@ import torch
 from torch import nn
 
 from squall.losses import TokenLoss
+from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings
 from squall.studies.tabular import TabularSettings, build_losses, scale_parts, set_cost
-from squall.studies.training import Problem, train_networks
+from squall.studies.training import train_networks
 from squall.studies.uci import Split, UciSet, read_collection
 
 MEDIAN_SETS = 10

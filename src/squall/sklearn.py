@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from squall.losses import TokenLoss, build_loss
 from squall.scoring.temperature import softmax
+from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings, NetworkStack
-from squall.studies.training import Problem, TrainedNetworks, train_networks
+from squall.studies.training import TrainedNetworks, train_networks
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

@@ -120,7 +120,7 @@ def test_the_folds_of_the_sample_are_run_and_averaged(squall: Squall, tmp_path: 
     records = read_records(tmp_path / "results.json")
     found = {(r.condition, r.metric): r for r in records}
     folds = {f"{split}/fold{fold}" for split in ("dev", "test") for fold in (0, 1)}
-    assert {condition for condition, _ in found} == folds
+    assert {condition for condition, _ in found if condition.count("/") == 1} == folds
     assert {metric for condition, metric in found if condition == "test/fold1"} == {
         "per", "ser", "rtf", "train_seconds", "epochs", "params",
     }  # fmt: skip
@@ -131,7 +131,7 @@ def test_the_folds_of_the_sample_are_run_and_averaged(squall: Squall, tmp_path: 
     assert f"(of {2 * tested})" in results
     assert "WER" not in results.split("## How")[0]
     page = (tmp_path / "exp" / "timit" / "report.html").read_text()
-    assert "Alignments: sample fold 1 squentropy, seed 1" in page
+    assert "sample fold 1 squentropy, seed 1" in page
 
     speakers = []
     for path in (tmp_path / "exp" / "timit").glob("sample-*/score/default/test.csv"):

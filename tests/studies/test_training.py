@@ -150,7 +150,7 @@ def test_weights_that_break_in_the_last_step_are_reported() -> None:
 
 
 def test_training_learns_what_can_be_learnt() -> None:
-    longer = SMALL.model_copy(update={"epochs": 60, "batch_size": 30})
+    longer = SMALL.model_copy(update={"epochs": 60, "batch_size": 30, "hidden": (32,)})
     one = problem(90, "learn", dtype=torch.float32)
     inputs = one.inputs + 3 * one.targets.unsqueeze(1)
     inputs = (inputs - inputs.mean(0)) / inputs.std(0)

@@ -35,14 +35,14 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A step on B samples of each of P problems, for L * P networks.
+    """A step on B samples of each of P problems.
 
     Args:
-        inputs: (L * P, B, D).
-        targets: (P, B); -100 where a problem has no such sample.
-        shares: (P, B) or (P, 1) what a sample's loss weighs in the loss of its network.
-        row_weights: (P, B) or None.
-        idle: the networks whose problem has no sample in this step; None if there is none.
+        inputs: (P, B, D).
+        targets: (P, B); `IGNORED` where a problem has no such sample.
+        shares: (P, 1), one over the number of samples that a problem has in this step.
+        row_weights: (P, B); None if no problem has any.
+        idle: (I,) the problems that have no sample in this step; None if there is none.
     """
 
     inputs: Tensor
@@ -53,43 +53,34 @@ class Step:
 
 
 class Batches:
-    """The samples of P problems, padded to the largest, in the order of each epoch."""
+    """The samples of P problems, padded to the largest, in a new order in each epoch.
+
+    A step has the next `batch_size` samples of every problem; the last has the rest. A problem
+    that has fewer samples than another ends its epoch earlier.
+
+    Args:
+        problems: P of them, with inputs of one type and D.
+        streams: one per problem, from which its orders are drawn.
+        batch_size: samples of a step, at least 1.
+    """
 
     def __init__(
-        self,
-        problems: Sequence[Problem],
-        streams: Sequence[torch.Generator],
-        batch_size: int,
-        *,
-        copies: int,
+        self, problems: Sequence[Problem], streams: Sequence[torch.Generator], batch_size: int
     ) -> None:
         self.streams = streams
         self.batch_size = batch_size
-        self.copies = copies
         self.counts = torch.tensor([len(problem.inputs) for problem in problems])
         self.inputs = _padded([problem.inputs for problem in problems], 0)  # (P, N, D)
         self.targets = _padded([problem.targets for problem in problems], IGNORED)  # (P, N)
         self.row_weights: Tensor | None = None
         if any(problem.row_weights is not None for problem in problems):
-            given = [
-                torch.ones(len(p.inputs), dtype=p.inputs.dtype)
-                if p.row_weights is None
-                else p.row_weights.to(p.inputs.dtype)
-                for p in problems
-            ]
-            self.row_weights = _padded(given, 0)
-        size = self.inputs.shape[1]
-        self.starts = range(0, size, batch_size)
-        # How many samples of each problem each step has, (steps, P).
-        begin = torch.tensor(list(self.starts)).unsqueeze(1)
-        present = (self.counts - begin).clamp(0, batch_size)
+            self.row_weights = _padded([_row_weights(problem) for problem in problems], 0)
+        starts = torch.arange(0, self.inputs.shape[1], batch_size)
+        # How many samples each problem has in each step, (steps, P).
+        present = (self.counts - starts.unsqueeze(1)).clamp(0, batch_size)
         self.shares = 1 / present.clamp(min=1).to(self.inputs.dtype).unsqueeze(2)  # (steps, P, 1)
-        self.idle = [
-            torch.cat([empty + copy * len(problems) for copy in range(copies)])
-            if len(empty)
-            else None
-            for empty in ((row == 0).nonzero().squeeze(1) for row in present)
-        ]
+        empty = [(row == 0).nonzero().squeeze(1) for row in present]
+        self.idle = [problems if len(problems) else None for problems in empty]
 
     def steps(self) -> Iterator[Step]:
         """One epoch, in an order drawn anew."""
@@ -103,15 +94,21 @@ class Batches:
         weights = None
         if self.row_weights is not None:
             weights = self.row_weights.flatten().index_select(0, flat).view_as(self.targets)
-        for number, start in enumerate(self.starts):
-            rows = slice(start, start + self.batch_size)
+        for number, (shares, idle) in enumerate(zip(self.shares, self.idle, strict=True)):
+            rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
             yield Step(
-                inputs=inputs[:, rows].repeat(self.copies, 1, 1),
+                inputs=inputs[:, rows],
                 targets=targets[:, rows],
-                shares=self.shares[number],
+                shares=shares,
                 row_weights=None if weights is None else weights[:, rows],
-                idle=self.idle[number],
+                idle=idle,
             )
+
+
+def _row_weights(problem: Problem) -> Tensor:
+    if problem.row_weights is None:
+        return torch.ones(len(problem.inputs), dtype=problem.inputs.dtype)
+    return problem.row_weights.to(problem.inputs.dtype)
 
 
 def _padded(parts: Sequence[Tensor], value: float) -> Tensor:

@@ -16,9 +16,10 @@ from squall.figures import figure_svg
 from squall.losses import SOURCE_SETTINGS
 from squall.scoring.calibration import score_logits
 from squall.scoring.temperature import softmax
+from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings, NetworkStack
 from squall.studies.tabular import build_losses
-from squall.studies.training import Problem, train_networks
+from squall.studies.training import train_networks
 
 __all__ = [
     "Boundary",

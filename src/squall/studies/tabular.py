@@ -20,8 +20,9 @@ from pydantic import Field, field_validator
 from squall.config import Settings
 from squall.losses import SOURCE_SETTINGS, TokenLoss, build_loss
 from squall.scoring.calibration import score_logits
+from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings, multiply_adds
-from squall.studies.training import OnEpoch, Problem, TrainedNetworks, train_networks
+from squall.studies.training import OnEpoch, TrainedNetworks, train_networks
 from squall.studies.uci import Split, UciSet
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from squall.losses import TokenLoss
+from squall.studies.batches import IGNORED, Batches, Problem, Step
 from squall.studies.networks import NetworkSettings, NetworkStack, random_stream
+from squall.studies.workspace import Workspace
 
-__all__ = ["OnEpoch", "Problem", "TrainedNetworks", "train_networks"]
+__all__ = ["OnEpoch", "TrainedNetworks", "train_networks"]
 
 OnEpoch = Callable[[int, NetworkStack], object]
 """Called after every epoch with its number, from 1, and the networks; True ends the training."""
-
-_IGNORED = -100
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +68,9 @@ def train_networks(
     """
     _check(problems, losses, classes)
     streams = [random_stream(*problem.key) for problem in problems]
-    data = _Data(problems, streams, settings.batch_size, copies=len(losses))
-    sizes = settings.sizes(data.inputs.shape[2], classes)
-    stack = NetworkStack.draw(sizes, streams, data.inputs.dtype).repeated(len(losses))
-    for parameter in stack.parameters():
-        parameter.requires_grad_()
+    batches = Batches(problems, streams, settings.batch_size)
+    sizes = settings.sizes(batches.inputs.shape[2], classes)
+    stack = NetworkStack.draw(sizes, streams, batches.inputs.dtype).repeated(len(losses))
     optimizer = torch.optim.SGD(  # acts on each number alone, so also on each network
         stack.parameters(),
         lr=settings.learning_rate,
@@ -81,13 +79,12 @@ def train_networks(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    form = {"reduction": "none", "class_dim": -1, "check": False, "ignore_index": _IGNORED}
-    each = [type(loss)(**{**loss.arguments(), **form}) for loss in losses.values()]
+    passes = _Passes(stack, [_per_sample(loss) for loss in losses.values()])
     history: list[NDArray[np.float64]] = []
     shape = (len(losses), len(problems))
     diverged = np.zeros(shape, dtype=np.int64)
     for epoch in range(1, settings.epochs + 1):
-        history.append(_epoch(stack, data, each, optimizer))
+        history.append(_epoch(passes, batches, optimizer))
         diverged[~np.isfinite(history[-1]) & (diverged == 0)] = epoch
         if on_epoch is not None and on_epoch(epoch, stack):
             break
@@ -119,26 +116,45 @@ def _check(problems: Sequence[Problem], losses: Mapping[str, TokenLoss], classes
             )
 
 
-def _epoch(
-    stack: NetworkStack, data: _Data, losses: Sequence[TokenLoss], optimizer: torch.optim.SGD
-) -> NDArray[np.float64]:
+def _per_sample(loss: TokenLoss) -> TokenLoss:
+    """The loss with a value for each sample of logits (..., C)."""
+    form = {"reduction": "none", "class_dim": -1, "check": False, "ignore_index": IGNORED}
+    return type(loss)(**{**loss.arguments(), **form})
+
+
+class _Passes:
+    """Losses and gradients of a stack of L * P networks."""
+
+    def __init__(self, stack: NetworkStack, losses: Sequence[TokenLoss]) -> None:
+        self.stack = stack
+        self.losses = losses
+        self.workspaces: dict[int, Workspace] = {}  # of each number of samples: two at most
+
+    def __call__(self, step: Step) -> Tensor:
+        """Fill `grad` of the parameters; gives the sums (L, P) of the samples' losses."""
+        samples = step.targets.shape[1]
+        if samples not in self.workspaces:
+            self.workspaces[samples] = Workspace(self.stack, len(self.losses), samples)
+        workspace = self.workspaces[samples]
+        logits = [part.requires_grad_() for part in workspace.forward(step.inputs)]
+        values = [loss(z, step.targets) for loss, z in zip(self.losses, logits, strict=True)]
+        weights = torch.ones_like(values[0]) if step.row_weights is None else step.row_weights
+        gradients = torch.autograd.grad(values, logits, [weights * step.shares] * len(values))
+        workspace.backward(torch.stack(gradients))
+        return torch.stack([(value.detach() * weights).sum(1) for value in values])
+
+
+def _epoch(passes: _Passes, batches: Batches, optimizer: torch.optim.SGD) -> NDArray[np.float64]:
     """One step per batch; gives the mean loss (L, P) of the epoch."""
-    sums = torch.zeros(len(losses), len(data.streams), dtype=data.inputs.dtype)
-    for step in data.steps():
-        logits = stack.logits(step.inputs).view(*sums.shape, -1, stack.classes)  # (L, P, B, C)
-        values = torch.stack(
-            [loss(z, step.targets) for loss, z in zip(losses, logits, strict=True)]
-        )
-        if step.row_weights is not None:
-            values = values * step.row_weights
-        sums += values.detach().sum(2)
-        optimizer.zero_grad()
-        (values * step.shares).sum().backward()  # type: ignore[no-untyped-call]
+    sums = torch.zeros(len(passes.losses), len(batches.counts), dtype=batches.inputs.dtype)
+    for step in batches.steps():
+        sums += passes(step)
         if step.idle is None:
             optimizer.step()
         else:
-            _step_without(step.idle, optimizer)
-    means: NDArray[np.float64] = (sums.double() / data.counts).numpy()
+            first = torch.arange(len(sums)).unsqueeze(1) * sums.shape[1]
+            _step_without((first + step.idle).flatten(), optimizer)
+    means: NDArray[np.float64] = (sums.double() / batches.counts).numpy()
     return means
 
 
@@ -147,14 +163,13 @@ def _step_without(idle: Tensor, optimizer: torch.optim.SGD) -> None:
 
     Their gradient is 0, but momentum and weight decay would still move them.
     """
-    with torch.no_grad():
-        parameters = optimizer.param_groups[0]["params"]
-        kept = [p[idle] for p in parameters]
-        momenta = [optimizer.state[p].get("momentum_buffer") for p in parameters]
-        kept_momenta = [None if m is None else m[idle] for m in momenta]
-        optimizer.step()
-        for p, before in zip(parameters, kept, strict=True):
-            p[idle] = before
-        for momentum, before in zip(momenta, kept_momenta, strict=True):
-            if momentum is not None:
-                momentum[idle] = before
+    parameters = optimizer.param_groups[0]["params"]
+    kept = [p[idle] for p in parameters]
+    momenta = [optimizer.state[p].get("momentum_buffer") for p in parameters]
+    kept_momenta = [None if m is None else m[idle] for m in momenta]
+    optimizer.step()
+    for p, before in zip(parameters, kept, strict=True):
+        p[idle] = before
+    for momentum, before in zip(momenta, kept_momenta, strict=True):
+        if momentum is not None:
+            momentum[idle] = before
