@@ -97,6 +97,7 @@ dd { margin: 0 }
 .substituted del { font-size: .85em; margin-right: .3em }
 .deleted { color: var(--deleted); border: 1px dashed }
 .inserted { color: var(--inserted) } .inserted ins { border-bottom: 3px double }
+@page { margin: 12mm }
 @media print {
   body { font-size: 10pt }
   nav, audio, .skip, th button::after { display: none }
@@ -106,8 +107,8 @@ dd { margin: 0 }
   thead { display: table-header-group }
   tr, figure, dd, pre { break-inside: avoid }
   h1, h2, h3, dt, summary { break-after: avoid }
-  th, td { padding: .2rem .5rem } thead th { position: static }
-  th button { padding: .2rem .5rem }
+  table { font-size: 7.5pt } thead th { position: static; hyphens: auto }
+  th, td, th button { padding: .15rem .3rem } td, td.long { white-space: normal; min-width: 0 }
   a { color: inherit }
 }
 """

@@ -15,6 +15,8 @@ from browser.chromium import Browser
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 WIDTHS = (1280, 375)
+PAPER_WIDTH = 703
+"""A4 without margins of 12 mm, in CSS pixels."""
 SCHEMES = ("light", "dark")
 
 
@@ -298,7 +300,7 @@ def test_references_within_figures_lead_into_the_same_figure(
 
 def test_paper_is_light_and_without_navigation(browser: Browser, report_page: Path) -> None:
     browser.open(report_page, scheme="dark")
-    browser.show(scheme="dark", media="print")
+    browser.show(width=PAPER_WIDTH, scheme="dark", media="print")
     looks = browser.run(
         "return [getComputedStyle(document.querySelector('nav')).display,"
         " getComputedStyle(document.querySelector('audio')).display,"
@@ -307,6 +309,8 @@ def test_paper_is_light_and_without_navigation(browser: Browser, report_page: Pa
         " getComputedStyle(document.body).color]"
     )
     assert looks == ["none", "none", "visible", "avoid", "rgb(27, 36, 48)"]
+    page = browser.run("return document.documentElement.scrollWidth")
+    assert page <= PAPER_WIDTH
     pdf = browser.driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
     assert base64.b64decode(pdf).startswith(b"%PDF")
 
