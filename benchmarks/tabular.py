@@ -98,7 +98,10 @@ def problems_of(data: UciSet, settings: TabularSettings) -> list[Problem]:
     for fold, split in enumerate(data.folds, 1):
         part = scale_parts(data.inputs, split, settings.scaling)
         inputs, targets = torch.from_numpy(part.train), torch.from_numpy(data.targets[split.train])
-        found += [Problem(inputs, targets, (data.name, fold, seed)) for seed in settings.seeds]
+        found += [
+            Problem(inputs, targets, (data.name, fold, seed))
+            for seed in range(settings.initialisations)
+        ]
     return found
 
 
@@ -234,7 +237,7 @@ def main() -> int:
     network = NetworkSettings(epochs=args.epochs, batch_size=args.batch_size)
     settings = TabularSettings(network=network)
     of_study = network.model_copy(update={"epochs": NetworkSettings().epochs})
-    networks = 4 * len(settings.losses) * len(settings.seeds)
+    networks = 4 * len(settings.losses) * settings.initialisations
     print(
         f"{networks} networks a set, batches of {args.batch_size}, {of_study.epochs} epochs from "
         f"{args.epochs}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, "

@@ -116,8 +116,8 @@ class ExperimentConfig(Settings):
     grid: dict[str, list[Any]] | list[dict[str, list[Any]]] = {}
     results_dir: str | None = None
 
-    variant_group: ClassVar[str]
-    """The group of settings that a trained model does not depend on."""
+    variant_group: ClassVar[str | None] = None
+    """The group of settings that a trained model does not depend on, if there is one."""
 
     @property
     def grids(self) -> list[dict[str, list[Any]]]:
@@ -131,7 +131,9 @@ class ExperimentConfig(Settings):
         continue the same run. Nor is the variant group: a model is used in several ways without
         being trained again.
         """
-        names = {"task", "grid", "results_dir", "description", "variant", self.variant_group}
+        names = {"task", "grid", "results_dir", "description", "variant"}
+        if self.variant_group is not None:
+            names.add(self.variant_group)
         settings = self.model_dump(mode="json", exclude=names)
         for key in ("dir", "urls", "checksum", "at_most_mb"):
             settings["corpus"].pop(key)
@@ -185,9 +187,9 @@ def load_settings(
     """
     try:
         config = config_class.model_validate(read_settings(path, overrides))
-        if not overrides:
-            return config
         group = config.variant_group
+        if not overrides or group is None:
+            return config
         chosen = getattr(config, group)
         written = type(chosen).model_validate(read_settings(path).get(group) or {})
     except ValidationError as error:

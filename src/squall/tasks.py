@@ -41,9 +41,9 @@ class Task:
         return found
 
     @property
-    def stage_names(self) -> tuple[str, ...]:
-        """The names of its stages, in the order of their numbers."""
-        names: tuple[str, ...] = _part(self.recipe, "STAGE_NAMES")
+    def stage_names(self) -> dict[int, str]:
+        """The numbers and names of its stages, the report among them."""
+        names: dict[int, str] = _part(self.recipe, "STAGE_NAMES")
         return names
 
     def list_stages(self, experiment: Experiment[Any]) -> list[Stage]:
@@ -63,6 +63,18 @@ TASKS = {
         "squall.asr.recipe",
         "recognition_stages",
         ("squall.asr.report", "collect"),
+    ),
+    "spiral": Task(
+        ("squall.studies.settings", "SpiralConfig"),
+        "squall.studies.spiral_recipe",
+        "spiral_stages",
+        ("squall.studies.spiral_report", "collect"),
+    ),
+    "tabular": Task(
+        ("squall.studies.settings", "TabularConfig"),
+        "squall.studies.tabular_recipe",
+        "tabular_stages",
+        ("squall.studies.tabular_report", "collect"),
     ),
     "enhancement": Task(
         ("squall.enhance.settings", "EnhancementConfig"),

@@ -71,7 +71,7 @@ def _add_run(verbs: Any) -> None:
     from squall.tasks import TASKS
 
     stages = "; ".join(
-        f"{name}: " + " · ".join(f"{n} {stage}" for n, stage in enumerate(task.stage_names))
+        f"{name}: " + " · ".join(f"{n} {stage}" for n, stage in task.stage_names.items())
         for name, task in TASKS.items()
     )
     verb = verbs.add_parser(

@@ -35,7 +35,11 @@ from squall.stages import Report, Stage, StageError
 
 __all__ = ["STAGE_NAMES", "enhancement_stages", "mix_dir"]
 
-STAGE_NAMES = ("check", "prepare", "mix", "features", "tune", "train", "enhance", "score", "report")
+STAGE_NAMES = dict(
+    enumerate(
+        ("check", "prepare", "mix", "features", "tune", "train", "enhance", "score", "report")
+    )
+)
 SPLITS = ("train", "dev", "test")
 
 

@@ -41,7 +41,6 @@ class SpiralSettings(Settings):
         samples: of both classes together, in the training part; the test part has as many.
         turns: that each spiral makes around the centre.
         noise: standard deviation added to both coordinates; the spirals end at a radius of 1.
-        seed: of the samples and of the network.
         network: the network and its training; its `epochs` are not used.
         epochs: after which the boundaries are looked at, 100, 500 and 1,000 in the source.
         grid: points of the boundary's picture along each side.
@@ -64,7 +63,6 @@ class SpiralSettings(Settings):
     samples: int = Field(default=1000, ge=4)
     turns: float = Field(default=1.5, gt=0)
     noise: float = Field(default=0.05, ge=0)
-    seed: int = Field(default=0, ge=0)
     network: NetworkSettings = NetworkSettings()
     epochs: tuple[int, ...] = Field(default=(100, 500, 1000), min_length=1)
     grid: int = Field(default=101, ge=2)
@@ -152,7 +150,7 @@ def draw_spirals(
 
 
 def study_spirals(
-    settings: SpiralSettings, *, on_epoch: Callable[[int], object] | None = None
+    settings: SpiralSettings, *, seed: int = 0, on_epoch: Callable[[int], object] | None = None
 ) -> SpiralStudy:
     """Train a network per loss on two spirals, and keep its boundary after some epochs.
 
@@ -160,11 +158,12 @@ def study_spirals(
 
     Args:
         settings: what to draw and train.
+        seed: of the samples and of the network.
         on_epoch: told the number of each epoch that has ended.
     """
     shape = {"turns": settings.turns, "noise": settings.noise}
-    inputs, targets = draw_spirals(settings.samples, **shape, seed=2 * settings.seed)
-    test, test_targets = draw_spirals(settings.samples, **shape, seed=2 * settings.seed + 1)
+    inputs, targets = draw_spirals(settings.samples, **shape, seed=2 * seed)
+    test, test_targets = draw_spirals(settings.samples, **shape, seed=2 * seed + 1)
     axis = np.linspace(-settings.extent, settings.extent, settings.grid, dtype=np.float32)
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     losses = build_losses(settings.losses)
@@ -178,9 +177,7 @@ def study_spirals(
         if on_epoch is not None:
             on_epoch(epoch)
 
-    problem = Problem(
-        torch.from_numpy(inputs), torch.from_numpy(targets), ("spirals", settings.seed)
-    )
+    problem = Problem(torch.from_numpy(inputs), torch.from_numpy(targets), ("spirals", seed))
     network = settings.network.model_copy(update={"epochs": settings.epochs[-1]})
     train_networks([problem], losses, network, classes=2, on_epoch=look)
     boundaries = [found[loss, epoch] for loss in losses for epoch in settings.epochs]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,8 +51,8 @@ class TabularSettings(Settings):
         losses: label in the results to the parameters of the loss; the label is the loss's name
             unless `name` is among the parameters (`squentropy-a0.1: {name: squentropy, alpha:
             0.1}`). The source has these three, with k = 1 and M = 5 for the rescaled square loss.
-        seeds: of the initial weights and the order of samples, one network each. Five in the
-            source.
+        initialisations: networks of each loss and fold, which differ in the seed of their initial
+            weights and of the order of samples. Five in the source.
         network: the network and its training.
         test: which rows a network is tested on. `folds`: the test parts of the collection's four
             folds. `file`: the test file, after training on all of the training file, for the sets
@@ -78,7 +79,7 @@ class TabularSettings(Settings):
         },
         min_length=1,
     )
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
+    initialisations: int = Field(default=5, ge=1)
     network: NetworkSettings = NetworkSettings()
     test: Literal["folds", "file"] = "folds"
     scaling: Scaling = "training"
@@ -88,13 +89,6 @@ class TabularSettings(Settings):
     @classmethod
     def _losses_exist(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         build_losses(value)
-        return value
-
-    @field_validator("seeds")
-    @classmethod
-    def _different_seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError(f"seeds are {list(value)}; the same seed twice is the same network")
         return value
 
 
@@ -216,14 +210,14 @@ def _standardised(
 def set_cost(data: UciSet, settings: TabularSettings) -> int:
     """Multiply-adds of `score_set`; the time goes with it, from some thousand samples on."""
     samples = sum(len(split.train) for split in chosen_splits(data, settings))
-    networks = len(settings.losses) * len(settings.seeds)
+    networks = len(settings.losses) * settings.initialisations
     return networks * multiply_adds(
         settings.network, samples=samples, inputs=data.inputs.shape[1], classes=data.classes
     )
 
 
 def score_set(
-    data: UciSet, settings: TabularSettings, *, on_epoch: OnEpoch | None = None
+    data: UciSet, settings: TabularSettings, *, seed: int = 0, on_epoch: OnEpoch | None = None
 ) -> SetScores:
     """Train the networks of a set, all losses, folds and seeds at once, and score each.
 
@@ -233,12 +227,14 @@ def score_set(
     Args:
         data: the set.
         settings: what to train.
+        seed: of the first initialisation; the others have the numbers after it.
         on_epoch: called after every epoch, see `train_networks`.
 
     Convention: probabilities are the softmax of the logits for every loss, the square losses too,
     as in the sources.
     """
     splits = chosen_splits(data, settings)
+    seeds = range(seed, seed + settings.initialisations)
     parts = [scale_parts(data.inputs, split, settings.scaling) for split in splits]
     constant = tuple(part.constant for part in parts)
     if any(constant):
@@ -250,7 +246,7 @@ def score_set(
             (data.name, fold, seed),
         )
         for fold, (split, part) in enumerate(zip(splits, parts, strict=True), 1)
-        for seed in settings.seeds
+        for seed in seeds
     ]
     losses = build_losses(settings.losses)
     started = time.perf_counter()
@@ -260,7 +256,9 @@ def score_set(
     seconds = time.perf_counter() - started
     networks: list[NetworkScore] = []
     for fold, (split, part) in enumerate(zip(splits, parts, strict=True)):
-        networks += _score_fold(trained, part.test, data.targets[split.test], fold, settings)
+        networks += _score_fold(
+            trained, part.test, data.targets[split.test], fold, seeds, settings.bins
+        )
     failed = sum(network.diverged > 0 for network in networks)
     if failed:
         _log.warning("%s: %d of %d networks diverged", data.name, failed, len(networks))
@@ -280,11 +278,12 @@ def _score_fold(
     inputs: NDArray[np.float32],
     targets: NDArray[np.int64],
     fold: int,
-    settings: TabularSettings,
+    seeds: Sequence[int],
+    bins: int,
 ) -> list[NetworkScore]:
     """The networks of a fold, counted from 0, on its test part (N, D) with targets (N,)."""
-    seeds, problems = len(settings.seeds), trained.diverged.shape[1]
-    columns = range(fold * seeds, (fold + 1) * seeds)
+    problems = trained.diverged.shape[1]
+    columns = range(fold * len(seeds), (fold + 1) * len(seeds))
     places = [(row, column) for row in range(len(trained.losses)) for column in columns]
     stack = trained.stack.select([row * problems + column for row, column in places])
     scores = []
@@ -292,13 +291,13 @@ def _score_fold(
         diverged = int(trained.diverged[row, column])
         metrics = dict.fromkeys(_METRICS, math.nan)
         if not diverged:
-            found = score_logits(logits=logits, targets=targets).calibration(bins=settings.bins)
+            found = score_logits(logits=logits, targets=targets).calibration(bins=bins)
             metrics = {name: float(getattr(found, name)) for name in _METRICS}
         scores.append(
             NetworkScore(
                 loss=trained.losses[row],
                 fold=fold + 1,
-                seed=settings.seeds[column - fold * seeds],
+                seed=seeds[column - columns.start],
                 samples=len(targets),
                 train_loss=float(trained.train_loss[-1, row, column]),
                 diverged=diverged,

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Collection", "Split", "UciSet", "read_collection", "read_set"]
+__all__ = ["Collection", "Split", "UciSet", "find_sets", "read_collection", "read_set"]
 
 Rows = NDArray[np.int64]
 
@@ -85,12 +85,37 @@ class Collection:
     absent: tuple[str, ...]
 
 
+def find_sets(directory: Path, names: Iterable[str] | None = None) -> dict[str, list[Path]]:
+    """Find the sets of a collection.
+
+    Args:
+        directory: the folder of the sets' folders, or one that holds it as `data`.
+        names: the sets to find; None or none of them finds all.
+
+    Returns:
+        The data files of each set, in the order of their names.
+
+    Raises:
+        FileNotFoundError: there is no set, or not the one that is asked for.
+    """
+    root = _root(directory)
+    folders = sorted({path.parent for path in root.glob("*/*_R.dat*")})
+    found = {folder.name: paths for folder in folders if (paths := _data_files(folder))}
+    if not found:
+        raise FileNotFoundError(f"{root} has no folder NAME with a NAME_R.dat or NAME_train_R.dat")
+    wanted = sorted(set(names or found))
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise FileNotFoundError(f"{root} has no data of the set {missing[0]!r}")
+    return {name: found[name] for name in wanted}
+
+
 def read_collection(directory: Path, names: Iterable[str] | None = None) -> Collection:
     """Read the sets of a collection. A damaged set does not keep the others from being read.
 
     Args:
         directory: the folder of the sets' folders, or one that holds it as `data`.
-        names: the sets to read; None reads all.
+        names: the sets to read; None or none of them reads all.
 
     Returns:
         The sets in the order of their names, and what is wrong with those that cannot be read,
@@ -99,25 +124,16 @@ def read_collection(directory: Path, names: Iterable[str] | None = None) -> Coll
     Raises:
         FileNotFoundError: there is no set, or not the one that is asked for.
     """
-    root = directory / "data" if (directory / "data").is_dir() else directory
-    folders = {path.parent.name for path in root.glob(f"*/{_SPLIT_FILE}*")}
-    folders |= {path.parent.name for path in root.glob("*/*_R.dat*")}
-    present = {name for name in folders if _data_files(root / name)}
-    if not present:
-        raise FileNotFoundError(f"{root} has no folder NAME with a NAME_R.dat or NAME_train_R.dat")
-    wanted = sorted(present if names is None else set(names))
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        raise FileNotFoundError(f"{root} has no data of the set {missing[0]!r}")
     sets: dict[str, UciSet] = {}
     damaged: dict[str, str] = {}
-    for name in wanted:
+    for name, paths in find_sets(directory, names).items():
         try:
-            sets[name] = read_set(root / name)
+            sets[name] = read_set(paths[0].parent)
         except (ValueError, OSError) as error:
             damaged[name] = str(error)
             _log.error("%s", error)
-    return Collection(sets, damaged, tuple(sorted(folders - present)))
+    listed = {path.parent.name for path in _root(directory).glob(f"*/{_SPLIT_FILE}*")}
+    return Collection(sets, damaged, tuple(sorted(listed - find_sets(directory).keys())))
 
 
 def read_set(folder: Path) -> UciSet:
@@ -172,6 +188,11 @@ def read_set(folder: Path) -> UciSet:
     inputs, targets = (np.concatenate(both) for both in zip(*parts, strict=True))
     files = Split(np.arange(rows), np.arange(rows, len(inputs)))
     return UciSet(name, inputs, targets, folds, tuning[0], files)
+
+
+def _root(directory: Path) -> Path:
+    """The folder of the sets' folders."""
+    return directory / "data" if (directory / "data").is_dir() else directory
 
 
 def _data_files(folder: Path) -> list[Path]:

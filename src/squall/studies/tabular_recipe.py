@@ -1,0 +1,258 @@
+"""The numbered stages of the tabular study.
+
+0 check · 5 train · 7 score, numbered as in the other recipes; the report, stage 8, is made once
+over all experiments of a run.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from squall.corpora.preparation import check_folders, corpus_fingerprint
+from squall.experiment import Experiment, environment
+from squall.files import atomic_write
+from squall.results import Record, write_records
+from squall.stages import Report, Stage, StageError
+from squall.studies.settings import TabularConfig
+from squall.studies.tabular import (
+    NetworkScore,
+    SetScores,
+    TabularSettings,
+    score_set,
+    set_cost,
+)
+from squall.studies.uci import UciSet, find_sets, read_collection, read_set
+from squall.workers import map_in_processes
+
+__all__ = ["STAGE_NAMES", "read_left_out", "tabular_stages"]
+
+STAGE_NAMES = {0: "check", 5: "train", 7: "score", 8: "report"}
+
+_SHOWN = {"accuracy": 100.0, "ece": 100.0}
+_LEFT_OUT = "left_out.json"
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The training of a set, as a process is told of it."""
+
+    folder: Path
+    settings: TabularSettings
+    seed: int
+    threads: int
+    result: Path
+
+
+class _Recipe:
+    """The stages of one experiment."""
+
+    def __init__(self, experiment: Experiment[TabularConfig]) -> None:
+        self.experiment = experiment
+        self.config = experiment.config
+        self.options = experiment.options
+        self.train_dir = experiment.directory / "train"
+
+    def stages(self) -> list[Stage]:
+        directory = self.experiment.directory
+        left_out = self.train_dir / _LEFT_OUT
+        return [
+            Stage(0, "check", directory, self.check),
+            Stage(5, "train", directory, self.train, settings=self.config.hashed(),
+                  outputs=(left_out,),
+                  fingerprint=lambda: corpus_fingerprint(self.experiment.corpus_dirs),
+                  set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
+            Stage(7, "score", self.experiment.score_dir, self.score, inputs=(left_out,),
+                  outputs=(self.experiment.result_path,)),
+        ]  # fmt: skip
+
+    @property
+    def corpus_dir(self) -> Path:
+        """The folder of the collection."""
+        directories = self.experiment.corpus_dirs
+        check_folders(self.config.corpus, len(directories))
+        return directories[0]
+
+    @property
+    def processes(self) -> int:
+        """How many sets are trained side by side."""
+        return self.options.workers or max(1, (os.cpu_count() or 1) // self.options.threads)
+
+    def check(self, report: Report) -> None:
+        """Read every set, and say which are damaged and how long the training will take."""
+        collection = read_collection(self.corpus_dir, self.config.sets)
+        for problem in collection.damaged.values():
+            report(0, 1, f"left out: {problem}")
+        sets = list(collection.sets.values())
+        if not sets:
+            raise StageError(f"no set can be used: {next(iter(collection.damaged.values()))}")
+        absent = f"; without data: {', '.join(collection.absent)}" if collection.absent else ""
+        seconds = _expected_seconds(sets, self.config.study) / self.processes
+        report(
+            1, 1,
+            f"{len(sets)} sets of {sum(len(data.inputs) for data in sets)} samples{absent}; about "
+            f"{seconds / 60:.0f} minutes of training in {self.processes} processes",
+        )  # fmt: skip
+
+    def train(self, report: Report) -> None:
+        """Train the networks of every set, the largest first, and keep the scores of each set."""
+        found = find_sets(self.corpus_dir, self.config.sets)
+        sizes = {name: sum(path.stat().st_size for path in found[name]) for name in found}
+        trainings = [
+            _Training(
+                found[name][0].parent,
+                self.config.study,
+                self.config.seed,
+                self.options.threads,
+                self.train_dir / "sets" / f"{name}.json",
+            )
+            for name in sorted(found, key=lambda name: (-sizes[name], name))
+        ]
+        self.train_dir.mkdir(parents=True, exist_ok=True)
+        left_out: dict[str, str] = {}
+        done = 0
+        outcomes = map_in_processes(_train_set, trainings, self.processes)
+        for training, problem in zip(trainings, outcomes, strict=True):
+            name = training.folder.name
+            done += sizes[name]
+            if problem:
+                left_out[name] = problem
+            report(done, sum(sizes.values()), f"left out: {problem}" if problem else name)
+        if len(left_out) == len(trainings):
+            raise StageError(f"no set can be used: {next(iter(left_out.values()))}")
+        with atomic_write(self.train_dir / _LEFT_OUT) as file:
+            json.dump(left_out, file, indent=1)
+
+    def score(self, report: Report) -> None:
+        """Write what every network reached, and the means over folds."""
+        left_out = read_left_out(self.experiment)
+        names = find_sets(self.corpus_dir, self.config.sets).keys() - left_out.keys()
+        places = [self.train_dir / "sets" / f"{name}.json" for name in sorted(names)]
+        scores = [_read_scores(place) for place in places]
+        directory = self.experiment.score_dir
+        with atomic_write(directory / "networks.csv") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["set", *(field.name for field in fields(NetworkScore))])
+            writer.writerows(
+                [one.name, *asdict(network).values()] for one in scores for network in one.networks
+            )
+        write_records(self.experiment.result_path, self._records(scores))
+        report(1, 1, "scored")
+
+    def _records(self, scores: Sequence[SetScores]) -> list[Record]:
+        stamp = environment(command=self.options.command)
+        template = Record(
+            recipe=self.config.recipe,
+            experiment=f"{self.config.experiment} {self.config.choices}".rstrip(),
+            dataset=self.config.corpus.name,
+            system="",
+            condition="",
+            seed=0,
+            metric="",
+            value=0.0,
+            unit="%",
+            n=0,
+            commit=stamp["commit"] + ("+" if stamp["dirty"] else ""),
+            command=stamp["command"],
+            hardware=stamp["hardware"],
+            seconds=0.0,
+        )
+        return [record for one in scores for record in _set_records(template, one)]
+
+
+def tabular_stages(experiment: Experiment[TabularConfig]) -> list[Stage]:
+    """The stages of an experiment, without the report."""
+    return _Recipe(experiment).stages()
+
+
+def read_left_out(experiment: Experiment[Any]) -> dict[str, str]:
+    """What was wrong with the sets that could not be trained on, by their names."""
+    path = experiment.directory / "train" / _LEFT_OUT
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _read_scores(path: Path) -> SetScores:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record.pop("data")
+    networks = tuple(NetworkScore(**network) for network in record.pop("networks"))
+    constant = tuple(record.pop("constant_inputs"))
+    return SetScores(**record, networks=networks, constant_inputs=constant)
+
+
+def _train_set(training: _Training) -> str:
+    """Train the networks of a set, unless that was done; gives what is wrong with a damaged set."""
+    try:
+        data = read_set(training.folder)
+    except (ValueError, OSError) as error:
+        training.result.unlink(missing_ok=True)
+        return str(error)
+    stamp = _digest(data)
+    if training.result.is_file() and json.loads(training.result.read_text())["data"] == stamp:
+        return ""
+    torch.set_num_threads(training.threads)
+    scores = score_set(data, training.settings, seed=training.seed)
+    with atomic_write(training.result) as file:
+        json.dump({"data": stamp, **asdict(scores)}, file)
+    return ""
+
+
+def _digest(data: UciSet) -> str:
+    """What tells that a set is another one than before."""
+    found = hashlib.sha256()
+    for split in (*data.folds, *([data.files] if data.files else [])):
+        found.update(split.train.tobytes() + split.test.tobytes())
+    found.update(data.inputs.tobytes() + data.targets.tobytes())
+    return found.hexdigest()
+
+
+def _expected_seconds(sets: Sequence[UciSet], study: TabularSettings) -> float:
+    """Time of all training on one core, from an epoch of the set in the middle of the cost."""
+    costs = {data.name: set_cost(data, study) for data in sets}
+    ordered = sorted(sets, key=lambda data: costs[data.name])
+    total = sum(costs.values())
+    middle = next(
+        data
+        for number, data in enumerate(ordered)
+        if 2 * sum(costs[one.name] for one in ordered[: number + 1]) >= total
+    )
+    ends = [time.perf_counter()]
+
+    def stop(epoch: int, _: object) -> bool:
+        ends.append(time.perf_counter())
+        return epoch == 2
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    score_set(middle, study, on_epoch=stop)
+    torch.set_num_threads(threads)
+    return (ends[-1] - ends[-2]) * study.network.epochs * total / costs[middle.name]
+
+
+def _set_records(template: Record, scores: SetScores) -> Iterator[Record]:
+    """The means over the folds of a set, for each loss and seed."""
+    for loss in dict.fromkeys(network.loss for network in scores.networks):
+        for seed in dict.fromkeys(network.seed for network in scores.networks):
+            folds = [n for n in scores.networks if (n.loss, n.seed) == (loss, seed)]
+            for metric, factor in _SHOWN.items():
+                yield replace(
+                    template,
+                    system=loss,
+                    condition=scores.name,
+                    seed=seed,
+                    metric=metric,
+                    value=factor * float(np.mean([getattr(fold, metric) for fold in folds])),
+                    n=sum(fold.samples for fold in folds),
+                    seconds=round(scores.seconds, 2),
+                )

@@ -1,0 +1,231 @@
+"""The recipes of the smaller studies run all their stages on small data."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from squall.cli import main
+from squall.results import Record, read_records
+
+pytest.importorskip("matplotlib")
+
+Squall = Callable[..., tuple[int, str, str]]
+
+LOSSES = ["ce", "squentropy", "rescaled_square"]
+SETS = {"big": 48, "little": 24}
+FAST = {
+    "study.network.epochs": 3,
+    "study.network.hidden": [4],
+    "study.initialisations": 2,
+    "seed": 5,
+}
+
+
+def write_uci_set(root: Path, name: str, *, samples: int) -> Path:
+    """Two classes of Gaussian inputs with four different folds, in the collection's form."""
+    random = np.random.default_rng(samples)
+    folder = root / name
+    folder.mkdir(parents=True)
+    targets = np.arange(samples) % 2
+    inputs = random.standard_normal((samples, 3)) + 2 * targets[:, None]
+    lines = ["\tf1\tf2\tf3\tclase"]
+    for row, (values, target) in enumerate(zip(inputs, targets, strict=True), 1):
+        lines.append("\t".join([str(row), *(f"{v:.6f}" for v in values), str(target)]))
+    (folder / f"{name}_R.dat").write_text("\n".join(lines) + "\n")
+    cut = 3 * samples // 4
+    orders = [random.permutation(samples) for _ in range(5)]
+    parts = [" ".join(map(str, part)) for o in orders for part in (o[:cut], o[cut:])]
+    (folder / "conxuntos.dat").write_text("\n".join(parts[:2]) + "\n")
+    (folder / "conxuntos_kfold.dat").write_text("\n".join(parts[2:]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    for name, samples in SETS.items():
+        write_uci_set(tmp_path / "uci", name, samples=samples)
+    return tmp_path / "uci"
+
+
+@pytest.fixture
+def squall(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Squall:
+    """`squall run RECIPE` on small settings: exit code, standard output and error."""
+    monkeypatch.delenv("SQUALL_COMMAND", raising=False)
+
+    def run(recipe: str, settings: dict[str, Any], *arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        sets = [part for k, v in settings.items() for part in ("--set", f"{k}={json.dumps(v)}")]
+        places = ["--exp-dir", tmp_path / "exp", "--results-dir", tmp_path / "results"]
+        code = main(["run", recipe, *map(str, [*places, *sets, "--workers", 1, *arguments])])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def _experiment(tmp_path: Path, recipe: str) -> Path:
+    (found,) = (path.parent for path in (tmp_path / "exp" / recipe).glob("*/result.json"))
+    return found
+
+
+def _by_key(records: list[Record]) -> dict[tuple[str, str, int, str], Record]:
+    return {(r.condition, r.system, r.seed, r.metric): r for r in records}
+
+
+def test_tabular(squall: Squall, collection: Path, tmp_path: Path) -> None:
+    code, out, err = squall("tabular", FAST, "--corpus-dir", collection)
+    assert code == 0, err
+    assert "2 sets of 72 samples; about" in out
+    experiment = _experiment(tmp_path, "tabular")
+    records = _by_key(read_records(tmp_path / "results" / "results.json"))
+    assert {key[0] for key in records} == set(SETS)
+    assert {key[1] for key in records} == set(LOSSES)
+    assert {key[2] for key in records} == {5, 6}
+    assert {key[3] for key in records} == {"accuracy", "ece"}
+    with (experiment / "score" / "default" / "networks.csv").open(newline="") as file:
+        networks = list(csv.DictReader(file))
+    assert len(networks) == 2 * 3 * 4 * 2
+    for (name, loss, seed, metric), record in records.items():
+        own = [
+            100 * float(network[metric])
+            for network in networks
+            if (network["set"], network["loss"], int(network["seed"])) == (name, loss, seed)
+        ]
+        assert len(own) == 4
+        assert record.value == pytest.approx(statistics.fmean(own))
+        assert record.unit == "%"
+        assert record.n == SETS[name]
+        assert record.experiment == "collection hidden=(4,) epochs=3"
+    text = (tmp_path / "results" / "RESULTS.md").read_text()
+    assert "| squentropy better than ce in accuracy | 94 (78 %) |" in text
+    assert "## Every set of collection" in text
+    page = (tmp_path / "exp" / "tabular" / "report.html").read_text()
+    assert page.count("<svg") == 4  # two scatter plots, two of ranks
+
+
+def test_tabular_goes_on_where_it_was_and_trains_what_has_changed(
+    squall: Squall, collection: Path, tmp_path: Path
+) -> None:
+    arguments = ("tabular", FAST, "--corpus-dir", collection)
+    assert squall(*arguments)[0] == 0
+    sets = _experiment(tmp_path, "tabular") / "train" / "sets"
+    before = {name: (sets / f"{name}.json").stat().st_mtime_ns for name in SETS}
+    _, out, _ = squall(*arguments)
+    assert "5 train: done before, skipped" in out
+    (sets / "little.json").unlink()
+    (sets.parent / "left_out.json").unlink()  # as if it had been killed
+    assert squall(*arguments)[0] == 0
+    assert (sets / "big.json").stat().st_mtime_ns == before["big"]
+    assert (sets / "little.json").stat().st_mtime_ns != before["little"]
+    again = json.loads((sets / "little.json").read_text())
+    path = collection / "little" / "little_R.dat"
+    path.write_text(path.read_text().replace("0.", "10.", 1))
+    code, out, err = squall(*arguments)
+    assert code == 0, err
+    assert "5 train: fingerprint.bytes was" in out
+    assert (sets / "big.json").stat().st_mtime_ns == before["big"]
+    assert json.loads((sets / "little.json").read_text())["data"] != again["data"]
+
+
+def test_damaged_sets_are_named_and_the_others_run(
+    squall: Squall, collection: Path, tmp_path: Path
+) -> None:
+    for name in ("flat", "holes", "lacking", "lonely", "narrow"):
+        write_uci_set(collection, name, samples=20)
+    path = collection / "lacking" / "conxuntos_kfold.dat"
+    path.write_text("0 2 4 6\n1 3\n" + "\n".join(path.read_text().splitlines()[2:]) + "\n")
+    path = collection / "lonely" / "lonely_R.dat"
+    path.write_text(path.read_text().rstrip()[:-1] + "2\n")
+    path = collection / "holes" / "holes_R.dat"
+    path.write_text(path.read_text().replace("\t1\n", "\tnan\n", 1))
+    path = collection / "narrow" / "narrow_R.dat"
+    path.write_text(path.read_text().replace("\n3\t", "\n3\t9\t", 1))
+    lines = (collection / "flat" / "flat_R.dat").read_text().splitlines()
+    constant = [
+        lines[0],
+        *("\t".join([*line.split("\t")[:3], "7", line[-1]]) for line in lines[1:]),
+    ]
+    (collection / "flat" / "flat_R.dat").write_text("\n".join(constant) + "\n")
+    code, out, err = squall("tabular", FAST, "--corpus-dir", collection)
+    assert code == 0, err
+    told = [
+        "flat: input 3 is 7 in all rows of flat_R.dat; leave the column out",
+        "holes: holes_R.dat, line 3, column 5 is nan; it must be a finite number",
+        "lacking: class 1 is missing in the training part of fold 1 (conxuntos_kfold.dat, line 1)",
+        "lonely: class 2 has one sample in lonely_R.dat; it needs two at least",
+        "narrow: narrow_R.dat, line 4 has 6 columns; the header makes it 5",
+    ]
+    results = (tmp_path / "results" / "RESULTS.md").read_text()
+    for problem in told:
+        assert f"0 check: left out: {problem}" in out
+        assert problem in results
+    records = read_records(tmp_path / "results" / "results.json")
+    assert {record.condition for record in records} == set(SETS)
+
+
+def test_nothing_but_damage_is_an_error(squall: Squall, tmp_path: Path) -> None:
+    folder = write_uci_set(tmp_path / "uci", "only", samples=20)
+    (folder / "conxuntos_kfold.dat").write_text("0 1\n")
+    code, _, err = squall("tabular", FAST, "--corpus-dir", folder.parent)
+    assert code == 1
+    assert "no set can be used: only: conxuntos_kfold.dat has 1 lines of rows, not 8" in err
+
+
+def test_one_set_of_many(squall: Squall, collection: Path, tmp_path: Path) -> None:
+    settings = FAST | {"sets": ["little"], "study.losses": {"ce": {}}}
+    assert squall("tabular", settings, "--corpus-dir", collection)[0] == 0
+    records = read_records(tmp_path / "results" / "results.json")
+    assert {record.condition for record in records} == {"little"}
+    assert {record.system for record in records} == {"ce"}
+    code, _, err = squall("tabular", FAST | {"sets": ["lost"]}, "--corpus-dir", collection)
+    assert code == 1
+    assert "has no data of the set 'lost'" in err
+
+
+def test_other_choices_have_rows_of_their_own(
+    squall: Squall, collection: Path, tmp_path: Path
+) -> None:
+    grid = ("--grid", "study.scaling=training,published")
+    assert squall("tabular", FAST, "--corpus-dir", collection, *grid)[0] == 0
+    found = {r.experiment for r in read_records(tmp_path / "results" / "results.json")}
+    usual = "collection hidden=(4,) epochs=3"
+    assert found == {usual, f"{usual} scaling=published"}
+    text = (tmp_path / "results" / "RESULTS.md").read_text()
+    rows = text.partition("## Other choices")[2].partition("## Every set")[0].splitlines()
+    assert sum(row.startswith("| collection hidden") for row in rows) == 2
+
+
+def test_spiral(squall: Squall, tmp_path: Path) -> None:
+    settings = {"study.samples": 40, "study.epochs": [1, 3], "study.grid": 5}
+    code, out, err = squall("spiral", settings, "--grid", "seed=1,2")
+    assert code == 0, err
+    assert "3 networks, 40 samples, 3 epochs" in out
+    records = _by_key(read_records(tmp_path / "results" / "results.json"))
+    expected = {
+        (f"{epoch} epochs", loss, seed, metric)
+        for epoch in (1, 3)
+        for loss in LOSSES
+        for seed in (1, 2)
+        for metric in ("accuracy", "ece")
+    }
+    assert records.keys() == expected
+    for record in records.values():
+        assert 0 <= record.value <= 100
+        assert not math.isnan(record.value)
+    table = (tmp_path / "results" / "RESULTS.md").read_text()
+    assert "## spirals: accuracy %, 2 seeds" in table
+    values = [records["3 epochs", "ce", seed, "accuracy"].value for seed in (1, 2)]
+    cell = f"{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f}"
+    assert f"| {cell} |" in next(row for row in table.splitlines() if row.startswith("| ce |"))
+    page = (tmp_path / "exp" / "spiral" / "report.html").read_text()
+    assert page.count("<svg") == 2
