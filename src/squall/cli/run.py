@@ -132,19 +132,31 @@ def _cells(options: argparse.Namespace, launch: Launch) -> list[Cell]:
         gpus=gpus_of(options, launch),
         threads=options.threads,
         workers=options.workers,
-        decode_processes=max(1, _jobs(options) // len(combinations)),
         command=options.command_line,
     )
-    cells = {}
+    configs = {}
     for values in combinations:
         # A whole group of the grid before the keys of that group that `--set` gives.
         chosen = sorted({**overrides, **values}.items(), key=lambda item: item[0].count("."))
         config = load_config(path, dict(chosen))
-        cells[config.directory_name, config.variant] = Cell(
-            config, run, options.stage, min(options.stop_stage, REPORT_STAGE - 1),
-            options.force, options.dry_run,
-        )  # fmt: skip
-    return list(cells.values())
+        configs[config.directory_name, config.variant] = config
+    return [
+        Cell(
+            config,
+            replace(run, decode_processes=_decode_processes(place, len(configs), _jobs(options))),
+            options.stage,
+            min(options.stop_stage, REPORT_STAGE - 1),
+            options.force,
+            options.dry_run,
+        )
+        for place, config in enumerate(configs.values())
+    ]
+
+
+def _decode_processes(place: int, cells: int, jobs: int) -> int:
+    """Processes that decode in a cell: the last ones share the jobs that no other cell needs."""
+    last = cells % jobs
+    return jobs // last if place >= cells - last else 1
 
 
 def _of_name(values: Sequence[Any], name: str | None) -> list[Any]:
