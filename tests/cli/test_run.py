@@ -321,3 +321,30 @@ def test_stopping_says_how_to_go_on(root: Path, stand_in: Path, tmp_path: Path) 
     assert process.returncode == 130
     assert err.endswith("stopped; run the same command again to go on\n")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("cells", "jobs", "expected"),
+    [
+        (1, 1, [1]),
+        (1, 4, [4]),
+        (2, 5, [2, 2]),
+        (4, 4, [1, 1, 1, 1]),
+        (3, 2, [1, 1, 2]),
+        (6, 4, [1, 1, 1, 1, 2, 2]),
+    ],
+    ids=str,
+)
+def test_no_job_is_idle_while_the_last_cells_decode(
+    root: Path, tmp_path: Path, cells: int, jobs: int, expected: list[int], stand_in: Path
+) -> None:
+    stand_in.write_text(FINISH)
+    seeds = ",".join(map(str, range(1, cells + 1)))
+    exp = tmp_path / "exp"
+    grid = ["--grid", f"seed={seeds}", "--exp-dir", str(exp), "--jobs", str(jobs)]
+    assert main(["run", "toy", *grid]) == 0
+    found = {}
+    for path in exp.rglob("options.json"):
+        settings = yaml.safe_load((path.parent / "config.yaml").read_text())
+        found[settings["seed"]] = json.loads(path.read_text())["decode_processes"]
+    assert [found[seed] for seed in sorted(found)] == expected

@@ -11,14 +11,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from squall.config import Settings
 from squall.figures import figure_svg
-from squall.losses import SOURCE_SETTINGS
 from squall.scoring.calibration import score_logits
 from squall.scoring.temperature import softmax
 from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings, NetworkStack
-from squall.studies.tabular import build_losses
+from squall.studies.tabular import ComparedLosses, build_losses
 from squall.studies.training import train_networks
 
 __all__ = [
@@ -33,11 +31,11 @@ __all__ = [
 _COLOURS = ("#c0392b", "#2464a8")
 
 
-class SpiralSettings(Settings):
+class SpiralSettings(ComparedLosses):
     """What the two-spirals study draws, trains and looks at.
 
     Args:
-        losses: as in `squall.studies.tabular.TabularSettings`.
+        losses: as in `ComparedLosses`.
         samples: of both classes together, in the training part; the test part has as many.
         turns: that each spiral makes around the centre.
         noise: standard deviation added to both coordinates; the spirals end at a radius of 1.
@@ -52,14 +50,6 @@ class SpiralSettings(Settings):
     Source: Hui 2023 (thesis), Figure 4.3.
     """
 
-    losses: dict[str, dict[str, Any]] = Field(
-        default={
-            "ce": {},
-            "squentropy": {},
-            "rescaled_square": dict(SOURCE_SETTINGS["tabular"]),
-        },
-        min_length=1,
-    )
     samples: int = Field(default=1000, ge=4)
     turns: float = Field(default=1.5, gt=0)
     noise: float = Field(default=0.05, ge=0)
@@ -67,12 +57,6 @@ class SpiralSettings(Settings):
     epochs: tuple[int, ...] = Field(default=(100, 500, 1000), min_length=1)
     grid: int = Field(default=101, ge=2)
     extent: float = Field(default=1.2, gt=0)
-
-    @field_validator("losses")
-    @classmethod
-    def _losses_exist(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        build_losses(value)
-        return value
 
     @field_validator("epochs")
     @classmethod

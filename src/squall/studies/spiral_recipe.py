@@ -7,6 +7,7 @@ over all experiments of a run.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from squall.experiment import Experiment, environment
+from squall.experiment import Experiment
 from squall.files import atomic_path
 from squall.results import Record, write_records
 from squall.stages import Report, Stage
+from squall.studies.records import blank_record
 from squall.studies.settings import SpiralConfig
 from squall.studies.spiral import Boundary, SpiralStudy, study_spirals
 
@@ -69,24 +71,15 @@ class _Recipe:
         report(1, 1, "scored")
 
     def _records(self) -> Iterator[Record]:
-        stamp = environment(command=self.experiment.options.command)
+        template = replace(blank_record(self.experiment), n=self.config.study.samples)
         for boundary in read_study(self.experiment).boundaries:
             for metric in ("accuracy", "ece"):
-                yield Record(
-                    recipe=self.config.recipe,
-                    experiment=self.config.experiment,
-                    dataset=self.config.corpus.name,
+                yield replace(
+                    template,
                     system=boundary.loss,
                     condition=f"{boundary.epoch} epochs",
-                    seed=self.config.seed,
                     metric=metric,
                     value=100 * float(getattr(boundary, metric)),
-                    unit="%",
-                    n=self.config.study.samples,
-                    commit=stamp["commit"] + ("+" if stamp["dirty"] else ""),
-                    command=stamp["command"],
-                    hardware=stamp["hardware"],
-                    seconds=0.0,
                 )
 
 

@@ -27,6 +27,7 @@ from squall.studies.training import OnEpoch, TrainedNetworks, train_networks
 from squall.studies.uci import Split, UciSet
 
 __all__ = [
+    "ComparedLosses",
     "NetworkScore",
     "ScaledParts",
     "SetScores",
@@ -44,13 +45,36 @@ _METRICS = ("accuracy", "ece", "ece_adaptive", "brier", "nll")
 _log = logging.getLogger(__name__)
 
 
-class TabularSettings(Settings):
-    """What the tabular study trains and how it scores.
+class ComparedLosses(Settings):
+    """Settings of a study that trains with several losses.
 
     Args:
         losses: label in the results to the parameters of the loss; the label is the loss's name
             unless `name` is among the parameters (`squentropy-a0.1: {name: squentropy, alpha:
             0.1}`). The source has these three, with k = 1 and M = 5 for the rescaled square loss.
+    """
+
+    losses: dict[str, dict[str, Any]] = Field(
+        default={
+            "ce": {},
+            "squentropy": {},
+            "rescaled_square": dict(SOURCE_SETTINGS["tabular"]),
+        },
+        min_length=1,
+    )
+
+    @field_validator("losses")
+    @classmethod
+    def _losses_exist(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        build_losses(value)
+        return value
+
+
+class TabularSettings(ComparedLosses):
+    """What the tabular study trains and how it scores.
+
+    Args:
+        losses: as in `ComparedLosses`.
         initialisations: networks of each loss and fold, which differ in the seed of their initial
             weights and of the order of samples. Five in the source.
         network: the network and its training.
@@ -71,25 +95,11 @@ class TabularSettings(Settings):
     Source: Hui 2023 (thesis), section 4.3.3.
     """
 
-    losses: dict[str, dict[str, Any]] = Field(
-        default={
-            "ce": {},
-            "squentropy": {},
-            "rescaled_square": dict(SOURCE_SETTINGS["tabular"]),
-        },
-        min_length=1,
-    )
     initialisations: int = Field(default=5, ge=1)
     network: NetworkSettings = NetworkSettings()
     test: Literal["folds", "file"] = "folds"
     scaling: Scaling = "training"
     bins: int = Field(default=10, ge=1)
-
-    @field_validator("losses")
-    @classmethod
-    def _losses_exist(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        build_losses(value)
-        return value
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 from squall.corpora.preparation import check_folders, corpus_fingerprint
-from squall.experiment import Experiment, environment
+from squall.experiment import Experiment
 from squall.files import atomic_write
 from squall.results import Record, write_records
 from squall.stages import Report, Stage, StageError
+from squall.studies.records import blank_record
 from squall.studies.settings import TabularConfig
 from squall.studies.tabular import (
     NetworkScore,
@@ -151,23 +152,8 @@ class _Recipe:
         report(1, 1, "scored")
 
     def _records(self, scores: Sequence[SetScores]) -> list[Record]:
-        stamp = environment(command=self.options.command)
-        template = Record(
-            recipe=self.config.recipe,
-            experiment=f"{self.config.experiment} {self.config.choices}".rstrip(),
-            dataset=self.config.corpus.name,
-            system="",
-            condition="",
-            seed=0,
-            metric="",
-            value=0.0,
-            unit="%",
-            n=0,
-            commit=stamp["commit"] + ("+" if stamp["dirty"] else ""),
-            command=stamp["command"],
-            hardware=stamp["hardware"],
-            seconds=0.0,
-        )
+        name = f"{self.config.experiment} {self.config.choices}".rstrip()
+        template = replace(blank_record(self.experiment), experiment=name)
         return [record for one in scores for record in _set_records(template, one)]
 
 
