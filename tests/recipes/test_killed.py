@@ -77,35 +77,3 @@ def test_a_recipe_killed_in_any_stage_ends_with_the_same_result(
     assert _rates(killed) == _rates(whole)
     assert _rates(whole)["epochs"] == SETTINGS["espnet__max_epoch"]
     assert not (killed.directory / "train.before-1").exists()
-
-
-@pytest.mark.slow
-def test_a_grid_that_is_killed_ends_with_the_same_table(demo_corpus: Path, tmp_path: Path) -> None:
-    chosen = {**tiny.SETTINGS, "espnet.max_epoch": 2}
-    assignments = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
-    grid = ("--grid", "loss.name=ce,square", "seed=1,2", "--jobs", "1")
-
-    def start(place: str) -> Run:
-        folder = tmp_path / place
-        folder.mkdir(exist_ok=True)
-        places = ("--corpus-dir", str(demo_corpus), "--results-dir", str(folder))
-        return Run("demo", folder / "exp", *places, *assignments, *grid)
-
-    def table(place: str) -> dict[tuple[str | int, ...], float]:
-        found = read_records(tmp_path / place / "results.json")
-        return {r.key: r.value for r in found if r.metric not in ("rtf", "train_seconds")}
-
-    run = start("killed")
-    run.wait_until(lambda run: run.said("[conformer ce seed 2] 5 train: epoch 1"))
-    run.kill(whole_group=True)
-    assert not run.writes("results.json")
-    for place in ("killed", "whole"):
-        run = start(place)
-        assert run.process.wait(2 * PATIENCE_S) == 0, run.output.read_text()
-        first = "[conformer ce seed 1] 5 train: done before, skipped"
-        assert run.said(first) == (place == "killed")
-    whole = table("whole")
-    assert table("killed").keys() == whole.keys()
-    for key, value in table("killed").items():
-        assert value == pytest.approx(whole[key], nan_ok=True), key
-    assert sum(key[-1] == "wer_difference" for key in whole) > 0
