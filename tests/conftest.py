@@ -53,7 +53,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "{'experiment': experiment})\n"
         "    return [Stage(0, 'toy', experiment.directory, run)]\n"
         "module = types.ModuleType('squall.asr.recipe')\n"
-        "module.recognition_stages, module.STAGE_NAMES = recognition_stages, {0: 'toy'}\n"
+        "module.recognition_stages = recognition_stages\n"
         "sys.modules['squall.asr.recipe'] = module\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)

@@ -24,15 +24,16 @@ class Task:
 
     Args:
         settings: module and class of its settings.
-        recipe: the module with its `STAGE_NAMES` and the function that lists its stages.
-        stages: the name of that function.
+        recipe: module and function that list an experiment's stages.
         report: module and function that collect experiments into a report.
+        stage_names: the numbers and names of its stages, the report among them. They are kept
+            here so that `squall run --help` need not import what the stages do.
     """
 
     settings: tuple[str, str]
-    recipe: str
-    stages: str
+    recipe: tuple[str, str]
     report: tuple[str, str]
+    stage_names: Mapping[int, str]
 
     @property
     def config_class(self) -> type[ExperimentConfig]:
@@ -40,15 +41,9 @@ class Task:
         found: type[ExperimentConfig] = _part(*self.settings)
         return found
 
-    @property
-    def stage_names(self) -> dict[int, str]:
-        """The numbers and names of its stages, the report among them."""
-        names: dict[int, str] = _part(self.recipe, "STAGE_NAMES")
-        return names
-
     def list_stages(self, experiment: Experiment[Any]) -> list[Stage]:
         """The stages of an experiment, without the report."""
-        list_stages: Callable[[Experiment[Any]], list[Stage]] = _part(self.recipe, self.stages)
+        list_stages: Callable[[Experiment[Any]], list[Stage]] = _part(*self.recipe)
         return list_stages(experiment)
 
     def collect(self, experiments: Sequence[Experiment[Any]]) -> Report:
@@ -57,30 +52,55 @@ class Task:
         return collect(experiments)
 
 
+_RECOGNITION_STAGES = (
+    "check",
+    "prepare",
+    "tokens",
+    "stats",
+    "lm",
+    "train",
+    "decode",
+    "score",
+    "report",
+)
+_ENHANCEMENT_STAGES = (
+    "check",
+    "prepare",
+    "mix",
+    "features",
+    "tune",
+    "train",
+    "enhance",
+    "score",
+    "report",
+)
+# Numbered as the stages of the same name are in the other recipes.
+_STUDY_STAGES = {0: "check", 5: "train", 7: "score", 8: "report"}
+
 TASKS = {
     "recognition": Task(
-        ("squall.asr.settings", "RecognitionConfig"),
-        "squall.asr.recipe",
-        "recognition_stages",
-        ("squall.asr.report", "collect"),
+        settings=("squall.asr.settings", "RecognitionConfig"),
+        recipe=("squall.asr.recipe", "recognition_stages"),
+        report=("squall.asr.report", "collect"),
+        stage_names=dict(enumerate(_RECOGNITION_STAGES)),
     ),
     "spiral": Task(
-        ("squall.studies.settings", "SpiralConfig"),
-        "squall.studies.spiral_recipe",
-        "spiral_stages",
-        ("squall.studies.spiral_report", "collect"),
+        settings=("squall.studies.settings", "SpiralConfig"),
+        recipe=("squall.studies.spiral_recipe", "spiral_stages"),
+        report=("squall.studies.spiral_report", "collect"),
+        stage_names=_STUDY_STAGES,
     ),
     "tabular": Task(
-        ("squall.studies.settings", "TabularConfig"),
-        "squall.studies.tabular_recipe",
-        "tabular_stages",
-        ("squall.studies.tabular_report", "collect"),
+        settings=("squall.studies.settings", "TabularConfig"),
+        recipe=("squall.studies.tabular_recipe", "tabular_stages"),
+        report=("squall.studies.tabular_report", "collect"),
+        stage_names=_STUDY_STAGES,
     ),
     "enhancement": Task(
-        ("squall.enhance.settings", "EnhancementConfig"),
-        "squall.enhance.recipe",
-        "enhancement_stages",
-        ("squall.enhance.report", "collect"),
+        settings=("squall.enhance.settings", "EnhancementConfig"),
+        recipe=("squall.enhance.recipe", "enhancement_stages"),
+        report=("squall.enhance.report", "collect"),
+        stage_names=dict(enumerate(_ENHANCEMENT_STAGES)),
     ),
 }
 """Name of a task, as the settings give it under `task`, to its parts."""

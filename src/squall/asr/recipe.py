@@ -24,11 +24,8 @@ from squall.experiment import Experiment, data_dir, environment
 from squall.files import atomic_path, file_digest
 from squall.stages import Report, Stage, StageError
 
-__all__ = ["STAGE_NAMES", "recognition_stages"]
+__all__ = ["recognition_stages"]
 
-STAGE_NAMES = dict(
-    enumerate(("check", "prepare", "tokens", "stats", "lm", "train", "decode", "score", "report"))
-)
 SPLITS = ("train", "dev", "test")
 MIN_FREE_BYTES = 2 * 1024**3
 _UTTERANCE_S = 10.0  # assumed where the corpus is not there yet

@@ -33,13 +33,8 @@ from squall.files import atomic_write, file_digest
 from squall.results import write_records
 from squall.stages import Report, Stage, StageError
 
-__all__ = ["STAGE_NAMES", "enhancement_stages", "mix_dir"]
+__all__ = ["enhancement_stages", "mix_dir"]
 
-STAGE_NAMES = dict(
-    enumerate(
-        ("check", "prepare", "mix", "features", "tune", "train", "enhance", "score", "report")
-    )
-)
 SPLITS = ("train", "dev", "test")
 
 

@@ -23,9 +23,7 @@ from squall.studies.records import blank_record
 from squall.studies.settings import SpiralConfig
 from squall.studies.spiral import Boundary, SpiralStudy, study_spirals
 
-__all__ = ["STAGE_NAMES", "read_study", "spiral_stages"]
-
-STAGE_NAMES = {0: "check", 5: "train", 7: "score", 8: "report"}
+__all__ = ["read_study", "spiral_stages"]
 
 
 class _Recipe:

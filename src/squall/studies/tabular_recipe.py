@@ -12,8 +12,10 @@ import json
 import os
 import shutil
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,7 @@ from squall.studies.tabular import (
 from squall.studies.uci import UciSet, find_sets, read_collection, read_set
 from squall.workers import map_in_processes
 
-__all__ = ["STAGE_NAMES", "read_left_out", "tabular_stages"]
-
-STAGE_NAMES = {0: "check", 5: "train", 7: "score", 8: "report"}
+__all__ = ["read_left_out", "tabular_stages"]
 
 _SHOWN = {"accuracy": 100.0, "ece": 100.0}
 _LEFT_OUT = "left_out.json"
@@ -207,12 +207,9 @@ def _expected_seconds(sets: Sequence[UciSet], study: TabularSettings) -> float:
     """Time of all training on one core, from an epoch of the set in the middle of the cost."""
     costs = {data.name: set_cost(data, study) for data in sets}
     ordered = sorted(sets, key=lambda data: costs[data.name])
-    total = sum(costs.values())
-    middle = next(
-        data
-        for number, data in enumerate(ordered)
-        if 2 * sum(costs[one.name] for one in ordered[: number + 1]) >= total
-    )
+    summed = list(accumulate(costs[data.name] for data in ordered))
+    total = summed[-1]
+    middle = ordered[bisect_left(summed, total / 2)]
     ends = [time.perf_counter()]
 
     def stop(epoch: int, _: object) -> bool:
