@@ -14,6 +14,7 @@ from squall.losses import TokenLoss, build_loss
 from squall.scoring.temperature import softmax
 from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings, NetworkStack
+from squall.studies.scaling import varying_inputs
 from squall.studies.training import TrainedNetworks, train_networks
 
 try:
@@ -258,7 +259,7 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.feature_mean_, self.feature_scale_ = np.zeros(columns), np.ones(columns)
         if self.standardize:
             self.feature_mean_, deviations = features.mean(axis=0), features.std(axis=0)
-            varies = (features != features[0]).any(axis=0) & (deviations > 0)
+            varies = varying_inputs(features)
             self.feature_scale_ = np.where(varies, 1 / np.where(varies, deviations, 1), 0.0)
 
     def _scaled(self, features: Floats) -> Floats:

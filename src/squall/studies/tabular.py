@@ -23,6 +23,7 @@ from squall.losses import SOURCE_SETTINGS, TokenLoss, build_loss
 from squall.scoring.calibration import score_logits
 from squall.studies.batches import Problem
 from squall.studies.networks import NetworkSettings, multiply_adds
+from squall.studies.scaling import varying_inputs
 from squall.studies.training import OnEpoch, TrainedNetworks, train_networks
 from squall.studies.uci import Split, UciSet
 
@@ -190,23 +191,17 @@ def scale_parts(inputs: NDArray[np.float64], split: Split, scaling: Scaling) -> 
     learnt nothing about it, and its random weights must not answer to the test part's values.
     """
     train, test = inputs[split.train], inputs[split.test]
-    varies = _varies(train)
+    varies = varying_inputs(train)
     constant = int((~varies).sum())
     if scaling == "published":
         return ScaledParts(train.astype(np.float32), test.astype(np.float32), constant)
     by_test = test if scaling == "parts" else train
-    varies &= _varies(by_test)
+    varies &= varying_inputs(by_test)
     return ScaledParts(
         _standardised(train, by=train, varies=varies),
         _standardised(test, by=by_test, varies=varies),
         constant,
     )
-
-
-def _varies(inputs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    # The deviation of equal numbers may differ from 0, and that of nearly equal ones may be 0.
-    found: NDArray[np.bool_] = (inputs != inputs[0]).any(axis=0) & (inputs.std(axis=0) > 0)
-    return found
 
 
 def _standardised(

@@ -234,24 +234,31 @@ def claims_of_source(scores: StudyScores) -> list[Claim]:
     scores = scores.sound
     claims = []
     for metric, best, than_ce in (("accuracy", 71, 94), ("ece", 60, 83)):
-        gains = _gains(scores.means(metric), metric)
-        ours = gains[:, scores.losses.index("squentropy")]
-        named = {name: gains[:, scores.losses.index(name)] for name in ("ce", "rescaled_square")}
         for text, source, others in (
-            ("best of the three", best, np.maximum(named["ce"], named["rescaled_square"])),
-            ("better than ce", than_ce, named["ce"]),
+            ("best of the three", best, ("ce", "rescaled_square")),
+            ("better than ce", than_ce, ("ce",)),
         ):
-            ahead = np.round(ours - others, 9)
+            ahead = _lead(scores, metric, "squentropy", others)
             claims.append(
                 Claim(
                     f"squentropy {text} in {METRICS[metric]}",
                     source,
-                    int((ahead > _EQUAL).sum()),
-                    int((np.abs(ahead) <= _EQUAL).sum()),
+                    int((ahead > 0).sum()),
+                    int((ahead == 0).sum()),
                     len(scores.sets),
                 )
             )
     return claims
+
+
+def _lead(
+    scores: StudyScores, metric: str, loss: str, others: Sequence[str]
+) -> NDArray[np.float64]:
+    """How much better a loss is than the best of others on each set, (S,); 0 where they tie."""
+    means = dict(zip(scores.losses, scores.means(metric).T, strict=True))
+    leads = np.stack([_gains(means[loss] - means[other], metric) for other in others])
+    least: NDArray[np.float64] = leads.min(axis=0)
+    return least
 
 
 def _gains(values: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
@@ -266,11 +273,18 @@ def tabular_tables(records: Sequence[Record]) -> list[Table]:
     if not every:
         return []
     widest = every[0]
-    tables = [_claims(widest), _losses(widest), _pairs(widest), _choices(every), _sets(widest)]
+    pairs = [pair for metric in METRICS for pair in compare_losses(widest, metric)]
+    tables = [
+        _claims(widest, pairs),
+        _losses(widest),
+        _pairs(pairs),
+        _choices(every),
+        _sets(widest),
+    ]
     return [table for table in tables if table.rows]
 
 
-def _claims(scores: StudyScores) -> Table:
+def _claims(scores: StudyScores, pairs: Sequence[Comparison]) -> Table:
     rows = [
         [
             claim.text,
@@ -284,8 +298,7 @@ def _claims(scores: StudyScores) -> Table:
     diverged = len(scores.sets) - sets
     note = "; ".join(
         f"{c.loss} against {c.other}, {METRICS[c.metric]}: {c.verdict}"
-        for metric in METRICS
-        for c in compare_losses(scores, metric)
+        for c in pairs
         if c.loss == "squentropy"
     )
     note = f"Over these sets, by Wilcoxon's test at the 5 % level: {note}." if note else ""
@@ -303,13 +316,13 @@ def _losses(scores: StudyScores) -> Table:
         cells = [loss]
         for metric, found in ranks.items():
             values = sound.means(metric)
+            others = [one for one in sound.losses if one != loss]
+            alone = int((_lead(sound, metric, loss, others) > 0).sum()) if others else len(values)
             spread = sound.deviations(metric)[:, number].mean() if sound.sets else np.nan
-            best = _gains(values, metric)
-            ahead = best[:, [number]] - np.delete(best, number, axis=1)
             cells += [
                 f"{values[:, number].mean():.2f}",
                 f"{spread:.2f}",
-                str(int((ahead > _EQUAL).all(axis=1).sum())),
+                str(alone),
                 f"{found.average_ranks[number]:.2f}" if found else "",
             ]
         rows.append(cells)
@@ -331,7 +344,7 @@ def _losses(scores: StudyScores) -> Table:
     return Table(title, head, rows, "; ".join(notes) + "." if notes else "")
 
 
-def _pairs(scores: StudyScores) -> Table:
+def _pairs(pairs: Sequence[Comparison]) -> Table:
     head = [
         "loss",
         "against",
@@ -348,7 +361,7 @@ def _pairs(scores: StudyScores) -> Table:
         [
             c.loss,
             c.other,
-            METRICS[metric],
+            METRICS[c.metric],
             str(c.better),
             str(c.equal),
             str(c.worse),
@@ -357,8 +370,7 @@ def _pairs(scores: StudyScores) -> Table:
             _p(c.p_value).removeprefix("p = "),
             _p(c.p_corrected).removeprefix("p = "),
         ]
-        for metric in METRICS
-        for c in compare_losses(scores, metric)
+        for c in pairs
     ]
     return Table(
         "Pairs of losses",

@@ -132,8 +132,9 @@ def read_collection(directory: Path, names: Iterable[str] | None = None) -> Coll
         except (ValueError, OSError) as error:
             damaged[name] = str(error)
             _log.error("%s", error)
-    listed = {path.parent.name for path in _root(directory).glob(f"*/{_SPLIT_FILE}*")}
-    return Collection(sets, damaged, tuple(sorted(listed - find_sets(directory).keys())))
+    listed = sorted({path.parent for path in _root(directory).glob(f"*/{_SPLIT_FILE}*")})
+    absent = tuple(folder.name for folder in listed if not _data_files(folder))
+    return Collection(sets, damaged, absent)
 
 
 def read_set(folder: Path) -> UciSet:
