@@ -122,6 +122,16 @@ def test_real_differences_are_found_and_chance_is_not() -> None:
     assert table.rows[1][3].startswith("-")
 
 
+def test_what_was_trained_with_one_seed_speaks_of_speakers_only() -> None:
+    seeded = [_run(system, seed, rate=0.3) for system in ("ce", "same") for seed in (1, 2, 3)]
+    records = compare_systems([*seeded, _run("better", rate=0.2)])
+    (table,) = comparison_tables(records)
+    assert "better (for other speakers only): WER" in table.note
+    assert "same: WER" in table.note
+    of_seeds = dict(zip(table.head, table.rows[1], strict=True))["95 %: other speakers and seeds"]
+    assert of_seeds == ""
+
+
 def test_several_comparisons_are_corrected_together() -> None:
     runs = [_run(system) for system in ("ce", "a", "b", "c")]
     records = compare_systems(runs)

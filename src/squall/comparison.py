@@ -327,7 +327,10 @@ def _table(title: str, records: Sequence[Record]) -> Table:
                 *([f"{below} of {len(tests)}" if tests else ""] if tested else []),
             ]
         )
+        widest = [p for p in populations if f"{main.metric}_{p}_low" in values][-1]
         place = f" ({main.experiment})" if several else ""
+        if widest != populations[-1]:
+            place += f" (for {_POPULATIONS[widest]} only)"
         amount = _number(abs(main.value), main.unit) + (" points" if main.unit == "%" else "")
         way = "lower" if main.value < 0 else "higher"
         verdicts[corrected < SIGNIFICANT].append(
