@@ -1,4 +1,4 @@
-"""A recipe that is killed in one stage after the other ends as one that was not."""
+"""A grid that is killed in one stage after the other ends as one that was not."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 import tiny
 from killed_runs import PATIENCE_S, Moment, Run
 
 pytest.importorskip("espnet2")
 
-from squall.experiment import Experiment
 from squall.results import read_records
 
-SETTINGS = {"espnet__max_epoch": 20, "loss__name": "squentropy"}
-
+EPOCHS = 12
+SETTINGS = {**tiny.SETTINGS, "espnet.max_epoch": EPOCHS}
+GRID = ("--grid", "loss.name=squentropy,square", "--jobs", "1")
 
 MOMENTS = (
     Moment(lambda run: run.said("1 prepare: not done yet"), "1-prepare"),
@@ -26,18 +25,22 @@ MOMENTS = (
     Moment(lambda run: run.writes("train/3epoch.pth"), "5-train"),
     Moment(lambda run: run.writes(".hypotheses.jsonl.*.part"), "6-decode"),
     Moment(lambda run: run.said("6 decode: done"), None),
+    Moment(lambda run: run.said("square seed 1] 5 train: epoch 1"), None),
 )
+
+Start = Callable[[str], Run]
 
 
 @pytest.fixture
-def start(demo_corpus: Path, tmp_path: Path) -> Iterator[Callable[[], Run]]:
+def start(demo_corpus: Path, tmp_path: Path) -> Iterator[Start]:
     runs: list[Run] = []
-    chosen = {**tiny.SETTINGS, **{k.replace("__", "."): v for k, v in SETTINGS.items()}}
-    assignments = [part for k, v in chosen.items() for part in ("--set", f"{k}={v}")]
+    assignments = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
 
-    def start() -> Run:
-        corpus = ("--corpus-dir", str(demo_corpus))
-        runs.append(Run("demo", tmp_path / "exp", *corpus, *assignments))
+    def start(place: str) -> Run:
+        folder = tmp_path / place
+        folder.mkdir(exist_ok=True)
+        places = ("--corpus-dir", str(demo_corpus), "--results-dir", str(folder))
+        runs.append(Run("demo", folder / "exp", *places, *assignments, *GRID))
         return runs[-1]
 
     yield start
@@ -45,35 +48,37 @@ def start(demo_corpus: Path, tmp_path: Path) -> Iterator[Callable[[], Run]]:
         run.end()
 
 
-def _rates(experiment: Experiment) -> dict[str, float]:
+def _table(folder: Path) -> dict[tuple[str | int, ...], float]:
     measured = ("rtf", "train_seconds")
-    records = read_records(experiment.result_path)
-    return {r.metric: r.value for r in records if r.metric not in measured}
+    found = read_records(folder / "results.json")
+    return {r.key: r.value for r in found if r.metric not in measured}
+
+
+def _hypotheses(folder: Path) -> dict[str, str]:
+    found = folder.rglob("test/hypotheses.jsonl")
+    return {str(path.relative_to(folder)): path.read_text() for path in found}
 
 
 @pytest.mark.slow
-def test_a_recipe_killed_in_any_stage_ends_with_the_same_result(
-    start: Callable[[], Run], demo_corpus: Path, tmp_path: Path
-) -> None:
+def test_a_grid_killed_in_any_stage_ends_with_the_same_table(start: Start, tmp_path: Path) -> None:
     for moment in MOMENTS:
-        run = start()
+        run = start("killed")
         run.wait_until(moment.reached)
         run.kill(whole_group=moment.whole_group)
         if moment.unfinished:
             assert not run.writes(f"{moment.unfinished}.json")
-    run = start()
-    assert run.process.wait(PATIENCE_S) == 0, run.output.read_text()
-    assert run.said("5 train: done before, skipped")
+        assert not (tmp_path / "killed" / "results.json").exists()
+    for place in ("killed", "whole"):
+        run = start(place)
+        assert run.process.wait(PATIENCE_S) == 0, run.output.read_text()
+        skipped = "squentropy seed 1] 5 train: done before, skipped"
+        assert run.said(skipped) == (place == "killed")
 
-    torch.set_num_threads(1)
-    settings = tiny.config(**SETTINGS)
-    whole, _ = tiny.run(settings, corpus=demo_corpus, exp_dir=tmp_path / "whole")
-    killed = Experiment(settings, whole.options)
-    killed.directory = tmp_path / "exp" / "demo" / whole.directory.name
-    hypotheses = "test/hypotheses.jsonl"
-    assert (killed.variant_dir("decode") / hypotheses).read_text() == (
-        whole.variant_dir("decode") / hypotheses
-    ).read_text()
-    assert _rates(killed) == _rates(whole)
-    assert _rates(whole)["epochs"] == SETTINGS["espnet__max_epoch"]
-    assert not (killed.directory / "train.before-1").exists()
+    killed, whole = _table(tmp_path / "killed"), _table(tmp_path / "whole")
+    assert killed == pytest.approx(whole, nan_ok=True)
+    assert [value for (*_, metric), value in whole.items() if metric == "epochs"] == [EPOCHS] * 2
+    assert any(metric == "wer_difference" for *_, metric in whole)
+    hypotheses = _hypotheses(tmp_path / "whole")
+    assert len(hypotheses) == 2
+    assert _hypotheses(tmp_path / "killed") == hypotheses
+    assert not list((tmp_path / "killed").rglob("train.before-1"))
