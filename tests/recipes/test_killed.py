@@ -14,14 +14,13 @@ pytest.importorskip("espnet2")
 
 from squall.results import read_records
 
-EPOCHS = 12
+EPOCHS = 8
 SETTINGS = {**tiny.SETTINGS, "espnet.max_epoch": EPOCHS}
 GRID = ("--grid", "loss.name=squentropy,square", "--jobs", "1")
 
 MOMENTS = (
     Moment(lambda run: run.said("1 prepare: not done yet"), "1-prepare"),
     Moment(lambda run: run.said("3 stats: reading all audio"), "3-stats", whole_group=False),
-    Moment(lambda run: run.said("5 train: epoch 1"), "5-train"),
     Moment(lambda run: run.writes("train/3epoch.pth"), "5-train"),
     Moment(lambda run: run.writes(".hypotheses.jsonl.*.part"), "6-decode"),
     Moment(lambda run: run.said("6 decode: done"), None),
@@ -70,7 +69,7 @@ def test_a_grid_killed_in_any_stage_ends_with_the_same_table(start: Start, tmp_p
         assert not (tmp_path / "killed" / "results.json").exists()
     for place in ("killed", "whole"):
         run = start(place)
-        assert run.process.wait(PATIENCE_S) == 0, run.output.read_text()
+        assert run.process.wait(2 * PATIENCE_S) == 0, run.output.read_text()
         skipped = "squentropy seed 1] 5 train: done before, skipped"
         assert run.said(skipped) == (place == "killed")
 
