@@ -16,6 +16,7 @@ from torch import nn
 
 from squall import losses
 from squall.losses import LOSSES, SOURCE_SETTINGS, build_loss, loss_parameters
+from squall.losses.formulas import token_values
 
 MODULES = [f"squall.losses.{found.name}" for found in pkgutil.iter_modules(losses.__path__)]
 
@@ -34,6 +35,16 @@ def test_module_gives_the_value_of_the_function(name: str) -> None:
     loss = build_loss(name, ignore_index=-1, reduction="sum", scale=0.5)
     expected = function(logits, target, ignore_index=-1, reduction="sum", scale=0.5)
     assert torch.equal(loss(logits, target), expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_terms_of_a_module_are_those_of_its_values(name: str) -> None:
+    given = {"k": 3.0, "M": 4.0, "w": 0.7, "alpha": 0.3, "label_smoothing": 0.2}
+    params = {key: value for key, value in given.items() if key in loss_parameters(name)}
+    loss = build_loss(name, **params, reduction="none", scale=0.5)
+    logits, target = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 0])
+    found = token_values(logits, target, target < 0, loss.terms(3).scaled(0.5))
+    torch.testing.assert_close(found, loss(logits, target))
 
 
 @pytest.mark.parametrize("name", LOSSES)

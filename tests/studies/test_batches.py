@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from squall.studies.batches import IGNORED, Batches, Problem
+from squall.studies.batches import Batches, Problem
 from squall.studies.networks import random_stream
 
 
@@ -35,21 +35,17 @@ def test_an_epoch_has_every_sample_once_and_in_step(size: int) -> None:
         for number, given in enumerate(PROBLEMS):
             seen = []
             for place, step in enumerate(steps):
-                there = step.targets[number] != IGNORED
                 expected = min(size, max(0, len(given.inputs) - place * size))
-                assert int(there.sum()) == expected
-                assert there[:expected].all()  # the padding comes last
-                if expected:
-                    assert float(step.shares[number, 0]) == pytest.approx(1 / expected)
+                assert int(step.counts[number]) == expected
                 assert (step.idle is not None and number in step.idle) == (expected == 0)
-                inputs = step.inputs[number][there]
+                inputs = step.inputs[number, :expected]
                 assert torch.equal(inputs[:, 0], -inputs[:, 1])
-                assert torch.equal(inputs[:, 0].long() % 3, step.targets[number][there])
-                assert step.row_weights is not None
-                weights = step.row_weights[number][there]
-                wanted = torch.ones_like(weights) if given.row_weights is None else inputs[:, 0]
-                assert torch.equal(weights, wanted)
-                assert (step.row_weights[number][~there] == 0).all()
+                assert torch.equal(inputs[:, 0].long() % 3, step.targets[number, :expected])
+                wanted = torch.ones(expected) if given.row_weights is None else inputs[:, 0]
+                weights = expected * step.weights[number, :expected]
+                torch.testing.assert_close(weights, wanted.double())
+                for padded in (step.inputs, step.targets, step.weights):
+                    assert not padded[number, expected:].any()
                 seen += inputs[:, 0].tolist()
             assert sorted(seen) == given.inputs[:, 0].tolist()
             orders.append(seen)
@@ -66,7 +62,8 @@ def test_an_order_depends_on_its_stream_alone() -> None:
     assert torch.equal(together, PROBLEMS[2].inputs[order])
 
 
-def test_without_weights_there_are_none() -> None:
-    step = next(iter(batches(4, [problem(5, 0), problem(5, 10)]).steps()))
-    assert step.row_weights is None
-    assert step.idle is None
+def test_without_row_weights_all_samples_of_a_step_weigh_alike() -> None:
+    first, last = batches(4, [problem(5, 0), problem(5, 10)]).steps()
+    assert (first.weights == 0.25).all()
+    assert (last.weights == 1).all()
+    assert first.idle is last.idle is None

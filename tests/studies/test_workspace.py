@@ -27,10 +27,12 @@ def test_gradients_are_those_of_automatic_differentiation(
     for samples in (9, 4, 9):  # twice the same, between them another number of samples
         inputs = torch.randn(2, samples, sizes[0], dtype=dtype)
         gradient = torch.randn(3, 2, samples, sizes[-1], dtype=dtype)
-        logits = spaces[samples].forward(inputs)
+        space = spaces[samples]
+        space.forward(inputs)
         expected = plain.logits(inputs.repeat(3, 1, 1))
-        torch.testing.assert_close(logits.flatten(0, 1), expected.detach(), **tolerance)
-        spaces[samples].backward(gradient)
+        torch.testing.assert_close(space.logits.flatten(0, 1), expected.detach(), **tolerance)
+        space.gradient.copy_(gradient)
+        space.backward()
         wanted = torch.autograd.grad(expected, plain.parameters(), gradient.flatten(0, 1))
         for parameter, by_torch in zip(stack.parameters(), wanted, strict=True):
             torch.testing.assert_close(parameter.grad, by_torch, **tolerance)
@@ -43,7 +45,8 @@ def test_workspaces_of_a_stack_share_their_gradients() -> None:
     Workspace(stack, 1, 2)
     assert all(p.grad is b for p, b in zip(stack.parameters(), before, strict=True))
     first.forward(torch.randn(6, 8, 5, dtype=torch.float64))
-    first.backward(torch.ones(1, 6, 8, 3, dtype=torch.float64))
+    first.gradient.fill_(1.0)
+    first.backward()
     assert all(p.grad is b for p, b in zip(stack.parameters(), before, strict=True))
     assert all(b.abs().sum() > 0 for b in before if b is not None)
 
@@ -55,7 +58,8 @@ def test_a_broken_network_breaks_no_other() -> None:
     for each in (stack, well):
         space = Workspace(each, 1, 9)
         space.forward(inputs)
-        space.backward(gradient)
+        space.gradient.copy_(gradient)
+        space.backward()
     others = [0, 1, 3, 4, 5]
     for broken, sound in zip(stack.parameters(), well.parameters(), strict=True):
         assert broken.grad is not None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from squall.losses.formulas import Terms
+from squall.losses.terms import Terms
 
 __all__ = ["block_losses", "blocks"]
 

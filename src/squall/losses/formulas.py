@@ -1,50 +1,23 @@
-"""The one expression that all five losses are cases of, with its first and second derivatives.
+"""The expression of `squall.losses.terms` with its first and second derivatives.
 
-For one token with logits f in R^C, true class y and probs p = softmax(f),
-
-    value = a * [(1 - eps) * (-log p_y) + (eps / C) * sum_j (-log p_j)]
-            + b * (f_y - M)^2 + c * sum_{j != y} f_j^2
-
-with the numbers a, eps, b, M and c held in `Terms`. What is here is written in plain torch: any
-transform (compile, vmap, higher derivatives) goes through it, at the price of a few tensors of
-the size of the logits. `squall.losses.tokenwise` computes the same numbers without them.
+What is here is written in plain torch: any transform (compile, vmap, higher derivatives) goes
+through it, at the price of a few tensors of the size of the logits. `squall.losses.tokenwise`
+computes the same numbers without them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from squall.losses.terms import Terms
+
 __all__ = [
-    "Terms",
     "accumulation_dtype",
     "token_gradients",
     "token_hessian_products",
     "token_values",
 ]
-
-
-class Terms(NamedTuple):
-    """The coefficients of the expression in the module's docstring.
-
-    cross_entropy is a, label_smoothing eps, true b, true_aim M and wrong c.
-    """
-
-    cross_entropy: float = 0.0
-    label_smoothing: float = 0.0
-    true: float = 0.0
-    true_aim: float = 1.0
-    wrong: float = 0.0
-
-    def scaled(self, scale: float) -> Terms:
-        """The terms of `scale` times the loss."""
-        return self._replace(
-            cross_entropy=scale * self.cross_entropy,
-            true=scale * self.true,
-            wrong=scale * self.wrong,
-        )
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -43,14 +43,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from squall.losses.arguments import (
-    check_at_least,
-    check_fraction,
-    check_positive,
-    count_classes,
-)
-from squall.losses.formulas import Terms
+from squall.losses.arguments import count_classes
 from squall.losses.reduction import reduced_loss
+from squall.losses.terms import (
+    ccql_terms,
+    cross_entropy_terms,
+    rescaled_square_terms,
+    square_terms,
+    squentropy_terms,
+)
 
 __all__ = [
     "ccql_loss",
@@ -90,8 +91,7 @@ def cross_entropy(
     tensor(1.3863)
     """
     count_classes(logits, class_dim)
-    check_fraction("label_smoothing", label_smoothing)
-    terms = Terms(cross_entropy=1.0, label_smoothing=label_smoothing)
+    terms = cross_entropy_terms(label_smoothing=label_smoothing)
     return reduced_loss(
         logits,
         target,
@@ -129,7 +129,7 @@ def square_loss(
     tensor(0.5000)
     """
     classes = count_classes(logits, class_dim)
-    terms = Terms(true=1 / classes, wrong=1 / classes)
+    terms = square_terms(classes)
     return reduced_loss(
         logits,
         target,
@@ -176,9 +176,7 @@ def rescaled_square_loss(
     tensor(6.5000)
     """
     classes = count_classes(logits, class_dim)
-    check_positive("k", k)
-    check_positive("M", M)
-    terms = Terms(true=k / classes, true_aim=M, wrong=1 / classes)
+    terms = rescaled_square_terms(classes, k=k, M=M)
     return reduced_loss(
         logits,
         target,
@@ -220,11 +218,7 @@ def ccql_loss(
     tensor(2.5000)
     """
     classes = count_classes(logits, class_dim)
-    if w is None:
-        w = (classes - 1) ** 0.5 - 1
-    else:
-        check_at_least("w", w, minimum=0.0)
-    terms = Terms(true=(1 + w) / 2, wrong=0.5)
+    terms = ccql_terms(classes, w=w)
     return reduced_loss(
         logits,
         target,
@@ -267,9 +261,7 @@ def squentropy_loss(
     tensor(9.6931)
     """
     classes = count_classes(logits, class_dim)
-    check_at_least("alpha", alpha, minimum=0.0)
-    check_fraction("label_smoothing", label_smoothing)
-    terms = Terms(cross_entropy=1.0, label_smoothing=label_smoothing, wrong=alpha / (classes - 1))
+    terms = squentropy_terms(classes, alpha=alpha, label_smoothing=label_smoothing)
     return reduced_loss(
         logits,
         target,

@@ -25,6 +25,14 @@ from squall.losses.functional import (
     square_loss,
     squentropy_loss,
 )
+from squall.losses.terms import (
+    Terms,
+    ccql_terms,
+    cross_entropy_terms,
+    rescaled_square_terms,
+    square_terms,
+    squentropy_terms,
+)
 
 __all__ = [
     "CCQLLoss",
@@ -62,6 +70,10 @@ class TokenLoss(nn.Module):
         # after the data are loaded.
         self(torch.zeros(1, 2, device="cpu"), torch.zeros(1, dtype=torch.int64, device="cpu"))
 
+    def terms(self, classes: int) -> Terms:
+        """The coefficients of the loss of a token with this many classes, before `scale`."""
+        raise NotImplementedError
+
     def arguments(self) -> dict[str, Any]:
         """Every argument the module was made with, its defaults included."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -86,6 +98,10 @@ class CrossEntropyLoss(TokenLoss):
         """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
         return cross_entropy(logits, target, **self.arguments())
 
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return cross_entropy_terms(label_smoothing=self.label_smoothing)
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class SquareLoss(TokenLoss):
@@ -94,6 +110,10 @@ class SquareLoss(TokenLoss):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
         return square_loss(logits, target, **self.arguments())
+
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return square_terms(classes)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -112,6 +132,10 @@ class RescaledSquareLoss(TokenLoss):
         """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
         return rescaled_square_loss(logits, target, **self.arguments())
 
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return rescaled_square_terms(classes, k=self.k, M=self.M)
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class CCQLLoss(TokenLoss):
@@ -126,6 +150,10 @@ class CCQLLoss(TokenLoss):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
         return ccql_loss(logits, target, **self.arguments())
+
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return ccql_terms(classes, w=self.w)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -143,3 +171,7 @@ class SquentropyLoss(TokenLoss):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
         return squentropy_loss(logits, target, **self.arguments())
+
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return squentropy_terms(classes, alpha=self.alpha, label_smoothing=self.label_smoothing)

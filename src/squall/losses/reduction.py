@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from squall.losses.arguments import arrange, check_positive, check_reduction
-from squall.losses.formulas import Terms
+from squall.losses.terms import Terms
 from squall.losses.tokenwise import TokenOptions, token_losses
 
 __all__ = ["reduced_loss"]

@@ -16,12 +16,12 @@ from torch.autograd import Function
 from squall.losses.arguments import check_finite_logits, check_target_range
 from squall.losses.blocks import block_losses, blocks
 from squall.losses.formulas import (
-    Terms,
     accumulation_dtype,
     token_gradients,
     token_hessian_products,
     token_values,
 )
+from squall.losses.terms import Terms
 
 __all__ = ["TokenOptions", "token_losses"]
 

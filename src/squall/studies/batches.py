@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["IGNORED", "Batches", "Problem", "Step"]
-
-IGNORED = -100
-"""Target of what pads a problem that has fewer samples than the largest."""
+__all__ = ["Batches", "Problem", "Step"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,25 +32,26 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A step on B samples of each of P problems.
+    """A step on B samples of each of P problems, padded with zeros where a problem has fewer.
 
     Args:
         inputs: (P, B, D).
-        targets: (P, B); `IGNORED` where a problem has no such sample.
-        shares: (P, 1), one over the number of samples that a problem has in this step.
-        row_weights: (P, B); None if no problem has any.
-        idle: (I,) the problems that have no sample in this step; None if there is none.
+        targets: (P, B).
+        weights: (P, B), what a sample's loss counts in its problem's loss of this step: its row
+            weight over the number of samples that the problem has in the step; 0 for padding.
+        counts: (P,) the number of samples that a problem has in this step.
+        idle: (I,) the problems that have none; None if all have some.
     """
 
     inputs: Tensor
     targets: Tensor
-    shares: Tensor
-    row_weights: Tensor | None
+    weights: Tensor
+    counts: Tensor
     idle: Tensor | None
 
 
 class Batches:
-    """The samples of P problems, padded to the largest, in a new order in each epoch.
+    """The samples of P problems, padded with zeros to the largest, in a new order in each epoch.
 
     A step has the next `batch_size` samples of every problem; the last has the rest. A problem
     that has fewer samples than another ends its epoch earlier.
@@ -70,16 +68,13 @@ class Batches:
         self.streams = streams
         self.batch_size = batch_size
         self.counts = torch.tensor([len(problem.inputs) for problem in problems])
-        self.inputs = _padded([problem.inputs for problem in problems], 0)  # (P, N, D)
-        self.targets = _padded([problem.targets for problem in problems], IGNORED)  # (P, N)
-        self.row_weights: Tensor | None = None
-        if any(problem.row_weights is not None for problem in problems):
-            self.row_weights = _padded([_row_weights(problem) for problem in problems], 0)
+        self.inputs = _padded([problem.inputs for problem in problems])  # (P, N, D)
+        self.targets = _padded([problem.targets for problem in problems])  # (P, N)
+        self.row_weights = _padded([_row_weights(problem) for problem in problems])  # (P, N)
         starts = torch.arange(0, self.inputs.shape[1], batch_size)
         # How many samples each problem has in each step, (steps, P).
-        present = (self.counts - starts.unsqueeze(1)).clamp(0, batch_size)
-        self.shares = 1 / present.clamp(min=1).to(self.inputs.dtype).unsqueeze(2)  # (steps, P, 1)
-        empty = [(row == 0).nonzero().squeeze(1) for row in present]
+        self.present = (self.counts - starts.unsqueeze(1)).clamp(0, batch_size)
+        empty = [(row == 0).nonzero().squeeze(1) for row in self.present]
         self.idle = [problems if len(problems) else None for problems in empty]
 
     def steps(self) -> Iterator[Step]:
@@ -89,20 +84,16 @@ class Batches:
         for row, count, stream in zip(order, self.counts.tolist(), self.streams, strict=True):
             row[:count] = torch.randperm(count, generator=stream)
         flat = (order + size * torch.arange(len(order)).unsqueeze(1)).flatten()
-        inputs = self.inputs.flatten(0, 1).index_select(0, flat).view_as(self.inputs)
-        targets = self.targets.flatten().index_select(0, flat).view_as(self.targets)
-        weights = None
-        if self.row_weights is not None:
-            weights = self.row_weights.flatten().index_select(0, flat).view_as(self.targets)
-        for number, (shares, idle) in enumerate(zip(self.shares, self.idle, strict=True)):
-            rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            yield Step(
-                inputs=inputs[:, rows],
-                targets=targets[:, rows],
-                shares=shares,
-                row_weights=None if weights is None else weights[:, rows],
-                idle=idle,
-            )
+
+        def split(values: Tensor) -> tuple[Tensor, ...]:
+            ordered = values.flatten(0, 1).index_select(0, flat).view_as(values)
+            return torch.split(ordered, self.batch_size, 1)
+
+        parts = map(split, (self.inputs, self.targets, self.row_weights))
+        rows = zip(*parts, self.present, self.idle, strict=True)
+        for inputs, targets, weights, counts, idle in rows:
+            shares = weights / counts.clamp(min=1).unsqueeze(1)
+            yield Step(inputs, targets, shares, counts, idle)
 
 
 def _row_weights(problem: Problem) -> Tensor:
@@ -111,5 +102,5 @@ def _row_weights(problem: Problem) -> Tensor:
     return problem.row_weights.to(problem.inputs.dtype)
 
 
-def _padded(parts: Sequence[Tensor], value: float) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=value)
+def _padded(parts: Sequence[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from squall.losses import TokenLoss
-from squall.studies.batches import IGNORED, Batches, Problem, Step
+from squall.losses.blocks import block_losses
+from squall.losses.terms import Terms
+from squall.studies.batches import Batches, Problem, Step
 from squall.studies.networks import NetworkSettings, NetworkStack, random_stream
 from squall.studies.workspace import Workspace
 
@@ -79,7 +81,8 @@ def train_networks(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    passes = _Passes(stack, [_per_sample(loss) for loss in losses.values()])
+    terms = [loss.terms(classes).scaled(loss.scale) for loss in losses.values()]
+    passes = _Passes(stack, terms)
     history: list[NDArray[np.float64]] = []
     shape = (len(losses), len(problems))
     diverged = np.zeros(shape, dtype=np.int64)
@@ -116,39 +119,38 @@ def _check(problems: Sequence[Problem], losses: Mapping[str, TokenLoss], classes
             )
 
 
-def _per_sample(loss: TokenLoss) -> TokenLoss:
-    """The loss with a value for each sample of logits (..., C)."""
-    form = {"reduction": "none", "class_dim": -1, "check": False, "ignore_index": IGNORED}
-    return type(loss)(**{**loss.arguments(), **form})
-
-
 class _Passes:
     """Losses and gradients of a stack of L * P networks."""
 
-    def __init__(self, stack: NetworkStack, losses: Sequence[TokenLoss]) -> None:
+    def __init__(self, stack: NetworkStack, terms: Sequence[Terms]) -> None:
         self.stack = stack
-        self.losses = losses
+        self.terms = terms
         self.workspaces: dict[int, Workspace] = {}  # of each number of samples: two at most
 
     def __call__(self, step: Step) -> Tensor:
-        """Fill `grad` of the parameters; gives the sums (L, P) of the samples' losses."""
+        """Fill `grad` of the parameters; gives the losses (L, P) of the step."""
         samples = step.targets.shape[1]
         if samples not in self.workspaces:
-            self.workspaces[samples] = Workspace(self.stack, len(self.losses), samples)
+            self.workspaces[samples] = Workspace(self.stack, len(self.terms), samples)
         workspace = self.workspaces[samples]
-        logits = [part.requires_grad_() for part in workspace.forward(step.inputs)]
-        values = [loss(z, step.targets) for loss, z in zip(self.losses, logits, strict=True)]
-        weights = torch.ones_like(values[0]) if step.row_weights is None else step.row_weights
-        gradients = torch.autograd.grad(values, logits, [weights * step.shares] * len(values))
-        workspace.backward(torch.stack(gradients))
-        return torch.stack([(value.detach() * weights).sum(1) for value in values])
+        workspace.forward(step.inputs)
+        index, weights = step.targets.unsqueeze(-1), step.weights.unsqueeze(-1)
+        values = [
+            block_losses(logits, index, terms, gradient)
+            for logits, terms, gradient in zip(
+                workspace.logits, self.terms, workspace.gradient, strict=True
+            )
+        ]
+        workspace.gradient.mul_(weights)
+        workspace.backward()
+        return (torch.stack(values) * weights).sum((2, 3))
 
 
 def _epoch(passes: _Passes, batches: Batches, optimizer: torch.optim.SGD) -> NDArray[np.float64]:
     """One step per batch; gives the mean loss (L, P) of the epoch."""
-    sums = torch.zeros(len(passes.losses), len(batches.counts), dtype=batches.inputs.dtype)
+    sums = torch.zeros(len(passes.terms), len(batches.counts), dtype=batches.inputs.dtype)
     for step in batches.steps():
-        sums += passes(step)
+        sums.addcmul_(passes(step), step.counts)
         if step.idle is None:
             optimizer.step()
         else:

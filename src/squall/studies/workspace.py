@@ -27,6 +27,10 @@ class Workspace:
         stack: the networks, those of the first loss first.
         losses: L.
         samples: B.
+
+    Attributes:
+        logits: (L, P, B, C), which `forward` fills.
+        gradient: (L, P, B, C) by the logits, to be filled before `backward`.
     """
 
     def __init__(self, stack: NetworkStack, losses: int, samples: int) -> None:
@@ -35,16 +39,18 @@ class Workspace:
         like = stack.weights[0]
         # What each layer reads; behind the last the logits.
         self.values = [like.new_empty(len(stack), samples, width) for width in widths]
-        # The gradients by the values, but for those by the inputs, which nobody needs.
-        self.deltas = [like.new_empty(len(stack), samples, width) for width in widths[1:-1]]
+        # The gradients by what each layer gives.
+        self.deltas = [like.new_empty(len(stack), samples, width) for width in widths[1:]]
         self.by_loss = (losses, len(stack) // losses, samples)
+        self.logits = self.values[-1].view(*self.by_loss, -1)
+        self.gradient = self.deltas[-1].view(*self.by_loss, -1)
         for parameter in stack.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
     @torch.no_grad()
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The logits (L, P, B, C) of inputs (P, B, D), in memory that the next call reuses."""
+    def forward(self, inputs: Tensor) -> None:
+        """Fill `logits` from the inputs (P, B, D)."""
         self.values[0].view(*self.by_loss, -1).copy_(inputs)
         last = len(self.stack.weights) - 1
         for layer, (weights, offsets) in enumerate(self._layers()):
@@ -52,15 +58,14 @@ class Workspace:
             torch.baddbmm(offsets, self.values[layer], weights, out=out)
             if layer < last:
                 out.relu_()
-        return self.values[-1].view(*self.by_loss, -1)
 
     @torch.no_grad()
-    def backward(self, gradient: Tensor) -> None:
-        """Fill `grad` of the parameters, from the gradient (L, P, B, C) by the logits.
+    def backward(self) -> None:
+        """Fill `grad` of the parameters from `gradient`.
 
         Has to follow `forward` of the same samples, whose values it overwrites.
         """
-        delta = gradient.reshape(self.values[-1].shape)
+        delta = self.deltas[-1]
         for layer, (weights, offsets) in reversed(list(enumerate(self._layers()))):
             assert weights.grad is not None
             assert offsets.grad is not None
