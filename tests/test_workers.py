@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from squall.workers import map_in_processes
+from squall.workers import map_in_processes, repeatedly
 
 PATIENCE_S = 60
 
@@ -124,3 +124,15 @@ def test_workers_end_when_their_parent_is_killed(
     while any(map(_alive, workers)):
         assert time.monotonic() < deadline, "the workers outlive their parent"
         time.sleep(0.1)
+
+
+def test_something_is_done_again_and_again_until_the_block_ends() -> None:
+    calls: list[float] = []
+    with repeatedly(lambda: calls.append(time.monotonic()), 0.01):
+        deadline = time.monotonic() + PATIENCE_S
+        while len(calls) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    ended = len(calls)
+    time.sleep(0.05)
+    assert len(calls) == ended

@@ -1,4 +1,7 @@
-"""Work in several processes: many items with results in order, and no process left behind."""
+"""Work in several processes: many items with results in order, and no process left behind.
+
+Also a thread that tells how far they are.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
-__all__ = ["end_with", "map_in_processes"]
+__all__ = ["end_with", "map_in_processes", "repeatedly"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,3 +65,21 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def repeatedly(action: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Do something every so many seconds, in a thread of its own, while the block runs."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from squall.cli import main
+from squall.experiment import RunOptions
 from squall.results import Record, read_records
+from squall.runner import Cell, run_cell
+from squall.tasks import load_config
 
 pytest.importorskip("matplotlib")
 
@@ -111,6 +114,22 @@ def test_tabular(squall: Squall, collection: Path, tmp_path: Path) -> None:
     assert "## Every set of collection" in text
     page = (tmp_path / "exp" / "tabular" / "report.html").read_text()
     assert page.count("<svg") == 4  # two scatter plots, two of ranks
+
+
+def test_progress_within_a_set_is_told(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("squall.studies.tabular_recipe._TELL_EVERY_S", 0.01)
+    epochs = {**FAST, "study.network.epochs": 400}
+    config = load_config(Path("conf/tabular/collection.yaml"), {**epochs, "results_dir": "."})
+    options = RunOptions(str(tmp_path / "exp"), str(collection), workers=1)
+    told: list[tuple[int, int, str]] = []
+    run_cell(Cell(config, options), lambda _, *progress: told.append(progress))
+    within = [(done / total, text) for done, total, text in told if "big epoch" in text]
+    shares = [share for share, _ in within]
+    assert len(set(shares)) > 3
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] < 1
 
 
 def test_tabular_goes_on_where_it_was_and_trains_what_has_changed(

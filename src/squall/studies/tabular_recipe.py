@@ -37,12 +37,13 @@ from squall.studies.tabular import (
     set_cost,
 )
 from squall.studies.uci import UciSet, find_sets, read_collection, read_set
-from squall.workers import map_in_processes
+from squall.workers import map_in_processes, repeatedly
 
 __all__ = ["read_left_out", "tabular_stages"]
 
 _SHOWN = {"accuracy": 100.0, "ece": 100.0}
 _LEFT_OUT = "left_out.json"
+_TELL_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,20 @@ class _Training:
     seed: int
     threads: int
     result: Path
+    progress: Path  # the number of epochs that are done
+
+    @property
+    def name(self) -> str:
+        """Of the set."""
+        return self.folder.name
+
+    @property
+    def epochs_done(self) -> int:
+        """So far; 0 if none is, or if the number is being written just now."""
+        try:
+            return int(self.progress.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return 0
 
 
 class _Recipe:
@@ -110,6 +125,9 @@ class _Recipe:
         """Train the networks of every set, the largest first, and keep the scores of each set."""
         found = find_sets(self.corpus_dir, self.config.sets)
         sizes = {name: sum(path.stat().st_size for path in found[name]) for name in found}
+        progress_dir = self.train_dir / "progress"
+        shutil.rmtree(progress_dir, ignore_errors=True)
+        progress_dir.mkdir(parents=True)
         trainings = [
             _Training(
                 found[name][0].parent,
@@ -117,19 +135,26 @@ class _Recipe:
                 self.config.seed,
                 self.options.threads,
                 self.train_dir / "sets" / f"{name}.json",
+                progress_dir / name,
             )
             for name in sorted(found, key=lambda name: (-sizes[name], name))
         ]
-        self.train_dir.mkdir(parents=True, exist_ok=True)
+        epochs = self.config.study.network.epochs
+
+        def tell() -> None:
+            done = {training.name: training.epochs_done for training in trainings}
+            begun = {name: count for name, count in done.items() if 0 < count < epochs}
+            running = ", ".join(f"{name} epoch {count}" for name, count in begun.items())
+            share = sum(sizes[name] * count for name, count in done.items()) // epochs
+            report(share, sum(sizes.values()), running or "reading")
+
         left_out: dict[str, str] = {}
-        done = 0
-        outcomes = map_in_processes(_train_set, trainings, self.processes)
-        for training, problem in zip(trainings, outcomes, strict=True):
-            name = training.folder.name
-            done += sizes[name]
-            if problem:
-                left_out[name] = problem
-            report(done, sum(sizes.values()), f"left out: {problem}" if problem else name)
+        with repeatedly(tell, _TELL_EVERY_S):
+            outcomes = map_in_processes(_train_set, trainings, self.processes)
+            for training, problem in zip(trainings, outcomes, strict=True):
+                if problem:
+                    left_out[training.name] = problem
+                    report(0, 1, f"left out: {problem}")
         if len(left_out) == len(trainings):
             raise StageError(f"no set can be used: {next(iter(left_out.values()))}")
         with atomic_write(self.train_dir / _LEFT_OUT) as file:
@@ -179,6 +204,10 @@ def _read_scores(path: Path) -> SetScores:
 
 def _train_set(training: _Training) -> str:
     """Train the networks of a set, unless that was done; gives what is wrong with a damaged set."""
+
+    def tell(epoch: int, _: object = None) -> None:
+        training.progress.write_text(str(epoch), encoding="utf-8")
+
     try:
         data = read_set(training.folder)
     except (ValueError, OSError) as error:
@@ -186,9 +215,10 @@ def _train_set(training: _Training) -> str:
         return str(error)
     stamp = _digest(data)
     if training.result.is_file() and json.loads(training.result.read_text())["data"] == stamp:
+        tell(training.settings.network.epochs)
         return ""
     torch.set_num_threads(training.threads)
-    scores = score_set(data, training.settings, seed=training.seed)
+    scores = score_set(data, training.settings, seed=training.seed, on_epoch=tell)
     with atomic_write(training.result) as file:
         json.dump({"data": stamp, **asdict(scores)}, file)
     return ""
