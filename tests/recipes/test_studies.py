@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from squall.cli import main
-from squall.experiment import RunOptions
+from squall.experiment import RunOptions, repository_root
 from squall.results import Record, read_records
 from squall.runner import Cell, run_cell
 from squall.tasks import load_config
@@ -120,8 +120,9 @@ def test_progress_within_a_set_is_told(
     collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("squall.studies.tabular_recipe._TELL_EVERY_S", 0.01)
+    path = repository_root() / "conf" / "tabular" / "collection.yaml"
     epochs = {**FAST, "study.network.epochs": 400}
-    config = load_config(Path("conf/tabular/collection.yaml"), {**epochs, "results_dir": "."})
+    config = load_config(path, {**epochs, "results_dir": "."})
     options = RunOptions(str(tmp_path / "exp"), str(collection), workers=1)
     told: list[tuple[int, int, str]] = []
     run_cell(Cell(config, options), lambda _, *progress: told.append(progress))
