@@ -33,6 +33,9 @@ CONFIGS = [p for p in SETTINGS if SETTINGS[p].get("task", "recognition") == "rec
 PAPERS = ("timit", "wsj", "librispeech")
 PARTS = ("encoder", "decoder", "ctc")
 
+# The models are built by one worker.
+pytestmark = pytest.mark.xdist_group("architectures")
+
 PARAMETERS = {
     # Encoder: GRU 2 * 3 * 320 * (in + 320 + 2) with in 80, then 4 x 320; 5 projections 640 to 320.
     # Attention: encoder 320 * 320 + 320, decoder 300 * 320, channels 10 * 320, filters 10 * 201,

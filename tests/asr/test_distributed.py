@@ -28,6 +28,9 @@ from squall.asr.trainer import read_history
 from squall.asr.training import train_recogniser
 from squall.experiment import Experiment
 
+# What the module trains is trained by one worker.
+pytestmark = pytest.mark.xdist_group("distributed")
+
 # Nothing here depends on which utterances share a process: no dropout, no masks, no means over a
 # batch. Plain gradient descent lets weights differ by no more than gradients do.
 SETTINGS: dict[str, Any] = {

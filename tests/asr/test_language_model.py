@@ -19,6 +19,9 @@ from squall.asr.recogniser import Recogniser
 from squall.asr.settings import RecognitionConfig
 from squall.experiment import Experiment
 
+# What the module trains is trained by one worker.
+pytestmark = pytest.mark.xdist_group("language model")
+
 LANGUAGE_MODEL = {
     "lm__espnet": {
         "max_epoch": 1,

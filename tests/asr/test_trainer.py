@@ -29,6 +29,9 @@ from squall.asr.training import loss_settings, token_settings
 from squall.experiment import Experiment
 from squall.losses import LOSSES
 
+# What the module trains is trained by one worker.
+pytestmark = pytest.mark.xdist_group("trainer")
+
 
 class Killed(BaseException):
     """Stands for the moment of a kill."""
