@@ -37,13 +37,16 @@ _LOWER_IS_BETTER = ("ece",)
 _SIGNIFICANT = 0.05
 _SOURCE_SETS = 121
 _EQUAL = 1e-9  # percent; means that differ by less are ties
+_WORST = {"accuracy": -1000.0, "ece": 1000.0}  # below and above any percentage
 
 NOTES = (
     "Accuracy and expected calibration error in percent, of the softmax of the logits for every "
     "loss, on the test parts of the collection's four folds; a value of a set is the mean over "
     "folds and seeds, and ± the standard deviation over seeds of the mean over folds. The losses "
     "of a set have the same folds, initial weights and order of samples. Means, counts and tests "
-    "are over sets, all with the same weight. The source is Hui 2023 (thesis), section 4.3.3."
+    "are over sets, all with the same weight. A loss with which a network diverged on a set is the "
+    "worst one there in counts, ranks and tests; means leave the set out, for every loss. The "
+    "source is Hui 2023 (thesis), section 4.3.3."
 )
 
 
@@ -70,6 +73,11 @@ class StudyScores:
         found: NDArray[np.float64] = self.values[metric].mean(axis=2)
         return found
 
+    def ranked(self, metric: str) -> NDArray[np.float64]:
+        """(S, L) means over seeds to order the losses by: with a diverged network, the worst."""
+        means = self.means(metric)
+        return np.where(np.isnan(means), _WORST[metric], means)
+
     def deviations(self, metric: str) -> NDArray[np.float64]:
         """(S, L) standard deviations over seeds; 0 of one seed."""
         values = self.values[metric]
@@ -78,7 +86,7 @@ class StudyScores:
 
     @property
     def sound(self) -> StudyScores:
-        """Without the sets on which a network of any loss diverged: the others are comparable."""
+        """Without the sets on which a network of any loss diverged, so that means compare."""
         keep = np.all([np.isfinite(v).all(axis=(1, 2)) for v in self.values.values()], axis=0)
         return StudyScores(
             self.experiment,
@@ -96,8 +104,8 @@ class Comparison:
     Args:
         loss, other: their names.
         metric: what is compared.
-        better, equal, worse: on how many sets `loss` is.
-        difference: mean over sets of `loss` - `other`, in points.
+        better, equal, worse: on how many sets `loss` is; worse where a network of it diverged.
+        difference: mean of `loss` - `other` in points, over the sets without a diverged network.
         low, high: its 95 % bootstrap interval over sets.
         ahead: whether the ranks of Wilcoxon's test favour `loss`.
         p_value: of that test over sets, two-sided.
@@ -186,20 +194,21 @@ def compare_losses(scores: StudyScores, metric: str) -> list[Comparison]:
     Returns:
         No pair where there are fewer than two sets without a diverged network.
     """
-    scores = scores.sound
-    means = dict(zip(scores.losses, scores.means(metric).T, strict=True))
+    sound = scores.sound
+    means = dict(zip(sound.losses, sound.means(metric).T, strict=True))
+    ranked = dict(zip(scores.losses, scores.ranked(metric).T, strict=True))
     pairs = [
         (a, b) if a == "squentropy" else (b, a) for a, b in itertools.combinations(scores.losses, 2)
     ]
-    if len(scores.sets) < 2:
+    if len(sound.sets) < 2:
         return []
-    tests = [wilcoxon_signed_rank(a=means[a], b=means[b]) for a, b in pairs]
+    tests = [wilcoxon_signed_rank(a=ranked[a], b=ranked[b]) for a, b in pairs]
     p_values = [test.p_value for test in tests]
     corrected = adjust_p_values(p_values, method="holm").tolist() if pairs else []
     found = []
     for (a, b), test, p_corrected in zip(pairs, tests, corrected, strict=True):
         difference = compare_means(values_a=means[a], values_b=means[b])
-        gains = _gains(means[a] - means[b], metric)
+        gains = _gains(ranked[a] - ranked[b], metric)
         found.append(
             Comparison(
                 loss=a,
@@ -221,17 +230,15 @@ def compare_losses(scores: StudyScores, metric: str) -> list[Comparison]:
 
 def rank_losses(scores: StudyScores, metric: str) -> FriedmanRanks | None:
     """Friedman's test of the losses over sets; None of fewer than two losses or sets."""
-    scores = scores.sound
     if min(len(scores.losses), len(scores.sets)) < 2:
         return None
-    return friedman(values=scores.means(metric), lower_is_better=metric in _LOWER_IS_BETTER)
+    return friedman(values=scores.ranked(metric), lower_is_better=metric in _LOWER_IS_BETTER)
 
 
 def claims_of_source(scores: StudyScores) -> list[Claim]:
     """The counts that the source gives; none where a loss of its three is absent."""
     if not {"ce", "squentropy", "rescaled_square"} <= set(scores.losses):
         return []
-    scores = scores.sound
     claims = []
     for metric, best, than_ce in (("accuracy", 71, 94), ("ece", 60, 83)):
         for text, source, others in (
@@ -255,7 +262,7 @@ def _lead(
     scores: StudyScores, metric: str, loss: str, others: Sequence[str]
 ) -> NDArray[np.float64]:
     """How much better a loss is than the best of others on each set, (S,); 0 where they tie."""
-    means = dict(zip(scores.losses, scores.means(metric).T, strict=True))
+    means = dict(zip(scores.losses, scores.ranked(metric).T, strict=True))
     leads = np.stack([_gains(means[loss] - means[other], metric) for other in others])
     least: NDArray[np.float64] = leads.min(axis=0)
     return least
@@ -294,17 +301,18 @@ def _claims(scores: StudyScores, pairs: Sequence[Comparison]) -> Table:
         ]
         for claim in claims_of_source(scores)
     ]
-    sets = len(scores.sound.sets)
-    diverged = len(scores.sets) - sets
     note = "; ".join(
         f"{c.loss} against {c.other}, {METRICS[c.metric]}: {c.verdict}"
         for c in pairs
         if c.loss == "squentropy"
     )
     note = f"Over these sets, by Wilcoxon's test at the 5 % level: {note}." if note else ""
-    if diverged:
-        note += f" {diverged} sets on which a network diverged are not counted."
-    head = ["number of sets", f"source, of {_SOURCE_SETS}", f"here, of {sets}", "tied here"]
+    head = [
+        "number of sets",
+        f"source, of {_SOURCE_SETS}",
+        f"here, of {len(scores.sets)}",
+        "tied here",
+    ]
     return Table("The source's claims", head, rows, note)
 
 
@@ -317,30 +325,32 @@ def _losses(scores: StudyScores) -> Table:
         for metric, found in ranks.items():
             values = sound.means(metric)
             others = [one for one in sound.losses if one != loss]
-            alone = int((_lead(sound, metric, loss, others) > 0).sum()) if others else len(values)
+            lead = _lead(scores, metric, loss, others) if others else np.ones(len(scores.sets))
             spread = sound.deviations(metric)[:, number].mean() if sound.sets else np.nan
             cells += [
                 f"{values[:, number].mean():.2f}",
                 f"{spread:.2f}",
-                str(alone),
+                str(int((lead > 0).sum())),
                 f"{found.average_ranks[number]:.2f}" if found else "",
             ]
+        cells.append(str(int(np.isnan(scores.means("accuracy")[:, number]).sum())))
         rows.append(cells)
     head = ["loss"]
     for name in METRICS.values():
         head += [f"{name} %", f"{name}: sd over seeds", f"{name}: best alone on", f"{name}: rank"]
+    head.append("sets with a diverged network")
     notes = []
     for metric, found in ranks.items():
-        if found and 2 <= len(sound.losses) <= 10:
+        if found and len(scores.losses) <= 10:
             distance = nemenyi_critical_difference(
-                systems=len(sound.losses), data_sets=len(sound.sets)
+                systems=len(scores.losses), data_sets=len(scores.sets)
             )
             notes.append(
                 f"{METRICS[metric]}: Friedman's test (Iman and Davenport's F) "
                 f"{_p(found.f_p_value)}; ranks differ beyond chance from {distance:.2f} on "
                 "(Nemenyi, 5 %)"
             )
-    title = f"Means over {len(sound.sets)} sets"
+    title = f"Means over {len(sound.sets)} sets, counts and ranks over {len(scores.sets)}"
     return Table(title, head, rows, "; ".join(notes) + "." if notes else "")
 
 
@@ -385,13 +395,13 @@ def _choices(every: Sequence[StudyScores]) -> Table:
     if len(every) < 2:
         return Table("", [], [])
     losses = every[0].losses
-    head = ["experiment", "sets"]
+    head = ["experiment", "sets", "without a diverged network"]
     for name in METRICS.values():
         head += [f"{name} {loss}" for loss in losses]
         head += [f"{name}: squentropy against ce", "p"]
     rows = []
     for scores in every:
-        cells = [scores.experiment, str(len(scores.sound.sets))]
+        cells = [scores.experiment, str(len(scores.sets)), str(len(scores.sound.sets))]
         for metric in METRICS:
             means = dict(zip(scores.losses, scores.sound.means(metric).T, strict=True))
             cells += [f"{means[loss].mean():.2f}" if loss in means else "" for loss in losses]
