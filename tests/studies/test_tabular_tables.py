@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy import stats
 
 from squall.results import Record
 from squall.scoring.ranks import nemenyi_critical_difference
-from squall.studies.tabular_report import ranks_svg, scatter_svg
+from squall.studies.tabular_report import _sections, ranks_svg, scatter_svg
 from squall.studies.tabular_tables import (
     claims_of_source,
     compare_losses,
@@ -243,3 +244,14 @@ def test_the_diagram_joins_losses_that_are_not_told_apart() -> None:
     assert len(re.findall(r"stroke-width: 4", svg)) == 1
     assert f"critical difference {distance:.2f}" in svg
     assert ranks_svg(study_scores(make_records({"a": MEANS["a"]}))[0], "ece") == ""
+
+
+def test_the_diagram_ranks_the_sets_of_the_table_those_with_a_diverged_network_too() -> None:
+    pytest.importorskip("matplotlib")
+    broken = [
+        Record(**{**vars(r), "value": math.nan}) if r.condition == "d" and r.system == "ce" else r
+        for r in make_records()
+    ]
+    shown = "".join(section.body for section in _sections([SimpleNamespace(records=broken)]))
+    assert "Mean ranks in accuracy over 5 sets" in shown
+    assert "Scatter plots of squentropy against ce on 4 sets" in shown

@@ -44,12 +44,12 @@ def collect(experiments: Sequence[Experiment[Any]]) -> Report:
 
 def _sections(runs: Sequence[Run]) -> list[Section]:
     every = study_scores(record for run in runs for record in run.records)
-    widest = every[0].sound
+    widest, sound = every[0], every[0].sound
     figures = []
     if "squentropy" in widest.losses:
         for other in widest.losses:
             if other != "squentropy":
-                svg = scatter_svg(widest, "squentropy", other)
+                svg = scatter_svg(sound, "squentropy", other)
                 figures.append(figure_html(svg, label=f"squentropy against {other}"))
     ranks = []
     for metric, name in METRICS.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.results import Layout, Record, Table
+from squall.results import Record, Table
 from squall.scoring.bootstrap import compare_means
 from squall.scoring.ranks import (
     FriedmanRanks,
@@ -453,7 +453,3 @@ def _sets(scores: StudyScores) -> Table:
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-TABULAR = Layout(tabular_tables, NOTES)
-"""The layout of the tabular study."""
