@@ -12,6 +12,7 @@ tensor(1.3863)
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -70,9 +71,9 @@ class TokenLoss(nn.Module):
         # after the data are loaded.
         self(torch.zeros(1, 2, device="cpu"), torch.zeros(1, dtype=torch.int64, device="cpu"))
 
+    @abstractmethod
     def terms(self, classes: int) -> Terms:
         """The coefficients of the loss of a token with this many classes, before `scale`."""
-        raise NotImplementedError
 
     def arguments(self) -> dict[str, Any]:
         """Every argument the module was made with, its defaults included."""
