@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from squall.cli import main
 from squall.experiment import RunOptions, repository_root
 from squall.results import Record, read_records
 from squall.runner import Cell, run_cell
+from squall.studies import training
 from squall.tasks import load_config
 
 pytest.importorskip("matplotlib")
@@ -116,21 +118,56 @@ def test_tabular(squall: Squall, collection: Path, tmp_path: Path) -> None:
     assert page.count("<svg") == 4  # two scatter plots, two of ranks
 
 
+def _cell(collection: Path, tmp_path: Path, *, epochs: int) -> Cell:
+    """The experiment on the set `big`, to be trained in this process."""
+    path = repository_root() / "conf" / "tabular" / "collection.yaml"
+    settings = {**FAST, "study.network.epochs": epochs, "sets": ["big"], "results_dir": "."}
+    options = RunOptions(str(tmp_path / "exp"), str(collection), workers=1)
+    return Cell(load_config(path, settings), options, first=5)
+
+
 def test_progress_within_a_set_is_told(
     collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("squall.studies.tabular_recipe._TELL_EVERY_S", 0.01)
-    path = repository_root() / "conf" / "tabular" / "collection.yaml"
-    epochs = {**FAST, "study.network.epochs": 400}
-    config = load_config(path, {**epochs, "results_dir": "."})
-    options = RunOptions(str(tmp_path / "exp"), str(collection), workers=1)
     told: list[tuple[int, int, str]] = []
-    run_cell(Cell(config, options), lambda _, *progress: told.append(progress))
+    run_cell(_cell(collection, tmp_path, epochs=400), lambda _, *progress: told.append(progress))
     within = [(done / total, text) for done, total, text in told if "big epoch" in text]
     shares = [share for share, _ in within]
     assert len(set(shares)) > 3
     assert shares == sorted(shares)
     assert 0 < shares[0] < shares[-1] < 1
+
+
+def test_a_set_goes_on_from_its_checkpoint_to_the_same_scores(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("squall.studies.tabular_recipe._SAVE_EVERY_S", 0.0)
+    cell = _cell(collection, tmp_path, epochs=5)
+    train = cell.experiment.directory / "train"
+    run_cell(cell)
+    assert not list(train.rglob("*.pt"))
+    whole = json.loads((train / "sets" / "big.json").read_text())
+    shutil.rmtree(tmp_path / "exp")
+
+    begun: list[int] = []
+
+    def epoch(*arguments: Any) -> Any:
+        begun.append(len(begun))
+        if len(begun) == 3:
+            raise RuntimeError("killed")
+        return plain_epoch(*arguments)
+
+    plain_epoch = training._epoch
+    monkeypatch.setattr(training, "_epoch", epoch)
+    with pytest.raises(RuntimeError, match="killed"):
+        run_cell(cell)
+    assert (train / "unfinished" / "big.pt").is_file()
+    run_cell(cell)
+    assert len(begun) == 3 + 3  # two epochs, one killed; then the third to the fifth
+    again = json.loads((train / "sets" / "big.json").read_text())
+    assert again["networks"] == whole["networks"]
+    assert not list(train.rglob("*.pt"))
 
 
 def test_tabular_goes_on_where_it_was_and_trains_what_has_changed(

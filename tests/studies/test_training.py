@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 import naive_networks as naive
 from squall.losses import TokenLoss, build_loss
 from squall.studies.batches import Problem
+from squall.studies.checkpoint import Checkpoint
 from squall.studies.networks import NetworkSettings, NetworkStack, random_stream
 from squall.studies.training import train_networks
 
@@ -119,6 +121,69 @@ def test_the_same_problems_give_the_same_bits() -> None:
     first, second = (train_networks(problems, LOSSES, SMALL, classes=3) for _ in range(2))
     for a, b in zip(first.stack.parameters(), second.stack.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+class KilledError(Exception):
+    """What ends a training in the middle of a test."""
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, momentum: float) -> None:
+    settings = SMALL.model_copy(update={"momentum": momentum, "nesterov": momentum > 0})
+    good = problem(21, "good", dtype=torch.float32)
+    bad = Problem(1e18 * good.inputs, good.targets, ("bad",))
+    problems = [good, problem(5, "short", dtype=torch.float32), bad]
+    checkpoint = Checkpoint(tmp_path / "training.pt", "stamp", every_s=0)
+    whole = train_networks(problems, LOSSES, settings, classes=3)
+
+    def die(epoch: int, _: NetworkStack) -> None:
+        if epoch == 5:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train_networks(problems, LOSSES, settings, classes=3, on_epoch=die, checkpoint=checkpoint)
+    told: list[int] = []
+    resumed = train_networks(
+        problems,
+        LOSSES,
+        settings,
+        classes=3,
+        on_epoch=lambda epoch, _: told.append(epoch),
+        checkpoint=checkpoint,
+    )
+    assert told == list(range(6, 13))
+    for a, b in zip(resumed.stack.parameters(), whole.stack.parameters(), strict=True):
+        assert torch.equal(a.nan_to_num(), b.nan_to_num())
+    np.testing.assert_array_equal(resumed.train_loss, whole.train_loss)
+    np.testing.assert_array_equal(resumed.diverged, whole.diverged)
+    assert (whole.diverged[:, 2] > 0).all()
+
+
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    one, other = [problem(9, "one")], [problem(9, "other")]
+    train_networks(one, LOSSES, SMALL, classes=3, checkpoint=Checkpoint(path, "one", every_s=0))
+    found = train_networks(
+        other, LOSSES, SMALL, classes=3, checkpoint=Checkpoint(path, "other", every_s=0)
+    )
+    expected = train_networks(other, LOSSES, SMALL, classes=3)
+    np.testing.assert_array_equal(found.train_loss, expected.train_loss)
+
+
+def test_checkpoints_are_written_no_more_often_than_asked_for(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "training.pt", "stamp", every_s=1000)
+    train_networks([problem(9, "a")], LOSSES, SMALL, classes=3, checkpoint=checkpoint)
+    assert not checkpoint.path.exists()
+
+
+@pytest.mark.parametrize("keep", [0, 100, -100])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "training.pt"
+    checkpoint = Checkpoint(path, "stamp", every_s=0)
+    train_networks([problem(9, "a")], LOSSES, SMALL, classes=3, checkpoint=checkpoint)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"training\.pt cannot be read as a checkpoint; remove it"):
+        train_networks([problem(9, "a")], LOSSES, SMALL, classes=3, checkpoint=checkpoint)
 
 
 def test_a_network_that_diverges_is_reported_and_leaves_the_others_alone() -> None:

@@ -22,6 +22,7 @@ from squall.config import Settings
 from squall.losses import SOURCE_SETTINGS, TokenLoss, build_loss
 from squall.scoring.calibration import score_logits
 from squall.studies.batches import Problem
+from squall.studies.checkpoint import Checkpoint
 from squall.studies.networks import NetworkSettings, multiply_adds
 from squall.studies.scaling import varying_inputs
 from squall.studies.training import OnEpoch, TrainedNetworks, train_networks
@@ -222,7 +223,12 @@ def set_cost(data: UciSet, settings: TabularSettings) -> int:
 
 
 def score_set(
-    data: UciSet, settings: TabularSettings, *, seed: int = 0, on_epoch: OnEpoch | None = None
+    data: UciSet,
+    settings: TabularSettings,
+    *,
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> SetScores:
     """Train the networks of a set, all losses, folds and seeds at once, and score each.
 
@@ -233,7 +239,7 @@ def score_set(
         data: the set.
         settings: what to train.
         seed: of the first initialisation; the others have the numbers after it.
-        on_epoch: called after every epoch, see `train_networks`.
+        on_epoch, checkpoint: see `train_networks`.
 
     Convention: probabilities are the softmax of the logits for every loss, the square losses too,
     as in the sources.
@@ -256,7 +262,12 @@ def score_set(
     losses = build_losses(settings.losses)
     started = time.perf_counter()
     trained = train_networks(
-        problems, losses, settings.network, classes=data.classes, on_epoch=on_epoch
+        problems,
+        losses,
+        settings.network,
+        classes=data.classes,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
     )
     seconds = time.perf_counter() - started
     networks: list[NetworkScore] = []

@@ -27,6 +27,7 @@ from squall.experiment import Experiment
 from squall.files import atomic_write
 from squall.results import Record, write_records
 from squall.stages import Report, Stage, StageError
+from squall.studies.checkpoint import Checkpoint
 from squall.studies.records import blank_record
 from squall.studies.settings import TabularConfig
 from squall.studies.tabular import (
@@ -36,31 +37,47 @@ from squall.studies.tabular import (
     score_set,
     set_cost,
 )
-from squall.studies.uci import UciSet, find_sets, read_collection, read_set
+from squall.studies.uci import Collection, UciSet, find_sets, read_collection
 from squall.workers import map_in_processes, repeatedly
 
 __all__ = ["read_left_out", "tabular_stages"]
 
 _SHOWN = {"accuracy": 100.0, "ece": 100.0}
 _LEFT_OUT = "left_out.json"
+_PROGRESS = "progress"
 _TELL_EVERY_S = 2.0
+_SAVE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
 class _Training:
     """The training of a set, as a process is told of it."""
 
-    folder: Path
+    data: UciSet
     settings: TabularSettings
     seed: int
     threads: int
-    result: Path
-    progress: Path  # the number of epochs that are done
+    directory: Path  # of the training of all sets
 
     @property
     def name(self) -> str:
         """Of the set."""
-        return self.folder.name
+        return self.data.name
+
+    @property
+    def result(self) -> Path:
+        """The scores."""
+        return _scores_path(self.directory, self.name)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of a training that has not ended."""
+        return self.directory / "unfinished" / f"{self.name}.pt"
+
+    @property
+    def progress(self) -> Path:
+        """The number of epochs that are done."""
+        return self.directory / _PROGRESS / self.name
 
     @property
     def epochs_done(self) -> int:
@@ -105,14 +122,19 @@ class _Recipe:
         """How many sets are trained side by side."""
         return self.options.workers or max(1, (os.cpu_count() or 1) // self.options.threads)
 
-    def check(self, report: Report) -> None:
-        """Read every set, and say which are damaged and how long the training will take."""
+    def read(self, report: Report) -> Collection:
+        """The sets that the settings name; those that are damaged are told."""
         collection = read_collection(self.corpus_dir, self.config.sets)
         for problem in collection.damaged.values():
             report(0, 1, f"left out: {problem}")
-        sets = list(collection.sets.values())
-        if not sets:
+        if not collection.sets:
             raise StageError(f"no set can be used: {next(iter(collection.damaged.values()))}")
+        return collection
+
+    def check(self, report: Report) -> None:
+        """Read every set, and say which are damaged and how long the training will take."""
+        collection = self.read(report)
+        sets = list(collection.sets.values())
         absent = f"; without data: {', '.join(collection.absent)}" if collection.absent else ""
         seconds = _expected_seconds(sets, self.config.study) / self.processes
         report(
@@ -122,50 +144,38 @@ class _Recipe:
         )  # fmt: skip
 
     def train(self, report: Report) -> None:
-        """Train the networks of every set, the largest first, and keep the scores of each set."""
-        found = find_sets(self.corpus_dir, self.config.sets)
-        sizes = {name: sum(path.stat().st_size for path in found[name]) for name in found}
-        progress_dir = self.train_dir / "progress"
-        shutil.rmtree(progress_dir, ignore_errors=True)
-        progress_dir.mkdir(parents=True)
+        """Train the networks of every set, the most work first, and keep the scores of each set."""
+        study = self.config.study
+        collection = self.read(report)
+        costs = {name: set_cost(data, study) for name, data in collection.sets.items()}
         trainings = [
             _Training(
-                found[name][0].parent,
-                self.config.study,
-                self.config.seed,
-                self.options.threads,
-                self.train_dir / "sets" / f"{name}.json",
-                progress_dir / name,
+                collection.sets[name], study, self.config.seed, self.options.threads, self.train_dir
             )
-            for name in sorted(found, key=lambda name: (-sizes[name], name))
+            for name in sorted(costs, key=lambda name: (-costs[name], name))
         ]
-        epochs = self.config.study.network.epochs
+        shutil.rmtree(self.train_dir / _PROGRESS, ignore_errors=True)
+        (self.train_dir / _PROGRESS).mkdir(parents=True)
+        epochs = study.network.epochs
 
         def tell() -> None:
             done = {training.name: training.epochs_done for training in trainings}
             begun = {name: count for name, count in done.items() if 0 < count < epochs}
             running = ", ".join(f"{name} epoch {count}" for name, count in begun.items())
-            share = sum(sizes[name] * count for name, count in done.items()) // epochs
-            report(share, sum(sizes.values()), running or "reading")
+            share = sum(costs[name] * count for name, count in done.items()) // epochs
+            report(share, sum(costs.values()), running or "first epoch")
 
-        left_out: dict[str, str] = {}
         with repeatedly(tell, _TELL_EVERY_S):
-            outcomes = map_in_processes(_train_set, trainings, self.processes)
-            for training, problem in zip(trainings, outcomes, strict=True):
-                if problem:
-                    left_out[training.name] = problem
-                    report(0, 1, f"left out: {problem}")
-        if len(left_out) == len(trainings):
-            raise StageError(f"no set can be used: {next(iter(left_out.values()))}")
+            for _ in map_in_processes(_train_set, trainings, self.processes):
+                pass
         with atomic_write(self.train_dir / _LEFT_OUT) as file:
-            json.dump(left_out, file, indent=1)
+            json.dump(collection.damaged, file, indent=1)
 
     def score(self, report: Report) -> None:
         """Write what every network reached, and the means over folds."""
         left_out = read_left_out(self.experiment)
         names = find_sets(self.corpus_dir, self.config.sets).keys() - left_out.keys()
-        places = [self.train_dir / "sets" / f"{name}.json" for name in sorted(names)]
-        scores = [_read_scores(place) for place in places]
+        scores = [_read_scores(_scores_path(self.train_dir, name)) for name in sorted(names)]
         directory = self.experiment.score_dir
         with atomic_write(directory / "networks.csv") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -194,6 +204,10 @@ def read_left_out(experiment: Experiment[Any]) -> dict[str, str]:
     return found
 
 
+def _scores_path(train_dir: Path, name: str) -> Path:
+    return train_dir / "sets" / f"{name}.json"
+
+
 def _read_scores(path: Path) -> SetScores:
     record = json.loads(path.read_text(encoding="utf-8"))
     record.pop("data")
@@ -202,26 +216,27 @@ def _read_scores(path: Path) -> SetScores:
     return SetScores(**record, networks=networks, constant_inputs=constant)
 
 
-def _train_set(training: _Training) -> str:
-    """Train the networks of a set, unless that was done; gives what is wrong with a damaged set."""
+def _train_set(training: _Training) -> None:
+    """Train the networks of a set, unless that was done."""
 
     def tell(epoch: int, _: object = None) -> None:
         training.progress.write_text(str(epoch), encoding="utf-8")
 
-    try:
-        data = read_set(training.folder)
-    except (ValueError, OSError) as error:
-        training.result.unlink(missing_ok=True)
-        return str(error)
-    stamp = _digest(data)
+    stamp = _digest(training.data)
     if training.result.is_file() and json.loads(training.result.read_text())["data"] == stamp:
         tell(training.settings.network.epochs)
-        return ""
+        return
     torch.set_num_threads(training.threads)
-    scores = score_set(data, training.settings, seed=training.seed, on_epoch=tell)
+    scores = score_set(
+        training.data,
+        training.settings,
+        seed=training.seed,
+        on_epoch=tell,
+        checkpoint=Checkpoint(training.checkpoint, stamp, _SAVE_EVERY_S),
+    )
     with atomic_write(training.result) as file:
         json.dump({"data": stamp, **asdict(scores)}, file)
-    return ""
+    training.checkpoint.unlink(missing_ok=True)
 
 
 def _digest(data: UciSet) -> str:

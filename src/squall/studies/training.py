@@ -14,6 +14,7 @@ from squall.losses import TokenLoss
 from squall.losses.blocks import block_losses
 from squall.losses.terms import Terms
 from squall.studies.batches import Batches, Problem, Step
+from squall.studies.checkpoint import Checkpoint, TrainingState
 from squall.studies.networks import NetworkSettings, NetworkStack, random_stream
 from squall.studies.workspace import Workspace
 
@@ -48,6 +49,7 @@ def train_networks(
     *,
     classes: int,
     on_epoch: OnEpoch | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainedNetworks:
     """Train one network for every loss and problem, all at once.
 
@@ -63,10 +65,12 @@ def train_networks(
         settings: network and training.
         classes: C, the number of logits.
         on_epoch: called after every epoch; it may copy the networks, not change them.
+        checkpoint: where to keep the state, and to go on from if there is one. The result has the
+            same bits as without; `on_epoch` is told of the epochs from there on only.
 
     Raises:
-        ValueError: there is no problem or no loss, the problems do not fit together, or a target is
-            not in [0, C).
+        ValueError: there is no problem or no loss, the problems do not fit together, a target is
+            not in [0, C), or the checkpoint is damaged.
     """
     _check(problems, losses, classes)
     streams = [random_stream(*problem.key) for problem in problems]
@@ -83,15 +87,19 @@ def train_networks(
     )
     terms = [loss.terms(classes).scaled(loss.scale) for loss in losses.values()]
     passes = _Passes(stack, terms)
-    history: list[NDArray[np.float64]] = []
-    shape = (len(losses), len(problems))
-    diverged = np.zeros(shape, dtype=np.int64)
-    for epoch in range(1, settings.epochs + 1):
+    diverged = np.zeros((len(losses), len(problems)), dtype=np.int64)
+    state = TrainingState(stack, optimizer, streams, diverged)
+    if checkpoint is not None:
+        state.restore(checkpoint)
+    history = state.train_loss
+    for epoch in range(len(history) + 1, settings.epochs + 1):
         history.append(_epoch(passes, batches, optimizer))
         diverged[~np.isfinite(history[-1]) & (diverged == 0)] = epoch
+        if checkpoint is not None:
+            state.save_when_due(checkpoint)
         if on_epoch is not None and on_epoch(epoch, stack):
             break
-    diverged[~stack.finite().reshape(shape) & (diverged == 0)] = len(history)
+    diverged[~stack.finite().reshape(diverged.shape) & (diverged == 0)] = len(history)
     return TrainedNetworks(stack.copy(), tuple(losses), np.stack(history), diverged)
 
 
