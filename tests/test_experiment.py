@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,27 @@ def test_the_stamp_has_what_a_number_needs() -> None:
     assert stamp["versions"]["torch"].startswith("2.")
     assert "cores" in stamp["hardware"]
     assert json.loads(json.dumps(stamp)) == stamp
+
+
+def test_written_results_are_no_change_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "src" / "squall" / "experiment.py"
+    results, notes = (tmp_path / "recipes" / "toy" / name for name in ("results.json", "README.md"))
+    for path in (code, results, notes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("as committed")
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "toy"]):
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *command], check=True)
+    monkeypatch.setattr("squall.experiment.__file__", str(code))
+    assert not environment(command="")["dirty"]
+    results.write_text("written anew")
+    assert not environment(command="")["dirty"]
+    for path in (code, notes):
+        path.write_text("changed")
+        assert environment(command="")["dirty"]
+        path.write_text("as committed")
 
 
 def test_the_checkout_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

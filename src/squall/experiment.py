@@ -24,6 +24,7 @@ __all__ = ["Experiment", "RunOptions", "data_dir", "environment", "hardware", "r
 Config = TypeVar("Config", bound=ExperimentConfig, covariant=True)
 OfClass = TypeVar("OfClass", bound=ExperimentConfig)
 
+_WRITTEN = ("results.json", "RESULTS.md")
 _STAMPED = ("squall", "torch", "torchaudio", "espnet", "sentencepiece", "numpy", "rapidfuzz")
 
 
@@ -193,7 +194,11 @@ def repository_root() -> Path:
 
 
 def environment(*, command: str) -> dict[str, Any]:
-    """What a number needs beside it: commit, versions, hardware, command and date."""
+    """What a number needs beside it: commit, versions, hardware, command and date.
+
+    `dirty` says whether a tracked file differs from the commit. The results that the program writes
+    into `recipes` do not count: after one run the next would be dirty, though no code had changed.
+    """
     return {
         "command": command,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -224,7 +229,8 @@ def hardware() -> str:
 def _commit() -> dict[str, Any]:
     root = str(Path(__file__).parent)
     commit = _output("git", "-C", root, "rev-parse", "HEAD")
-    dirty = _output("git", "-C", root, "status", "--porcelain", "--untracked-files=no")
+    code = [":/", *(f":(top,exclude)recipes/*/{name}" for name in _WRITTEN)]
+    dirty = _output("git", "-C", root, "status", "--porcelain", "--untracked-files=no", "--", *code)
     return {"commit": commit or "unknown", "dirty": bool(dirty)}
 
 
