@@ -96,7 +96,7 @@ def test_tabular(squall: Squall, collection: Path, tmp_path: Path) -> None:
     assert {key[0] for key in records} == set(SETS)
     assert {key[1] for key in records} == set(LOSSES)
     assert {key[2] for key in records} == {5, 6}
-    assert {key[3] for key in records} == {"accuracy", "ece"}
+    assert {key[3] for key in records} == {"accuracy", "ece", "untrained"}
     with (experiment / "score" / "default" / "networks.csv").open(newline="") as file:
         networks = list(csv.DictReader(file))
     assert len(networks) == 2 * 3 * 4 * 2
@@ -107,9 +107,11 @@ def test_tabular(squall: Squall, collection: Path, tmp_path: Path) -> None:
             if (network["set"], network["loss"], int(network["seed"])) == (name, loss, seed)
         ]
         assert len(own) == 4
-        assert record.value == pytest.approx(statistics.fmean(own))
-        assert record.unit == "%"
-        assert record.n == SETS[name]
+        if metric == "untrained":
+            assert (record.value, record.unit, record.n) == (sum(own) / 100, "networks", 4)
+        else:
+            assert record.value == pytest.approx(statistics.fmean(own))
+            assert (record.unit, record.n) == ("%", SETS[name])
         assert record.experiment == "collection hidden=(4,) epochs=3"
     text = (tmp_path / "results" / "RESULTS.md").read_text()
     assert "| squentropy better than ce in accuracy | 94 (78 %) |" in text

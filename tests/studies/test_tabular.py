@@ -111,7 +111,23 @@ def test_a_diverged_network_has_no_scores(caplog: pytest.LogCaptureFixture) -> N
         assert np.isnan(values).all() == (one.loss == "square")
         assert np.isnan(values).any() == (one.loss == "square")
         assert (one.diverged > 0) == (one.loss == "square")
+        assert one.untrained or one.loss == "ce"
     assert "toy: 4 of 8 networks diverged" in caplog.text
+
+
+@pytest.mark.parametrize(("learning_rate", "untrained"), [(0.05, False), (1e-9, True)])
+def test_a_network_is_untrained_that_is_no_better_than_a_constant_answer(
+    learning_rate: float, untrained: bool
+) -> None:
+    data = toy_set()
+    network = NETWORK.model_copy(update={"learning_rate": learning_rate})
+    found = score_set(data, SETTINGS.model_copy(update={"network": network}))
+    assert {one.untrained for one in found.networks} == {untrained}
+    for one in found.networks:
+        if one.loss == "ce":
+            shares = np.bincount(data.targets[data.folds[one.fold - 1].train])
+            expected = -(shares / shares.sum() * np.log(shares / shares.sum())).sum()
+            assert one.constant_loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_an_input_that_is_constant_in_training_is_left_out(

@@ -189,6 +189,40 @@ def test_tables_of_losses_and_sets() -> None:
     assert sets["c"]["ECE squentropy"] == "2.00 ± 0.71 *"
 
 
+def _untrained(name: str, loss: str, seed: int, networks: float) -> Record:
+    (own,) = (
+        record
+        for record in make_records()
+        if (record.condition, record.system, record.seed, record.metric)
+        == (name, loss, seed, "accuracy")
+    )
+    changed = {"metric": "untrained", "value": networks, "unit": "networks", "n": 4}
+    return Record(**{**vars(own), **changed})
+
+
+def test_untrained_networks_are_counted() -> None:
+    found = {("a", "squentropy", 0): 1.0, ("a", "squentropy", 1): 3.0, ("c", "ce", 1): 2.0}
+    records = make_records() + [
+        _untrained(name, loss, seed, found.get((name, loss, seed), 0.0))
+        for name in MEANS
+        for loss in LOSSES
+        for seed in (0, 1)
+    ]
+    assert _rows(records, "Sets with untrained networks") == [
+        {"set": "a", "networks of each loss": "8", "ce": "0", "squentropy": "4",
+         "rescaled_square": "0"},
+        {"set": "c", "networks of each loss": "8", "ce": "2", "squentropy": "0",
+         "rescaled_square": "0"},
+    ]  # fmt: skip
+    rows = _rows(records, "Means over 5 sets")
+    assert [row["untrained networks"] for row in rows] == ["2 of 40", "4 of 40", "0 of 40"]
+    assert rows[1]["accuracy %"] == "71.40"
+    assert _rows(records, "Every set")[0]["tested"] == "40"
+    both = records + make_records({"a": MEANS["a"]}, "sensitivity bins=5")
+    choices = _rows(both, "Other choices")
+    assert [row["untrained squentropy"] for row in choices] == ["4", "0"]
+
+
 def test_the_experiment_with_the_most_sets_has_the_tables_and_the_others_a_row() -> None:
     fewer = {name: MEANS[name] for name in "ab"}
     records = make_records(fewer, "sensitivity bins=5") + make_records()

@@ -23,6 +23,7 @@ from squall.losses import SOURCE_SETTINGS, TokenLoss, build_loss
 from squall.scoring.calibration import score_logits
 from squall.studies.batches import Problem
 from squall.studies.checkpoint import Checkpoint
+from squall.studies.constant_answer import constant_answer_loss
 from squall.studies.networks import NetworkSettings, multiply_adds
 from squall.studies.scaling import varying_inputs
 from squall.studies.training import OnEpoch, TrainedNetworks, train_networks
@@ -43,6 +44,7 @@ __all__ = [
 
 Scaling = Literal["training", "parts", "published"]
 
+_NOTHING_LEARNT = 0.95
 _METRICS = ("accuracy", "ece", "ece_adaptive", "brier", "nll")
 _log = logging.getLogger(__name__)
 
@@ -116,6 +118,7 @@ class NetworkScore:
         accuracy, ece, ece_adaptive, brier, nll: of the softmax of the logits, as fractions of 1,
             `nll` in nats; NaN where the network diverged.
         train_loss: mean over the last epoch.
+        constant_loss: the lowest that the same answer to every sample has on the training part.
         diverged: the epoch in which the loss stopped being a finite number; 0 if it never did.
     """
 
@@ -129,7 +132,18 @@ class NetworkScore:
     brier: float
     nll: float
     train_loss: float
+    constant_loss: float
     diverged: int = 0
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it has diverged, or has learnt nothing from its training part.
+
+        Convention: a loss of at least 95 % of the constant answer's counts as nothing. A network
+        that is dead behind a ReLU gives a constant answer, and the size of the steps keeps it a
+        little from the best one. On some sets (hill-valley) one that is alive gets no further.
+        """
+        return self.diverged > 0 or self.train_loss >= _NOTHING_LEARNT * self.constant_loss
 
 
 @dataclass(frozen=True)
@@ -272,8 +286,16 @@ def score_set(
     seconds = time.perf_counter() - started
     networks: list[NetworkScore] = []
     for fold, (split, part) in enumerate(zip(splits, parts, strict=True)):
+        shares = np.bincount(data.targets[split.train], minlength=data.classes) / len(split.train)
+        constant_losses = [constant_answer_loss(loss, shares) for loss in losses.values()]
         networks += _score_fold(
-            trained, part.test, data.targets[split.test], fold, seeds, settings.bins
+            trained,
+            part.test,
+            data.targets[split.test],
+            fold=fold,
+            seeds=seeds,
+            bins=settings.bins,
+            constant_losses=constant_losses,
         )
     failed = sum(network.diverged > 0 for network in networks)
     if failed:
@@ -293,9 +315,11 @@ def _score_fold(
     trained: TrainedNetworks,
     inputs: NDArray[np.float32],
     targets: NDArray[np.int64],
+    *,
     fold: int,
     seeds: Sequence[int],
     bins: int,
+    constant_losses: Sequence[float],
 ) -> list[NetworkScore]:
     """The networks of a fold, counted from 0, on its test part (N, D) with targets (N,)."""
     problems = trained.diverged.shape[1]
@@ -316,6 +340,7 @@ def _score_fold(
                 seed=seeds[column - columns.start],
                 samples=len(targets),
                 train_loss=float(trained.train_loss[-1, row, column]),
+                constant_loss=constant_losses[row],
                 diverged=diverged,
                 **metrics,
             )

@@ -14,7 +14,7 @@ import shutil
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ from squall.studies.tabular import (
     score_set,
     set_cost,
 )
+from squall.studies.tabular_tables import METRICS, UNTRAINED
 from squall.studies.uci import Collection, UciSet, find_sets, read_collection
 from squall.workers import map_in_processes, repeatedly
 
 __all__ = ["read_left_out", "tabular_stages"]
 
-_SHOWN = {"accuracy": 100.0, "ece": 100.0}
 _LEFT_OUT = "left_out.json"
 _PROGRESS = "progress"
 _TELL_EVERY_S = 2.0
@@ -178,11 +178,14 @@ class _Recipe:
         scores = [_read_scores(_scores_path(self.train_dir, name)) for name in sorted(names)]
         directory = self.experiment.score_dir
         with atomic_write(directory / "networks.csv") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["set", *(field.name for field in fields(NetworkScore))])
-            writer.writerows(
-                [one.name, *asdict(network).values()] for one in scores for network in one.networks
-            )
+            rows = [
+                {"set": one.name, **asdict(network), UNTRAINED: int(network.untrained)}
+                for one in scores
+                for network in one.networks
+            ]
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
         write_records(self.experiment.result_path, self._records(scores))
         report(1, 1, "scored")
 
@@ -269,18 +272,20 @@ def _expected_seconds(sets: Sequence[UciSet], study: TabularSettings) -> float:
 
 
 def _set_records(template: Record, scores: SetScores) -> Iterator[Record]:
-    """The means over the folds of a set, for each loss and seed."""
+    """What became of the folds of a set, for each loss and seed."""
     for loss in dict.fromkeys(network.loss for network in scores.networks):
         for seed in dict.fromkeys(network.seed for network in scores.networks):
             folds = [n for n in scores.networks if (n.loss, n.seed) == (loss, seed)]
-            for metric, factor in _SHOWN.items():
-                yield replace(
-                    template,
-                    system=loss,
-                    condition=scores.name,
-                    seed=seed,
-                    metric=metric,
-                    value=factor * float(np.mean([getattr(fold, metric) for fold in folds])),
-                    n=sum(fold.samples for fold in folds),
-                    seconds=round(scores.seconds, 2),
-                )
+            cell = replace(
+                template,
+                system=loss,
+                condition=scores.name,
+                seed=seed,
+                n=sum(fold.samples for fold in folds),
+                seconds=round(scores.seconds, 2),
+            )
+            for metric in METRICS:
+                mean = float(np.mean([getattr(fold, metric) for fold in folds]))
+                yield replace(cell, metric=metric, value=100 * mean)
+            untrained = float(sum(fold.untrained for fold in folds))
+            yield replace(cell, metric=UNTRAINED, value=untrained, unit="networks", n=len(folds))

@@ -22,6 +22,7 @@ from squall.scoring.significance import adjust_p_values
 __all__ = [
     "METRICS",
     "NOTES",
+    "UNTRAINED",
     "Claim",
     "Comparison",
     "StudyScores",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 METRICS = {"accuracy": "accuracy", "ece": "ECE"}
+UNTRAINED = "untrained"
 _LOWER_IS_BETTER = ("ece",)
 _SIGNIFICANT = 0.05
 _SOURCE_SETS = 121
@@ -44,9 +46,11 @@ NOTES = (
     "loss, on the test parts of the collection's four folds; a value of a set is the mean over "
     "folds and seeds, and ± the standard deviation over seeds of the mean over folds. The losses "
     "of a set have the same folds, initial weights and order of samples. Means, counts and tests "
-    "are over sets, all with the same weight. A loss with which a network diverged on a set is the "
-    "worst one there in counts, ranks and tests; means leave the set out, for every loss. The "
-    "source is Hui 2023 (thesis), section 4.3.3."
+    "are over sets, all with the same weight. A loss with which a network diverged on a set is "
+    "the worst one there in counts, ranks and tests; means leave the set out, for every loss. A "
+    "network is untrained if it diverged, or ended with a training loss of at least 95 % of that "
+    "of the best answer that is the same for every sample. The source is Hui 2023 (thesis), "
+    "section 4.3.3."
 )
 
 
@@ -60,6 +64,8 @@ class StudyScores:
         sets: (S,) their names.
         rows: (S,) samples in the test parts.
         values: metric to (S, L, seeds), percent; NaN where a network diverged.
+        untrained: (S, L) how many networks have learnt nothing, of all folds and seeds.
+        networks: (S,) of how many of each loss.
     """
 
     experiment: str
@@ -67,6 +73,8 @@ class StudyScores:
     sets: tuple[str, ...]
     rows: tuple[int, ...]
     values: dict[str, NDArray[np.float64]]
+    untrained: NDArray[np.int64]
+    networks: NDArray[np.int64]
 
     def means(self, metric: str) -> NDArray[np.float64]:
         """(S, L) means over seeds."""
@@ -94,6 +102,8 @@ class StudyScores:
             tuple(itertools.compress(self.sets, keep)),
             tuple(itertools.compress(self.rows, keep)),
             {metric: values[keep] for metric, values in self.values.items()},
+            self.untrained[keep],
+            self.networks[keep],
         )
 
 
@@ -165,17 +175,24 @@ def _of_experiment(experiment: str, records: Sequence[Record]) -> StudyScores:
     losses = sorted({record.system for record in records}, key=_place)
     sets = sorted({record.condition for record in records})
     seeds = sorted({record.seed for record in records})
-    rows = {record.condition: record.n for record in records}
+    rows = {record.condition: record.n for record in records if record.metric in METRICS}
     values = {metric: np.full((len(sets), len(losses), len(seeds)), np.nan) for metric in METRICS}
+    untrained, networks = np.zeros((2, len(sets), len(losses)), dtype=np.int64)
     for record in records:
-        place = (
-            sets.index(record.condition),
-            losses.index(record.system),
-            seeds.index(record.seed),
-        )
-        values[record.metric][place] = record.value
+        row, column = sets.index(record.condition), losses.index(record.system)
+        if record.metric == UNTRAINED:
+            untrained[row, column] += int(record.value)
+            networks[row, column] += record.n
+        else:
+            values[record.metric][row, column, seeds.index(record.seed)] = record.value
     return StudyScores(
-        experiment, tuple(losses), tuple(sets), tuple(rows[name] for name in sets), values
+        experiment,
+        tuple(losses),
+        tuple(sets),
+        tuple(rows[name] for name in sets),
+        values,
+        untrained,
+        networks.max(axis=1),
     )
 
 
@@ -286,6 +303,7 @@ def tabular_tables(records: Sequence[Record]) -> list[Table]:
         _losses(widest),
         _pairs(pairs),
         _choices(every),
+        _untrained(widest),
         _sets(widest),
     ]
     return [table for table in tables if table.rows]
@@ -334,11 +352,12 @@ def _losses(scores: StudyScores) -> Table:
                 f"{found.average_ranks[number]:.2f}" if found else "",
             ]
         cells.append(str(int(np.isnan(scores.means("accuracy")[:, number]).sum())))
+        cells.append(f"{scores.untrained[:, number].sum()} of {scores.networks.sum()}")
         rows.append(cells)
     head = ["loss"]
     for name in METRICS.values():
         head += [f"{name} %", f"{name}: sd over seeds", f"{name}: best alone on", f"{name}: rank"]
-    head.append("sets with a diverged network")
+    head += ["sets with a diverged network", "untrained networks"]
     notes = []
     for metric, found in ranks.items():
         if found and len(scores.losses) <= 10:
@@ -399,6 +418,7 @@ def _choices(every: Sequence[StudyScores]) -> Table:
     for name in METRICS.values():
         head += [f"{name} {loss}" for loss in losses]
         head += [f"{name}: squentropy against ce", "p"]
+    head += [f"untrained {loss}" for loss in losses]
     rows = []
     for scores in every:
         cells = [scores.experiment, str(len(scores.sets)), str(len(scores.sound.sets))]
@@ -418,12 +438,30 @@ def _choices(every: Sequence[StudyScores]) -> Table:
                 if pair
                 else ["", ""]
             )
+        untrained = dict(zip(scores.losses, scores.untrained.sum(axis=0), strict=True))
+        cells += [str(untrained.get(loss, "")) for loss in losses]
         rows.append(cells)
     note = (
         "What the source leaves open, chosen otherwise; `squentropy against ce` counts sets on "
         "which it is better / equal / worse, and p is Wilcoxon's, not corrected."
     )
     return Table("Other choices", head, rows, note)
+
+
+def _untrained(scores: StudyScores) -> Table:
+    """The sets on which networks have learnt nothing."""
+    return Table(
+        "Sets with untrained networks",
+        ["set", "networks of each loss", *scores.losses],
+        [
+            [name, str(networks), *map(str, untrained)]
+            for name, networks, untrained in zip(
+                scores.sets, scores.networks, scores.untrained, strict=True
+            )
+            if untrained.any()
+        ],
+        "How many of a loss's networks are untrained; their answers are in the means of a set.",
+    )
 
 
 def _sets(scores: StudyScores) -> Table:
