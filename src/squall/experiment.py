@@ -43,7 +43,8 @@ class RunOptions:
         gpus: how many train one experiment together, on this machine; 0 on the CPU.
         threads: CPU threads of one process.
         workers: processes of a stage that several experiments share; None takes one per core.
-        decode_processes: processes that decode side by side in one experiment.
+        processes: processes that decode, or train the sets of a study, side by side in one
+            experiment.
         command: the command line, for the record.
     """
 
@@ -56,7 +57,7 @@ class RunOptions:
     gpus: int = 0
     threads: int = 1
     workers: int | None = None
-    decode_processes: int = 1
+    processes: int = 1
     command: str = ""
 
     @property

@@ -346,5 +346,5 @@ def test_no_job_is_idle_while_the_last_cells_decode(
     found = {}
     for path in exp.rglob("options.json"):
         settings = yaml.safe_load((path.parent / "config.yaml").read_text())
-        found[settings["seed"]] = json.loads(path.read_text())["decode_processes"]
+        found[settings["seed"]] = json.loads(path.read_text())["processes"]
     assert [found[seed] for seed in sorted(found)] == expected

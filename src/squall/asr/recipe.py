@@ -330,7 +330,7 @@ class _Recipe:
             self.experiment.variant_dir("decode"),
             device=self.options.device,
             threads=self.options.threads,
-            processes=self.options.decode_processes,
+            processes=self.options.processes,
             on_progress=report,
         )
 

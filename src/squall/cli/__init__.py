@@ -132,7 +132,7 @@ def _add_run(verbs: Any) -> None:
     verb.add_argument(
         "--jobs",
         type=_positive,
-        help="experiments at a time, and processes that decode one (default: one per core)",
+        help="experiments at a time, or processes in one (default: one per core)",
     )
     verb.add_argument("--threads", type=_positive, default=1, help="CPU threads of one experiment")
     verb.add_argument(

@@ -143,7 +143,7 @@ def _cells(options: argparse.Namespace, launch: Launch) -> list[Cell]:
     return [
         Cell(
             config,
-            replace(run, decode_processes=_decode_processes(place, len(configs), _jobs(options))),
+            replace(run, processes=_processes(place, len(configs), _jobs(options))),
             options.stage,
             min(options.stop_stage, REPORT_STAGE - 1),
             options.force,
@@ -153,8 +153,8 @@ def _cells(options: argparse.Namespace, launch: Launch) -> list[Cell]:
     ]
 
 
-def _decode_processes(place: int, cells: int, jobs: int) -> int:
-    """Processes that decode in a cell: the last ones share the jobs that no other cell needs."""
+def _processes(place: int, cells: int, jobs: int) -> int:
+    """Processes of a cell: the last ones share the jobs that no other cell needs."""
     last = cells % jobs
     return jobs // last if place >= cells - last else 1
 

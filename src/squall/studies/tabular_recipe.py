@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
 import time
 from bisect import bisect_left
@@ -120,7 +119,7 @@ class _Recipe:
     @property
     def processes(self) -> int:
         """How many sets are trained side by side."""
-        return self.options.workers or max(1, (os.cpu_count() or 1) // self.options.threads)
+        return self.options.workers or self.options.processes
 
     def read(self, report: Report) -> Collection:
         """The sets that the settings name; those that are damaged are told."""
