@@ -1,9 +1,9 @@
 """Time and error of the kernel machines, beside exact and low-rank peers and the DNN.
 
 Three tables: (1) one subband, four subbands, scikit-learn's `KernelRidge` (exact) and `Nystroem`
-with `Ridge`, and `squall.enhance.dnn` where it exists (`--no-dnn` leaves it out): seconds of
-`fit`, seconds until a target error, error on the other data; (2) how time grows with the number
-of frames; (3) what the parts cost. The kernel machines search their bandwidths within their
+with `Ridge`, and `squall.enhance.estimators.dnn` where it exists (`--no-dnn` leaves it out):
+seconds of `fit`, seconds until a target error, error on the other data; (2) how time grows with the
+number of frames; (3) what the parts cost. The kernel machines search their bandwidths within their
 seconds, the peers get theirs for nothing. In every round each estimator runs once, in an order
 drawn anew, so that a busy machine slows all of them alike; ratios are taken within a round.
 
@@ -163,7 +163,7 @@ def best_gaussian(data: Data) -> float:
 
 
 def fit_dnn(data: Data, args: argparse.Namespace) -> Run:
-    model = importlib.import_module("squall.enhance.dnn").DnnEstimator()
+    model = importlib.import_module("squall.enhance.estimators.dnn").DnnEstimator()
     start = time.perf_counter()
     model.fit(data.x, data.y, dev_features=data.x_dev, dev_masks=data.y_dev)
     seconds = time.perf_counter() - start
@@ -188,7 +188,7 @@ def contestants(args: argparse.Namespace) -> dict[str, Callable[[Data], Run]]:
             ),
         )
     try:
-        importlib.import_module("squall.enhance.dnn")
+        importlib.import_module("squall.enhance.estimators.dnn")
     except ModuleNotFoundError:
         return found
     if args.dnn:

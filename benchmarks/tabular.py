@@ -31,11 +31,13 @@ import torch
 from torch import nn
 
 from squall.losses import TokenLoss
-from squall.studies.batches import Problem
-from squall.studies.networks import NetworkSettings
-from squall.studies.tabular import TabularSettings, build_losses, scale_parts, set_cost
-from squall.studies.training import train_networks
-from squall.studies.uci import Split, UciSet, read_collection
+from squall.networks.batches import Problem
+from squall.networks.stack import NetworkSettings
+from squall.networks.training import train_networks
+from squall.studies.losses import build_losses
+from squall.studies.tabular.collection import Split, UciSet, read_collection
+from squall.studies.tabular.settings import TabularSettings
+from squall.studies.tabular.study import scale_parts, set_cost
 
 MEDIAN_SETS = 10
 

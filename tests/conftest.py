@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 import tiny
-from squall.corpora.demo import write_demo_corpus
+from squall.corpora.demo.corpus import write_demo_corpus
 from squall.corpora.manifest import Utterance
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code = tmp_path / "stage.py"
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, types\n"
-        "from squall.stages import Stage\n"
+        "from squall.engine.stages import Stage\n"
         "def recognition_stages(experiment):\n"
         f"    run = lambda report: exec(open({str(code)!r}).read(), locals() | "
         "{'experiment': experiment})\n"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from squall.losses import TokenLoss
-from squall.studies.batches import Problem
-from squall.studies.networks import NetworkSettings, NetworkStack, random_stream
+from squall.networks.batches import Problem
+from squall.networks.stack import NetworkSettings, NetworkStack, random_stream
 
 
 def module_of(stack: NetworkStack, number: int) -> nn.Sequential:

@@ -17,9 +17,9 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import naive_networks as naive
 from squall.losses import LOSSES, build_loss
+from squall.networks.batches import Problem
+from squall.networks.stack import NetworkSettings
 from squall.sklearn import SquentropyClassifier
-from squall.studies.batches import Problem
-from squall.studies.networks import NetworkSettings
 
 SMALL: dict[str, Any] = {"hidden": (16, 16), "epochs": 40, "random_state": 0}
 

@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 
 from squall.asr.settings import RecognitionConfig
-from squall.corpora.demo import prepare_demo
+from squall.corpora.demo.corpus import prepare_demo
 from squall.corpora.manifest import Utterance, read_manifest, read_utterance
-from squall.experiment import Experiment, RunOptions, repository_root
-from squall.runner import Cell, run_cell
-from squall.tasks import load_config
+from squall.engine.experiment import Experiment, RunOptions, repository_root
+from squall.engine.runner import Cell, run_cell
+from squall.engine.tasks import load_config
 
 SETTINGS: dict[str, Any] = {
     "espnet.max_epoch": 2,

@@ -13,10 +13,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from squall.corpora.manifest import Utterance, read_manifest, write_manifest
+from squall.engine.experiment import Experiment, RunOptions
+from squall.engine.runner import Cell, run_cell
+from squall.engine.tasks import load_config
 from squall.enhance.settings import EnhancementConfig
-from squall.experiment import Experiment, RunOptions
-from squall.runner import Cell, run_cell
-from squall.tasks import load_config
 
 NOISE_S = 14.0
 SPEAKERS = {

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from squall.audio.features import Normalizer, context_window, extract
-from squall.enhance.dnn import DnnEstimator
+from squall.engine.experiment import Experiment, RunOptions
+from squall.enhance.estimators.dnn import DnnEstimator
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import EnhancementConfig
-from squall.experiment import Experiment, RunOptions
 
 CHANNELS, CONTEXT = 16, 1
 

@@ -15,7 +15,7 @@ from squall.asr.evaluation import evaluate
 from squall.asr.forced import ForcedLogits, write_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance, write_manifest
-from squall.experiment import Experiment, RunOptions
+from squall.engine.experiment import Experiment, RunOptions
 from squall.text.tokens import BLANK, SENTENCE_END, UNKNOWN
 
 SAID = {

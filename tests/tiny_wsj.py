@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from squall.corpora.demo import prepare_demo
+from squall.corpora.demo.corpus import prepare_demo
 from squall.corpora.wsj import INDICES
 
 RATE_HZ = 16000

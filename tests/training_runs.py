@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from squall.asr.settings import RecognitionConfig
-from squall.experiment import Experiment
+from squall.engine.experiment import Experiment
 
 
 def _shared(prepared: Experiment, stage: str) -> Path:

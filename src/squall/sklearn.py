@@ -11,11 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from squall.losses import TokenLoss, build_loss
+from squall.networks.batches import Problem
+from squall.networks.scaling import varying_inputs
+from squall.networks.stack import NetworkSettings, NetworkStack
+from squall.networks.training import TrainedNetworks, train_networks
 from squall.scoring.temperature import softmax
-from squall.studies.batches import Problem
-from squall.studies.networks import NetworkSettings, NetworkStack
-from squall.studies.scaling import varying_inputs
-from squall.studies.training import TrainedNetworks, train_networks
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -48,7 +48,7 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     """A small fully connected network, trained with squentropy or another of the losses.
 
     The network of the tabular study: layers with ReLU, stochastic gradient descent with momentum,
-    a constant learning rate. The defaults are those of `squall.studies.networks.NetworkSettings`,
+    a constant learning rate. The defaults are those of `squall.networks.stack.NetworkSettings`,
     which gives the reasons.
 
     Args:

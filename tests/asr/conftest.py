@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tiny
-from squall.experiment import Experiment
+from squall.engine.experiment import Experiment
 
 
 @pytest.fixture(autouse=True)

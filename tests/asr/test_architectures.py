@@ -13,19 +13,20 @@ import pytest
 import torch
 import yaml
 
-from squall.asr.bridge import MODEL_NAME, espnet_task, language_model_task
+from squall.asr.bridge.imports import MODEL_NAME
+from squall.asr.bridge.running import espnet_task, language_model_task
 from squall.asr.settings import RecognitionConfig
-from squall.config import read_settings
+from squall.engine.grid import expand_grid
+from squall.engine.tasks import load_config
 from squall.losses import LOSSES
 from squall.losses.registry import SOURCE_SETTINGS
-from squall.runner import expand_grid
-from squall.tasks import load_config
+from squall.settings import read_settings
 
 pytest.importorskip("espnet2")
 
 from espnet2.tasks.abs_task import scheduler_classes
 
-from squall.asr.model import AttentionLoss, SquallModel
+from squall.asr.bridge.model import AttentionLoss, SquallModel
 
 CONF = Path(__file__).parents[2] / "conf"
 SETTINGS = {path: read_settings(path) for path in sorted(CONF.rglob("*.yaml"))}

@@ -23,8 +23,8 @@ from squall.asr.calibration import (
 )
 from squall.asr.forced import ForcedLogits, read_forced, write_forced
 from squall.corpora.manifest import Utterance, read_manifest
-from squall.experiment import Experiment
-from squall.results import read_records
+from squall.engine.experiment import Experiment
+from squall.report.records import read_records
 
 TOKENS = ["<blank>", "<unk>", "A", "B", "<space>", "<sos/eos>"]
 

@@ -9,7 +9,7 @@ import pytest
 
 import tiny
 from squall.asr.decoding import load_recogniser
-from squall.corpora.demo import write_demo_corpus
+from squall.corpora.demo.corpus import write_demo_corpus
 from squall.corpora.manifest import read_manifest, read_utterance
 from squall.scoring.alignment import align
 

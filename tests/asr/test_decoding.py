@@ -18,7 +18,7 @@ from squall.asr import decoding
 from squall.asr.decoding import decode_splits, find_audio, load_recogniser, transcribe
 from squall.cli import main
 from squall.corpora.manifest import Utterance, read_manifest
-from squall.experiment import Experiment
+from squall.engine.experiment import Experiment
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from squall.asr.export import reference_texts
 from squall.asr.forced import ForcedLogits, write_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Interval, Utterance, read_manifest
-from squall.experiment import Experiment, RunOptions
-from squall.results import Record, read_records
+from squall.engine.experiment import Experiment, RunOptions
+from squall.report.records import Record, read_records
 from squall.text.phones import phone_classes
 from squall.text.tokens import BLANK, SENTENCE_END, UNKNOWN
 

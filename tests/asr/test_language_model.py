@@ -17,7 +17,7 @@ from squall.asr.decoding import load_recogniser
 from squall.asr.language_model import load_language_model, train_language_model
 from squall.asr.recogniser import Recogniser
 from squall.asr.settings import RecognitionConfig
-from squall.experiment import Experiment
+from squall.engine.experiment import Experiment
 
 # What the module trains is trained by one worker.
 pytestmark = pytest.mark.xdist_group("language model")

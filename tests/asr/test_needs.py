@@ -13,7 +13,7 @@ pytest.importorskip("espnet2")
 
 from squall.asr import needs
 from squall.asr.needs import TrainingNeeds, free_memory_bytes, measure_needs
-from squall.experiment import Experiment
+from squall.engine.experiment import Experiment
 from squall.losses import LOSSES
 
 

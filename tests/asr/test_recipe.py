@@ -15,12 +15,12 @@ pytest.importorskip("espnet2")
 
 from squall.asr.decoding import load_recogniser
 from squall.asr.recipe import recognition_stages
-from squall.corpora.demo import prepare_demo
+from squall.corpora.demo.corpus import prepare_demo
 from squall.corpora.manifest import Interval, read_manifest, write_manifest
-from squall.experiment import Experiment, RunOptions
-from squall.results import read_records
-from squall.runner import Cell, run_cell
-from squall.stages import StageError
+from squall.engine.experiment import Experiment, RunOptions
+from squall.engine.runner import Cell, run_cell
+from squall.engine.stages import StageError
+from squall.report.records import read_records
 
 EVERY_TIME = ["0 check", "4 lm"]
 

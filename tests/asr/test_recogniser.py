@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import tiny
+from squall.engine.tasks import open_experiment
 from training_runs import train
 
 pytest.importorskip("espnet2")
@@ -21,7 +22,7 @@ from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
 from squall.asr.decoding import load_recogniser
 from squall.asr.recogniser import MIN_SAMPLES, Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
-from squall.experiment import Experiment
+from squall.engine.experiment import Experiment
 
 
 def _recogniser(experiment: Experiment, **settings: Any) -> Recogniser:
@@ -148,7 +149,7 @@ def test_an_experiment_can_be_moved(trained: Experiment, tmp_path: Path) -> None
     aside = trained.directory.with_name("aside")
     trained.directory.rename(aside)
     try:
-        found = load_recogniser(Experiment.open(moved, RecognitionConfig), device="cpu", threads=1)
+        found = load_recogniser(open_experiment(moved, RecognitionConfig), device="cpu", threads=1)
         assert found(tiny.first_test_samples(trained)) == expected
     finally:
         aside.rename(trained.directory)

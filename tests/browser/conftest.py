@@ -10,7 +10,7 @@ import pytest
 
 import tiny_report
 from browser.chromium import Browser
-from squall.page import Section, page_html, table_html
+from squall.report.page import Section, page_html, table_html
 
 _SWITCHES = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 def report_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of two systems with two seeds each, beside their experiments."""
     pytest.importorskip("matplotlib")
-    from squall.asr.report import collect
+    from squall.asr.report.sections import collect
 
     folder = tmp_path_factory.mktemp("report with spaces & signs #1")
     experiments = [

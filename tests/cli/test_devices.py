@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from squall.asr.launch import Launch
 from squall.cli import main
 from squall.cli.devices import check_launch, device_of, gpus_of
-from squall.config import ConfigError
-from squall.experiment import RunOptions
-from squall.runner import Cell
-from squall.tasks import load_config
+from squall.engine.experiment import RunOptions
+from squall.engine.launch import Launch
+from squall.engine.runner import Cell
+from squall.engine.tasks import load_config
+from squall.settings import ConfigError
 
 TWO_NODES = Launch(rank=0, size=2)
 TWO_ON_ONE = Launch(rank=0, size=2, local_size=2)

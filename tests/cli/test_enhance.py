@@ -14,7 +14,7 @@ from rich.console import Console
 
 from squall.asr.settings import RecognitionConfig
 from squall.cli import enhance, main
-from squall.experiment import Experiment, RunOptions
+from squall.engine.experiment import Experiment, RunOptions
 
 RATE_HZ = 16000
 

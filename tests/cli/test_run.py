@@ -27,7 +27,7 @@ espnet: {max_epoch: 1, optim_conf: {lr: 0.1}}
 FINISH = """
 import json
 from squall.files import atomic_write
-from squall.results import Record, write_records
+from squall.report.records import Record, write_records
 config = experiment.config
 record = Record(
     recipe="toy", experiment=" ".join(filter(None, [config.experiment, config.variant])),

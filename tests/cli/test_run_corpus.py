@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from squall.cli import main
-from squall.config import CorpusConfig
 from squall.corpora import preparation
 from squall.corpora.preparation import corpus_fingerprint, prepare_corpus
-from squall.experiment import RunOptions
-from squall.runner import Cell
-from squall.tasks import load_config
+from squall.corpora.settings import CorpusConfig
+from squall.engine.experiment import RunOptions
+from squall.engine.runner import Cell
+from squall.engine.tasks import load_config
 
 Run = Callable[..., tuple[int, str]]
 

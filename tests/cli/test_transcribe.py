@@ -12,7 +12,7 @@ import pytest
 
 from squall.asr.settings import RecognitionConfig
 from squall.cli import main
-from squall.experiment import Experiment, RunOptions
+from squall.engine.experiment import Experiment, RunOptions
 
 
 @dataclass

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from squall.config import CorpusConfig
 from squall.corpora import librispeech
 from squall.corpora.archive import ArchiveError
 from squall.corpora.download import ChecksumError
 from squall.corpora.librispeech import PARTS, Part, prepare_librispeech
 from squall.corpora.manifest import Utterance
 from squall.corpora.preparation import download_corpus, is_downloadable, prepare_corpus
+from squall.corpora.settings import CorpusConfig
 from squall.corpora.validation import validate
 
 # set, id, words, samples

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from squall.config import CorpusConfig
-from squall.corpora import demo
+from squall.corpora.demo import corpus as demo
 from squall.corpora.manifest import Utterance, write_manifest
 from squall.corpora.preparation import CORPORA, corpus_fingerprint, prepare_corpus
+from squall.corpora.settings import CorpusConfig
 from squall.corpora.validation import validate
 
 MakeUtterance = Callable[..., Utterance]

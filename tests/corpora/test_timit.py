@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from squall.config import CorpusConfig
 from squall.corpora.manifest import Interval, Utterance
 from squall.corpora.preparation import prepare_corpus
+from squall.corpora.settings import CorpusConfig
 from squall.corpora.timit import CORE_TEST_SPEAKERS, DEV_SPEAKERS, TRAIN_SPEAKERS, prepare_timit
 from squall.corpora.validation import validate
 from squall.text.phones import fold_phones

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import tiny_wsj
-from squall.config import CorpusConfig
 from squall.corpora import wsj
 from squall.corpora.manifest import Utterance
 from squall.corpora.preparation import prepare_corpus
+from squall.corpora.settings import CorpusConfig
 from squall.corpora.validation import validate
 from squall.corpora.wsj import prepare_wsj
 from squall.corpora.wsj_discs import find_disc_files

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import tiny_enhancement
+from squall.engine.experiment import Experiment
 from squall.enhance.settings import EnhancementConfig
-from squall.experiment import Experiment
 
 Enhancement = Experiment[EnhancementConfig]
 

@@ -15,6 +15,7 @@ from squall.audio.frontend import build_front_end
 from squall.audio.mixing import Mixture, noise_span, read_mixtures
 from squall.audio.reading import read_audio
 from squall.corpora.manifest import read_manifest
+from squall.engine.experiment import Experiment
 from squall.enhance.dataset import (
     MixtureSource,
     by_condition,
@@ -24,7 +25,6 @@ from squall.enhance.dataset import (
 )
 from squall.enhance.frames import FrameSet
 from squall.enhance.settings import EnhancementConfig, MaskConfig
-from squall.experiment import Experiment
 
 Enhancement = Experiment[EnhancementConfig]
 SPLITS = ("train", "dev", "test")

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from squall.audio.features import extract
+from squall.engine.tasks import open_experiment
 from squall.enhance import enhancer as module
 from squall.enhance.enhancer import SAMPLE_RATE_HZ, Enhancer, find_model, shape_mask
 from squall.enhance.settings import EnhancementConfig
-from squall.experiment import Experiment
 from squall.files import atomic_write
 
 
 @pytest.fixture(scope="module")
 def enhancer(tiny_enhancer: Path) -> Enhancer:
-    config = Experiment.open(tiny_enhancer, EnhancementConfig).config
+    config = open_experiment(tiny_enhancer, EnhancementConfig).config
     return Enhancer.load(tiny_enhancer / "train" / "all", config)
 
 

@@ -15,13 +15,14 @@ import soundfile
 from squall.audio.frontend import build_front_end
 from squall.audio.mixing import read_mixtures
 from squall.audio.reading import read_audio
+from squall.engine.experiment import Experiment
 from squall.enhance.dataset import by_condition
-from squall.enhance.evaluation import enhance_condition, read_training, write_flac
+from squall.enhance.enhancing import enhance_condition, write_flac
+from squall.enhance.evaluation import read_training
 from squall.enhance.frames import FrameSet
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import EnhancementConfig
-from squall.experiment import Experiment
-from squall.results import Record, read_records
+from squall.report.records import Record, read_records
 
 Enhancement = Experiment[EnhancementConfig]
 QUALITY = ("stoi", "pesq_nb", "pesq_wb", "si_sdr")

@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from squall.audio.features import Normalizer
-from squall.enhance.dnn import DnnEstimator
+from squall.enhance.estimators.dnn import DnnEstimator
+from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import mask_windows
-from squall.enhance.model import MaskModel, estimator_class
+from squall.enhance.model import MaskModel
 
 Array = NDArray[np.float32]
 
@@ -84,7 +85,7 @@ def test_a_damaged_part_is_named(saved: tuple[MaskModel, Path], name: str) -> No
 
 
 def test_only_estimators_that_are_trained_have_a_class() -> None:
-    from squall.enhance.kernel import KernelEstimator
+    from squall.enhance.estimators.kernel import KernelEstimator
 
     assert estimator_class("dnn") is DnnEstimator
     assert estimator_class("kernel") is KernelEstimator

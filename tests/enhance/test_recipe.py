@@ -16,12 +16,12 @@ import tiny_enhancement
 from squall.audio.reading import AudioError
 from squall.corpora.manifest import read_manifest
 from squall.corpora.validation import ValidationError
+from squall.engine.experiment import Experiment
+from squall.engine.stages import StageError
 from squall.enhance.corpus import choose_talkers
 from squall.enhance.recipe import mix_dir
 from squall.enhance.settings import EnhancementConfig
-from squall.experiment import Experiment
-from squall.results import read_records
-from squall.stages import StageError
+from squall.report.records import read_records
 
 Enhancement = Experiment[EnhancementConfig]
 EVERY_TIME = ["0 check"]

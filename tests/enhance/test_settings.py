@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from squall.config import ConfigError
+from squall.engine.tasks import load_config
 from squall.enhance.settings import EnhancementConfig
-from squall.tasks import load_config
+from squall.settings import ConfigError
 
 PLAIN = """
 task: enhancement

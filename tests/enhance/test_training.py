@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 
 import tiny_enhancement
-from squall.enhance.dnn import DnnEstimator
+from squall.enhance.estimators.dnn import DnnEstimator
 from squall.enhance.frames import FrameSet
 from squall.enhance.model import MaskModel
-from squall.enhance.settings import EnhancementConfig
-from squall.enhance.training import (
-    build_estimator,
-    choose_parameters,
-    model_conditions,
-    read_frames,
-    train_models,
-)
+from squall.enhance.settings import EnhancementConfig, model_conditions
+from squall.enhance.training import build_estimator, choose_parameters, read_frames, train_models
 
 CONDITIONS = ("babble/-5dB", "babble/5dB", "rain/-5dB", "rain/5dB")
 DIMENSIONS, CHANNELS = 4, 6

@@ -18,7 +18,7 @@ import yaml
 import tiny_enhancement
 from killed_runs import PATIENCE_S, Moment, Run
 from squall.cli import main
-from squall.results import Record, read_records
+from squall.report.records import Record, read_records
 
 pytest.importorskip("matplotlib")
 

@@ -12,7 +12,7 @@ from killed_runs import PATIENCE_S, Moment, Run
 
 pytest.importorskip("espnet2")
 
-from squall.results import read_records
+from squall.report.records import read_records
 
 EPOCHS = 8
 SETTINGS = {**tiny.SETTINGS, "espnet.max_epoch": EPOCHS}

@@ -15,15 +15,15 @@ import soundfile
 
 import tiny
 from squall.corpora import librispeech
-from squall.corpora.demo import prepare_demo
+from squall.corpora.demo.corpus import prepare_demo
 from squall.corpora.download import ChecksumError
 from squall.corpora.librispeech import PARTS, Part
 from squall.corpora.manifest import Utterance
-from squall.experiment import Experiment, RunOptions, repository_root
-from squall.results import read_records
-from squall.runner import Cell, run_cell
-from squall.stages import Stage, StageError
-from squall.tasks import load_config
+from squall.engine.experiment import Experiment, RunOptions, repository_root
+from squall.engine.runner import Cell, run_cell
+from squall.engine.stages import Stage, StageError
+from squall.engine.tasks import load_config
+from squall.report.records import read_records
 
 pytest.importorskip("espnet2")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from squall.asr.settings import RecognitionConfig
+from squall.engine.grid import expand_grid
+from squall.engine.tasks import load_config
 from squall.enhance.settings import EnhancementConfig
 from squall.enhance.training import build_estimator
 from squall.losses import build_loss
-from squall.runner import expand_grid
-from squall.tasks import load_config
 
 ROOT = Path(__file__).parents[2]
 

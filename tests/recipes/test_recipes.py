@@ -15,9 +15,9 @@ import tiny
 pytest.importorskip("espnet2")
 
 from squall.cli import main
-from squall.corpora.demo import prepare_demo
+from squall.corpora.demo.corpus import prepare_demo
 from squall.corpora.manifest import write_manifest
-from squall.results import read_records
+from squall.report.records import read_records
 
 Squall = Callable[..., tuple[int, str, str]]
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from squall.cli import main
-from squall.experiment import RunOptions, repository_root
-from squall.results import Record, read_records
-from squall.runner import Cell, run_cell
-from squall.studies import training
-from squall.tasks import load_config
+from squall.engine.experiment import RunOptions, repository_root
+from squall.engine.runner import Cell, run_cell
+from squall.engine.tasks import load_config
+from squall.networks import training
+from squall.report.records import Record, read_records
 
 pytest.importorskip("matplotlib")
 
@@ -131,7 +131,7 @@ def _cell(collection: Path, tmp_path: Path, *, epochs: int) -> Cell:
 def test_progress_within_a_set_is_told(
     collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("squall.studies.tabular_recipe._TELL_EVERY_S", 0.01)
+    monkeypatch.setattr("squall.studies.tabular.recipe._TELL_EVERY_S", 0.01)
     told: list[tuple[int, int, str]] = []
     run_cell(_cell(collection, tmp_path, epochs=400), lambda _, *progress: told.append(progress))
     within = [(done / total, text) for done, total, text in told if "big epoch" in text]
@@ -144,7 +144,7 @@ def test_progress_within_a_set_is_told(
 def test_a_set_goes_on_from_its_checkpoint_to_the_same_scores(
     collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("squall.studies.tabular_recipe._SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("squall.studies.tabular.recipe._SAVE_EVERY_S", 0.0)
     cell = _cell(collection, tmp_path, epochs=5)
     train = cell.experiment.directory / "train"
     run_cell(cell)

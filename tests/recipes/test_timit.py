@@ -13,7 +13,7 @@ import soundfile
 
 import tiny
 from squall.corpora.timit import CORE_TEST_SPEAKERS, DEV_SPEAKERS
-from squall.results import read_records
+from squall.report.records import read_records
 from squall.text.phones import fold_phones
 
 pytest.importorskip("espnet2")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from squall.results import read_records
+from squall.report.records import read_records
 from tiny_wsj import ROWS, lose_disc, lose_line, rows_of_demo, write_wsj
 
 pytest.importorskip("espnet2")

@@ -19,7 +19,7 @@ from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import AudioError, audio_below, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
-from squall.experiment import Experiment
+from squall.engine.experiment import Experiment
 from squall.files import atomic_write
 from squall.workers import map_in_processes
 

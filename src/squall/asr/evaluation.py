@@ -13,9 +13,9 @@ from squall.asr.calibration import SplitCalibration, calibrate_splits, write_cal
 from squall.asr.export import folded_phones
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
-from squall.experiment import Experiment
+from squall.engine.experiment import Experiment
 from squall.files import atomic_write
-from squall.results import Record, write_records
+from squall.report.records import Record, write_records
 from squall.scoring.error_rates import ErrorReport, format_alignments, score_texts, write_csv
 from squall.text.phones import fold_phones
 from squall.text.tokens import PHONE_UNITS, UNKNOWN

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from squall.asr.bridge import QUIET, language_model_task, load_espnet_config, run_espnet
-from squall.asr.distributed import run_training
+from squall.asr.bridge.distributed import run_training
+from squall.asr.bridge.running import QUIET, language_model_task, load_espnet_config, run_espnet
+from squall.asr.bridge.trainer import load_weights
 from squall.asr.language_text import LINES_PER_PART, count_parts, part_path, write_parts
 from squall.asr.settings import RecognitionConfig
-from squall.asr.trainer import load_weights
 from squall.asr.training import begin_or_continue, publish_model, token_settings
 from squall.files import atomic_path, atomic_write
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from squall.asr.bridge import MODEL_NAME, QUIET, espnet_task, parse_espnet_settings
+from squall.asr.bridge.imports import MODEL_NAME
+from squall.asr.bridge.running import QUIET, espnet_task, parse_espnet_settings
 from squall.asr.export import SAMPLE_RATE_HZ
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import loss_settings

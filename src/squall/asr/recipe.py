@@ -1,7 +1,7 @@
 """The numbered stages of every recognition recipe, from corpus to score.
 
 0 check · 1 prepare · 2 tokens · 3 stats · 4 lm · 5 train · 6 decode · 7 score; the report, stage 8,
-is made once over all experiments of a run (`squall.runner`).
+is made once over all experiments of a run (`squall.engine.runner`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from squall.corpora.preparation import (
     prepare_corpus,
 )
 from squall.corpora.validation import ValidationError, leave_out, validate, write_left_out
-from squall.experiment import Experiment, data_dir, environment
+from squall.engine.environment import environment
+from squall.engine.experiment import Experiment, data_dir
+from squall.engine.stages import Report, Stage, StageError
 from squall.files import atomic_path, file_digest
-from squall.stages import Report, Stage, StageError
 
 __all__ = ["recognition_stages"]
 

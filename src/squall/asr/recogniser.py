@@ -16,10 +16,10 @@ from espnet.nets.scorer_interface import BatchScorerInterface
 from espnet.nets.scorers.ctc import CTCPrefixScorer
 from espnet.nets.scorers.length_bonus import LengthBonus
 
-from squall.asr.bridge import espnet_task, load_espnet_config
+from squall.asr.bridge.running import espnet_task, load_espnet_config
+from squall.asr.bridge.trainer import load_weights
 from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
 from squall.asr.settings import RecognitionConfig
-from squall.asr.trainer import load_weights
 from squall.text.tokens import UNKNOWN
 
 __all__ = ["Hypothesis", "Recogniser", "Word"]

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from squall.config import ExperimentConfig, Settings, parameter_label
+from squall.engine.config import ExperimentConfig, parameter_label
+from squall.settings import Settings
 from squall.text.tokens import PHONE_UNITS
 
 __all__ = [

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from squall.asr.bridge import MODEL_NAME, QUIET, espnet_task, run_espnet
-from squall.asr.distributed import run_training
+from squall.asr.bridge.distributed import run_training
+from squall.asr.bridge.imports import MODEL_NAME
+from squall.asr.bridge.running import QUIET, espnet_task, run_espnet
 from squall.asr.settings import RecognitionConfig
-from squall.config import differences
 from squall.files import atomic_path, atomic_write
+from squall.settings import differences
 
 __all__ = [
     "begin_or_continue",
@@ -84,7 +85,7 @@ def train_recogniser(
             one differs, its folder is kept under another name and training starts afresh.
         on_progress: told (epochs done, epochs in all, message).
         processes: how many train together on this machine, with `cuda` each on a GPU of its own;
-            see `squall.asr.distributed` for what that changes.
+            see `squall.asr.bridge.distributed` for what that changes.
 
     Raises:
         TrainingDivergedError: the loss is not finite.
@@ -124,7 +125,7 @@ def train_recogniser(
 
 
 def loss_settings(config: RecognitionConfig) -> dict[str, Any]:
-    """Arguments of `squall.asr.model.AttentionLoss`."""
+    """Arguments of `squall.asr.bridge.model.AttentionLoss`."""
     return {
         "name": config.loss.name,
         "scale": config.loss.scale,
@@ -167,7 +168,7 @@ def set_aside(output_dir: Path) -> None:
 
 def publish_model(output_dir: Path, settings: dict[str, Any]) -> None:
     """Copy ESPnet's average of the best checkpoints to `model.pth` and write `history.json`."""
-    from squall.asr.trainer import read_history
+    from squall.asr.bridge.trainer import read_history
 
     phase, criterion, _ = settings["best_model_criterion"][0]
     with atomic_path(output_dir / "model.pth") as path:

@@ -1,1 +1,1 @@
-"""Audio: reading, resampling, synthesis of the demo's voices."""
+"""Audio: reading and resampling, noise and mixing, filterbanks, features, masks."""

@@ -68,7 +68,7 @@ def _add_baseline(verb: Any) -> None:
 
 
 def _add_run(verbs: Any) -> None:
-    from squall.tasks import TASKS
+    from squall.engine.tasks import TASKS
 
     stages = "; ".join(
         f"{name}: " + " · ".join(f"{n} {stage}" for n, stage in task.stage_names.items())

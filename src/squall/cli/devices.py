@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection
 
-from squall.asr.launch import Launch
-from squall.config import ConfigError
+from squall.engine.launch import Launch
+from squall.settings import ConfigError
 
 __all__ = ["check_launch", "device_of", "gpus_of"]
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from squall.engine.tasks import open_experiment
 from squall.enhance.settings import EnhancementConfig
-from squall.experiment import Experiment
 
 __all__ = ["enhance_files"]
 
@@ -27,12 +27,12 @@ def enhance_files(options: argparse.Namespace) -> int:
         ValueError: the experiment is of another task, there is no such model, or a result would
             overwrite an input or another result.
     """
-    experiment = Experiment.open(options.model, EnhancementConfig)
+    experiment = open_experiment(options.model, EnhancementConfig)
     import torch  # not earlier: a wrong experiment is to be told at once
 
     from squall.audio.reading import AudioError
+    from squall.enhance.audio_files import enhance_file, plan_outputs
     from squall.enhance.enhancer import Enhancer, find_model
-    from squall.enhance.files import enhance_file, plan_outputs
 
     torch.set_num_threads(options.threads)
     model = find_model(experiment.directory / "train", options.condition)

@@ -16,14 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from squall.asr.launch import Launch, leading
 from squall.cli.devices import check_launch, device_of, gpus_of
-from squall.config import ConfigError, ExperimentConfig, parse_assignment, split_values
 from squall.corpora.preparation import corpus_fingerprint
-from squall.experiment import Experiment, RunOptions, repository_root
-from squall.report import Report
-from squall.runner import Cell, CellStatus, expand_grid, run_cells
-from squall.tasks import TASKS, load_config, task_of
+from squall.engine.config import ExperimentConfig
+from squall.engine.experiment import Experiment, RunOptions, repository_root
+from squall.engine.grid import expand_grid
+from squall.engine.launch import Launch, leading
+from squall.engine.runner import Cell, CellStatus, run_cells
+from squall.engine.tasks import TASKS, load_config, open_variants, task_of
+from squall.report.report import Report
+from squall.settings import ConfigError, parse_assignment, split_values
 
 __all__ = ["report_experiments", "run_recipe"]
 
@@ -68,7 +70,7 @@ def run_recipe(options: argparse.Namespace) -> int:
 
 
 def _join(options: argparse.Namespace, launch: Launch) -> int:
-    from squall.asr.distributed import join_trainings
+    from squall.asr.bridge.distributed import join_trainings
 
     if options.stage < REPORT_STAGE:
         join_trainings(launch)
@@ -83,7 +85,7 @@ def _run_cells(
 ) -> list[Cell]:
     if not options.cluster:
         return run_cells(cells, jobs=jobs, on_status=on_status)
-    from squall.cluster import run_cells_on_cluster
+    from squall.engine.cluster import run_cells_on_cluster
 
     name, *assignments = options.cluster
     parameters = dict(parse_assignment(text) for text in assignments)
@@ -92,7 +94,7 @@ def _run_cells(
 
 def report_experiments(options: argparse.Namespace) -> int:
     """Make one page from experiment directories, with every scored variant of each."""
-    variants = [Experiment.open_variants(directory) for directory in options.experiments]
+    variants = [open_variants(directory) for directory in options.experiments]
     scored = [[e for e in found if e.result_path.is_file()] or found[:1] for found in variants]
     report = _collect([one for found in scored for one in found], options.baseline)
     _print_table(report)
@@ -239,7 +241,7 @@ def _place(cell: Cell) -> Path:
 
 
 def _dry_run(cell: Cell) -> None:
-    from squall.stages import run_stages
+    from squall.engine.stages import run_stages
 
     run_stages(
         task_of(cell.config).list_stages(cell.experiment),

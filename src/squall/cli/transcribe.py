@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from squall.asr.settings import RecognitionConfig
-from squall.experiment import Experiment
+from squall.engine.tasks import open_experiment
 from squall.files import atomic_write
 
 __all__ = ["transcribe_files"]
@@ -41,7 +41,7 @@ def _errors_only() -> Iterator[None]:
 
 
 def _transcribe_files(options: argparse.Namespace) -> int:
-    experiment = Experiment.open(options.model, RecognitionConfig)
+    experiment = open_experiment(options.model, RecognitionConfig)
     with redirect_stdout(io.StringIO()):  # ESPnet reports missing extras while it is imported
         from squall.asr.decoding import find_audio, load_recogniser, transcribe
 

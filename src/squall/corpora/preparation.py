@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from squall.config import CorpusConfig
 from squall.corpora.manifest import Utterance, read_manifest
+from squall.corpora.settings import CorpusConfig
 from squall.files import atomic_write
 
 __all__ = [
@@ -31,7 +31,7 @@ def _an4(corpus_dir: Path, config: CorpusConfig) -> Splits:
 
 
 def _demo(corpus_dir: Path, config: CorpusConfig) -> Splits:
-    from squall.corpora.demo import prepare_demo, write_demo_corpus
+    from squall.corpora.demo.corpus import prepare_demo, write_demo_corpus
 
     spoken_with = corpus_dir / "options.json"
     if not corpus_dir.exists():

@@ -14,8 +14,7 @@ from squall.audio.features import MARGIN_S, extract, level_gain
 from squall.audio.frames import HOP_S, as_signal
 from squall.audio.frontend import FrontEnd, build_front_end
 from squall.enhance.model import MaskModel
-from squall.enhance.settings import EnhancementConfig
-from squall.enhance.training import ALL
+from squall.enhance.settings import ALL, EnhancementConfig
 
 __all__ = ["SAMPLE_RATE_HZ", "Enhancer", "ReadSamples", "find_model", "shape_mask"]
 

@@ -6,97 +6,32 @@ import csv
 import json
 import math
 import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from squall.audio.frontend import build_front_end
 from squall.audio.mixing import Mixture
 from squall.audio.reading import read_audio
+from squall.engine.stages import Report
 from squall.enhance.corpus import SAMPLE_RATE_HZ
 from squall.enhance.dataset import MixtureSource
-from squall.enhance.enhancer import shape_mask
 from squall.enhance.frames import FrameSet
-from squall.enhance.model import MaskModel
-from squall.enhance.settings import EnhancementConfig
-from squall.enhance.training import ALL, model_conditions
-from squall.files import atomic_path, atomic_write
-from squall.results import Record
+from squall.enhance.settings import ALL, EnhancementConfig
+from squall.files import atomic_write
+from squall.report.records import Record
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
 from squall.scoring.speech_quality import SpeechPair, SpeechScores, score_pairs
-from squall.stages import Report
 
-__all__ = ["enhance_condition", "read_training", "score_conditions", "write_scores"]
+__all__ = ["read_training", "score_conditions", "write_scores"]
 
 Samples = NDArray[np.float32]
 
 QUALITY = {"stoi": "", "pesq_nb": "MOS-LQO", "pesq_wb": "MOS-LQO", "si_sdr": "dB"}
 """Metrics of speech, with their units."""
-
-
-def enhance_condition(
-    config: EnhancementConfig,
-    mixtures: Sequence[Mixture],
-    *,
-    train_dir: Path,
-    frames_dir: Path,
-    audio_dir: Path,
-    output_dir: Path,
-) -> None:
-    """Enhance the test mixtures of one condition.
-
-    Writes `<utterance>.flac` for each, the estimated masks of a trained estimator as `masks.npy`
-    (in the order of the frame set), and `times.json`, last.
-
-    Args:
-        config: the experiment's settings.
-        mixtures: of the condition, in the order of the frame set.
-        train_dir: folder of the models.
-        frames_dir: the condition's frame set.
-        audio_dir: folder of the noisy signals, `<utterance>.wav`.
-        output_dir: where the files go.
-    """
-    frames = FrameSet.read(frames_dir)
-    front_end = build_front_end(config.frontend.name, **config.frontend.parameters)
-    model = None
-    if config.estimator.trained:
-        own = mixtures[0].condition in model_conditions(config)
-        model = MaskModel.load(train_dir / (mixtures[0].condition if own else ALL))
-    estimates, seconds = [], 0.0
-    for mixture, (_, rows) in zip(mixtures, frames.spans(), strict=True):
-        noisy = read_audio(
-            audio_dir / f"{mixture.utterance}.wav", sample_rate_hz=SAMPLE_RATE_HZ
-        ).samples
-        started = time.perf_counter()
-        if config.estimator.name == "noisy":
-            enhanced = noisy
-        else:
-            ideal = np.asarray(frames.masks[rows])
-            mask = model.estimate(np.asarray(frames.features[rows])) if model else ideal
-            enhanced = front_end.apply_mask(noisy, shape_mask(mask, config))
-            estimates.append(mask)
-        seconds += time.perf_counter() - started
-        write_flac(output_dir / f"{mixture.utterance}.flac", enhanced)
-    if model:
-        with atomic_path(output_dir / "masks.npy") as path, path.open("wb") as file:
-            np.save(file, np.concatenate(estimates), allow_pickle=False)
-    with atomic_write(output_dir / "times.json") as file:
-        audio_s = sum(mixture.samples for mixture in mixtures) / SAMPLE_RATE_HZ
-        json.dump({"seconds": seconds, "audio_s": audio_s}, file)
-
-
-def write_flac(path: Path, samples: Samples) -> None:
-    """Write one channel as 16-bit FLAC at 16 kHz, scaled down if it would clip."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    scaled = samples * (0.99 / peak) if peak > 0.99 else samples
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, scaled, SAMPLE_RATE_HZ, subtype="PCM_16", format="FLAC")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,40 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.audio.features import Normalizer, context_window
-from squall.enhance.estimator import MaskEstimator
+from squall.enhance.estimators.estimator import MaskEstimator
+from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import average_windows
 from squall.files import atomic_path, atomic_write
 
-__all__ = ["ESTIMATORS", "MaskModel", "estimator_class"]
+__all__ = [
+    "MaskModel",
+]
 
 Array = NDArray[np.float32]
-
-
-def _kernel() -> type[MaskEstimator]:
-    from squall.enhance.kernel import KernelEstimator
-
-    return KernelEstimator
-
-
-def _dnn() -> type[MaskEstimator]:
-    from squall.enhance.dnn import DnnEstimator
-
-    return DnnEstimator
-
-
-ESTIMATORS: dict[str, Callable[[], type[MaskEstimator]]] = {"kernel": _kernel, "dnn": _dnn}
-"""Name of an estimator to what imports its class; a new estimator is one file and one line here."""
-
-
-def estimator_class(name: str) -> type[MaskEstimator]:
-    """The class of an estimator.
-
-    Raises:
-        ValueError: there is no such estimator, or none that is trained.
-    """
-    if name not in ESTIMATORS:
-        raise ValueError(f"estimator.name: {name!r} is not trained; there are {sorted(ESTIMATORS)}")
-    return ESTIMATORS[name]()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from squall.audio.mixing import Mixture, plan_mixtures, read_mixtures, write_mix
 from squall.corpora.manifest import Utterance, read_manifest, write_manifest
 from squall.corpora.preparation import check_folders, corpus_fingerprint, prepare_corpus
 from squall.corpora.validation import ValidationError, leave_out, validate, write_left_out
+from squall.engine.environment import environment
+from squall.engine.experiment import Experiment, data_dir
+from squall.engine.stages import Report, Stage, StageError
 from squall.enhance.corpus import (
     choose_talkers,
     choose_utterances,
@@ -26,12 +29,9 @@ from squall.enhance.corpus import (
     write_wav,
 )
 from squall.enhance.dataset import MixtureSource, by_condition, write_frames, write_mixed
-from squall.enhance.settings import EnhancementConfig
-from squall.enhance.training import model_conditions
-from squall.experiment import Experiment, data_dir, environment
+from squall.enhance.settings import EnhancementConfig, model_conditions
 from squall.files import atomic_write, file_digest
-from squall.results import write_records
-from squall.stages import Report, Stage, StageError
+from squall.report.records import write_records
 
 __all__ = ["enhancement_stages", "mix_dir"]
 
@@ -279,7 +279,7 @@ class _Recipe:
         )
 
     def enhance(self, report: Report) -> None:
-        from squall.enhance.evaluation import enhance_condition
+        from squall.enhance.enhancing import enhance_condition
 
         self._set_threads()
         conditions = by_condition(self._mixtures("test"))

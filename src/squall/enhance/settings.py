@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from squall.config import ExperimentConfig, Settings, parameter_label
+from squall.engine.config import ExperimentConfig, parameter_label
+from squall.settings import Settings
 
 __all__ = [
+    "ALL",
     "ApplyConfig",
     "EnhancementConfig",
     "EstimatorConfig",
@@ -21,6 +23,7 @@ __all__ = [
     "NoiseConfig",
     "TrainingConfig",
     "UtteranceConfig",
+    "model_conditions",
 ]
 
 MADE_NOISES = ("babble", "ssn")
@@ -288,3 +291,18 @@ class EnhancementConfig(ExperimentConfig):
         }
         subbands = f"-{parameters.pop('subbands', 4)}" if self.estimator.name == "kernel" else ""
         return self.estimator.name + subbands + parameter_label(parameters, {})
+
+
+ALL = "all"
+"""Name of the model that is trained on all conditions together."""
+
+
+def model_conditions(config: EnhancementConfig) -> dict[str, tuple[str, ...]]:
+    """The models of an experiment, each with the conditions that it is trained on."""
+    seen = tuple(f"{n}/{snr:g}dB" for n in config.noise.seen for snr in config.mixture.snrs_db)
+    models: dict[str, tuple[str, ...]] = {}
+    if "condition" in config.training.models:
+        models |= {condition: (condition,) for condition in seen}
+    if ALL in config.training.models:
+        models[ALL] = seen
+    return models

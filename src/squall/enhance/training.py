@@ -13,27 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.audio.features import Normalizer
-from squall.config import digest
-from squall.enhance.estimator import MaskEstimator, OnProgress
+from squall.enhance.estimators.estimator import MaskEstimator, OnProgress
+from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import FrameSet, draw_frames
-from squall.enhance.model import MaskModel, estimator_class
-from squall.enhance.settings import EnhancementConfig
+from squall.enhance.model import MaskModel
+from squall.enhance.settings import ALL, EnhancementConfig, model_conditions
 from squall.files import atomic_write
+from squall.settings import digest
 
 __all__ = [
-    "ALL",
     "ModelFrames",
     "build_estimator",
     "choose_parameters",
-    "model_conditions",
     "read_frames",
     "train_models",
 ]
 
 Array = NDArray[np.float32]
 
-ALL = "all"
-"""Name of the model that is trained on all conditions together."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,17 +50,6 @@ class ModelFrames:
     masks: Array
     dev_features: Array
     dev_masks: Array
-
-
-def model_conditions(config: EnhancementConfig) -> dict[str, tuple[str, ...]]:
-    """The models of an experiment, each with the conditions that it is trained on."""
-    seen = tuple(f"{n}/{snr:g}dB" for n in config.noise.seen for snr in config.mixture.snrs_db)
-    models: dict[str, tuple[str, ...]] = {}
-    if "condition" in config.training.models:
-        models |= {condition: (condition,) for condition in seen}
-    if ALL in config.training.models:
-        models[ALL] = seen
-    return models
 
 
 def read_frames(

@@ -1,0 +1,187 @@
+"""The tables of recognition experiments: error rates, differences, calibration.
+
+Where a corpus is divided into folds, the tables show the mean over them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+
+from squall.asr.calibration import LEVELS
+from squall.report.comparison import comparison_tables, is_comparison
+from squall.report.records import Record
+from squall.report.tables import ERROR_RATES, Layout, Table, error_rate_tables, results_table
+
+__all__ = ["RECOGNITION", "calibration_tables", "recognition_tables"]
+
+_FOLD = re.compile(r"(?P<split>.+)/fold(?P<number>\d+)")
+_RATES = {"per": "PER", "wer": "WER", "cer": "CER"}
+
+_FORCED_COLUMNS = {
+    "token accuracy": "accuracy %",
+    "token ece": "ECE %",
+    "token ece_adaptive": "adaptive ECE %",
+    "token mce": "MCE %",
+    "token brier": "Brier",
+    "token nll": "NLL nats",
+    "token-clipped ece": "ECE %, clipped",
+    "token-scaled ece": "ECE %, scaled",
+    "token-scaled nll": "NLL, scaled",
+    "token-scaled temperature": "temperature",
+}
+_RECOGNISED_COLUMNS = {
+    "hypothesis accuracy": "tokens right %",
+    "hypothesis ece": "ECE % of tokens",
+    "hypothesis brier": "Brier of tokens",
+    "word accuracy": "words right %",
+    "word ece": "ECE % of words",
+    "word brier": "Brier of words",
+    "word-scaled ece": "ECE % of words, scaled",
+    "sequence accuracy": "utterances right %",
+    "sequence ece": "ECE % of utterances",
+}
+
+
+def recognition_tables(records: Sequence[Record]) -> list[Table]:
+    """All tables of a recipe.
+
+    For each corpus and split, `test` first, the error rates; of folds the mean, and then each fold;
+    below those the differences between systems, and the calibration.
+
+    Args:
+        records: numbers of any experiments; the condition is a split, `<split>/<level>` for the
+            calibration, with `/fold<number>` behind it where there are folds.
+    """
+    compared = [record for record in records if is_comparison(record)]
+    others = [record for record in records if not is_comparison(record)]
+    calibration = [record for record in others if _level(record.condition)]
+    rates = [record for record in others if not _level(record.condition)]
+    return [
+        *_rate_tables(rates),
+        *comparison_tables(compared),
+        *calibration_tables(calibration),
+    ]
+
+
+def _level(condition: str) -> str:
+    """The level of calibration that a condition names, empty where it names none."""
+    parts = condition.split("/")
+    return parts[1] if len(parts) > 1 and parts[1] in LEVELS else ""
+
+
+def _rate_tables(records: Sequence[Record]) -> list[Table]:
+    whole = [record for record in records if not _FOLD.fullmatch(record.condition)]
+    tables = error_rate_tables(whole)
+    for (dataset, split), of_split in _folds(records).items():
+        tables += _fold_tables(f"{dataset}, {split}", of_split)
+    return tables
+
+
+def _folds(records: Sequence[Record]) -> dict[tuple[str, str], list[tuple[int, Record]]]:
+    """The records of folds by corpus and split, `test` first, each with the number of its fold."""
+    found: dict[tuple[str, str], list[tuple[int, Record]]] = {}
+    for record in records:
+        if match := _FOLD.fullmatch(record.condition):
+            place = (record.dataset, match["split"])
+            found.setdefault(place, []).append((int(match["number"]), record))
+    order = sorted(found, key=lambda place: (place[0], place[1] != "test", place))
+    return {place: found[place] for place in order}
+
+
+def _fold_tables(title: str, records: Sequence[tuple[int, Record]]) -> list[Table]:
+    """The means over the folds of a split, and the rates of each fold."""
+    groups = _by_run(records)
+    means = [_mean(of_folds) for of_folds in groups.values()]
+    tables = [Table(f"{title}, mean over folds", *results_table(means, means[0].condition))]
+    numbers = sorted({fold for fold, _ in records})
+    for metric, name in _RATES.items():
+        rows = [
+            [*map(str, run[:3]), *(_rate(of_folds.get(fold)) for fold in numbers)]
+            for run, of_folds in sorted(groups.items())
+            if run[3] == metric
+        ]
+        head = ["experiment", "system", "seed", *(f"fold {fold}" for fold in numbers)]
+        if rows:
+            tables.append(Table(f"{title}, {name} % of each fold", head, rows))
+    return tables
+
+
+def _by_run(
+    records: Sequence[tuple[int, Record]],
+) -> dict[tuple[str, str, int, str], dict[int, Record]]:
+    """The folds of each number: by experiment, system, seed and metric, and by fold."""
+    groups: dict[tuple[str, str, int, str], dict[int, Record]] = {}
+    for fold, record in records:
+        run = (record.experiment, record.system, record.seed, record.metric)
+        groups.setdefault(run, {})[fold] = record
+    return groups
+
+
+def _mean(of_folds: dict[int, Record]) -> Record:
+    """The mean over folds as a record, with the number of things counted in all of them."""
+    records = list(of_folds.values())
+    folds = f"{len(records)} fold" + ("s" if len(records) > 1 else "")
+    return replace(
+        records[0],
+        experiment=f"{records[0].experiment}, {folds}",
+        condition="mean",
+        value=statistics.mean(record.value for record in records),
+        n=sum(record.n for record in records),
+    )
+
+
+def _rate(record: Record | None) -> str:
+    if record is None:
+        return ""
+    return "undefined" if math.isnan(record.value) else f"{record.value:.2f} (of {record.n})"
+
+
+def calibration_tables(records: Sequence[Record]) -> list[Table]:
+    """Two tables for each corpus and split: of the true tokens, and of what was recognised.
+
+    Args:
+        records: numbers whose condition is `<split>/<level>`, with or without a fold.
+    """
+    # The level becomes part of the metric's name, so that a run has one row.
+    named = [
+        replace(
+            record,
+            metric=f"{_level(record.condition)} {record.metric}",
+            condition=record.condition.replace(f"/{_level(record.condition)}", "", 1),
+        )
+        for record in records
+    ]
+    places: dict[tuple[str, str], list[Record]] = {}
+    for record in named:
+        if not _FOLD.fullmatch(record.condition):
+            places.setdefault((record.dataset, record.condition), []).append(record)
+    for place, of_split in _folds(named).items():
+        places.setdefault(place, []).extend(map(_mean, _by_run(of_split).values()))
+    tables = []
+    for (dataset, split), found in places.items():
+        shown = [replace(record, condition="", unit="") for record in found]
+        for title, columns in (
+            ("calibration of true tokens (teacher-forced)", _FORCED_COLUMNS),
+            ("calibration of what was recognised", _RECOGNISED_COLUMNS),
+        ):
+            of_table = [record for record in shown if record.metric in columns]
+            if of_table:
+                head_and_rows = results_table(of_table, "", columns=columns)
+                tables.append(Table(f"{dataset}, {split}, {title}", *head_and_rows))
+    return tables
+
+
+RECOGNITION = Layout(
+    recognition_tables,
+    ERROR_RATES.notes + " Folds: each tests other speakers with a model that was trained without "
+    "them. A mean over folds is that of their values, and the number beside it what was counted in "
+    "all folds together; the times are those of one fold. Calibration: ECE over 10 bins of equal "
+    "width, adaptive ECE over 10 with equally many samples, MCE the largest gap of a bin, Brier "
+    "summed over the classes (for recognised tokens and words over right and wrong alone, halved). "
+    + " ".join(f"`{name}`: {meaning}." for name, meaning in LEVELS.items()),
+)
+"""The layout of recognition experiments."""

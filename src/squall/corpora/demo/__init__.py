@@ -1,0 +1,1 @@
+"""The demo's corpus, and the synthesiser that speaks it."""

@@ -1,0 +1,1 @@
+"""Runs any recipe: settings, experiment folders, stages, grids, processes, clusters."""

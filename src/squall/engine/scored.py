@@ -1,0 +1,79 @@
+"""What the records of the studies have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from squall.engine.environment import environment
+from squall.engine.experiment import Experiment
+from squall.report.records import Record, read_records
+from squall.report.report import Run
+
+__all__ = ["blank_record", "read_json", "read_run"]
+
+
+def blank_record(experiment: Experiment[Any]) -> Record:
+    """A record in percent with all that says where it comes from, to be filled in by `replace`."""
+    config = experiment.config
+    stamp = environment(command=experiment.options.command)
+    return Record(
+        recipe=config.recipe,
+        experiment=config.experiment,
+        dataset=config.corpus.name,
+        system=config.system,
+        condition="",
+        seed=config.seed,
+        metric="",
+        value=0.0,
+        unit="%",
+        n=0,
+        commit=stamp["commit"] + ("+" if stamp["dirty"] else ""),
+        command=stamp["command"],
+        hardware=stamp["hardware"],
+        seconds=0.0,
+    )
+
+
+def read_run(experiment: Experiment[Any], history: Sequence[dict[str, Any]] = ()) -> Run:
+    """The numbers and the environment of a scored experiment.
+
+    Args:
+        experiment: the experiment.
+        history: its epochs, in the form that its task's figures take.
+
+    Raises:
+        FileNotFoundError: the experiment has not been scored.
+        ValueError: one of its files is damaged; the message names it.
+    """
+    directory = experiment.directory
+    if not experiment.result_path.is_file():
+        raise FileNotFoundError(
+            f"{experiment.result_path} is missing: run the stages up to 7 (score) first"
+        )
+    return Run(
+        directory=directory,
+        experiment=experiment.config.experiment,
+        score_dir=experiment.score_dir,
+        system=experiment.config.named(experiment.config.system),
+        seed=experiment.config.seed,
+        records=tuple(read_records(experiment.result_path)),
+        history=tuple(history),
+        environment=read_json(directory / "environment.json"),
+        settings=experiment.config.model_dump(mode="json"),
+        log_dir=experiment.log_dir,
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of an experiment.
+
+    Raises:
+        ValueError: it is damaged; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; run its stage again with --force") from error

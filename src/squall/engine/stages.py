@@ -1,0 +1,233 @@
+"""A stage: what it reads, what it writes, when it can be skipped; and running a range of them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from squall.files import atomic_write, file_digest
+from squall.settings import differences
+
+__all__ = ["Report", "Stage", "StageError", "log_to", "run_stages"]
+
+Report = Callable[[int, int, str], None]
+"""Called with (done, total, message) while a stage works."""
+
+_log = logging.getLogger(__name__)
+
+
+class StageError(RuntimeError):
+    """A stage cannot go on; the message says what the user can do."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One numbered step of a recipe.
+
+    Args:
+        number: position in the recipe; the same in every recipe of a kind.
+        name: one word, as in `--help` and in the log's name.
+        directory: where its outputs and its stamp lie.
+        run: does the work; given a `Report` to tell its progress.
+        settings: everything besides files that decides the outputs.
+        inputs: files that decide the outputs.
+        outputs: what exists when it is done. A stage without outputs is never skipped.
+        set_aside: puts earlier work out of the way, so that `--force` begins anew where `run` would
+            go on with what it finds.
+        fingerprint: further state of the outside world, e.g. the list of a corpus's files.
+    """
+
+    number: int
+    name: str
+    directory: Path
+    run: Callable[[Report], None]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    set_aside: Callable[[], None] = lambda: None
+    fingerprint: Callable[[], Any] = lambda: None
+
+    @property
+    def title(self) -> str:
+        """Number and name, as shown while it runs."""
+        return f"{self.number} {self.name}"
+
+    @property
+    def stamp_path(self) -> Path:
+        """Where the finished stage keeps what decided its outputs."""
+        return self.directory / ".stages" / f"{self.number}-{self.name}.json"
+
+    def stamp(self) -> dict[str, Any]:
+        """What decides the outputs, as it is now.
+
+        Raises:
+            StageError: an input is missing.
+        """
+        missing = [str(path) for path in self.inputs if not path.exists()]
+        if missing:
+            raise StageError(
+                f"stage {self.title} needs {missing[0]}, which is not there: "
+                "run the earlier stages first (leave out --stage)"
+            )
+        names = Counter(path.name for path in self.inputs)
+        inputs = {
+            path.name if names[path.name] == 1 else f"{path.parent.name}/{path.name}": path
+            for path in self.inputs
+        }
+        return _as_read_back(
+            {
+                "settings": self.settings,
+                "inputs": {name: file_digest(path) for name, path in inputs.items()},
+                "fingerprint": self.fingerprint(),
+            }
+        )
+
+    def reasons_to_run(self) -> list[str]:
+        """Why the stage has to run; empty when it is done and nothing has changed."""
+        if not self.outputs:
+            return ["runs every time"]
+        missing = [path.name for path in self.outputs if not path.exists()]
+        if not self.stamp_path.exists():
+            return ["not done yet"]
+        if missing:
+            return [f"output {name} is missing" for name in missing]
+        return differences(json.loads(self.stamp_path.read_text()), self.stamp())
+
+
+def run_stages(
+    stages: Sequence[Stage],
+    *,
+    log_dir: Path,
+    first: int = 0,
+    last: int = 99,
+    force: bool = False,
+    dry_run: bool = False,
+    report: Callable[[Stage, int, int, str], None] = lambda *_: None,
+) -> None:
+    """Run the stages numbered `first` to `last` in order, each with a log of its own.
+
+    A stage is skipped when its outputs exist and its stamp is unchanged. The stamp is written last,
+    so that a stage killed at any moment is run again.
+
+    Args:
+        stages: all stages of the recipe, in order.
+        log_dir: folder of the logs, `<number>-<name>.log`; a stage run again adds to its log.
+        force: run the stages of the range even if nothing has changed.
+        dry_run: only say what would run, and why.
+        report: told (stage, done, total, message) as the work goes on.
+
+    Raises:
+        StageError: an input is missing, or a stage ended without one of its outputs.
+        Exception: whatever a stage raises; the stages after it are not run.
+    """
+    for stage in stages:
+        if not first <= stage.number <= last:
+            continue
+        if dry_run:
+            reasons = ["--force"] if force else _reasons_or_problem(stage)
+            report(stage, 0, 1, "would run: " + "; ".join(reasons) if reasons else "done, skip")
+            continue
+        with _locked(stage.directory, lambda s=stage: report(s, 0, 1, _WAITING)):  # type: ignore[misc]
+            reasons = ["--force"] if force else stage.reasons_to_run()
+            if not reasons:
+                report(stage, 1, 1, "done before, skipped")
+                continue
+            report(stage, 0, 1, "; ".join(reasons[:4]))
+            with log_to(log_dir / f"{stage.number}-{stage.name}.log"):
+                if force:
+                    stage.set_aside()
+                _run(stage, reasons, report)
+
+
+def _reasons_or_problem(stage: Stage) -> list[str]:
+    try:
+        return stage.reasons_to_run()
+    except StageError as error:
+        return [str(error)]
+
+
+def _run(
+    stage: Stage, reasons: Sequence[str], report: Callable[[Stage, int, int, str], None]
+) -> None:
+    _log.info("stage %s: %s", stage.title, "; ".join(reasons))
+    started = time.perf_counter()
+    stamp = stage.stamp() if stage.outputs else {}
+    stage.stamp_path.unlink(missing_ok=True)
+    try:
+        stage.run(lambda done, total, message: report(stage, done, total, message))
+    except Exception:
+        _log.exception("stage %s stopped", stage.title)
+        raise
+    absent = [str(path) for path in stage.outputs if not path.exists()]
+    if absent:
+        raise StageError(f"stage {stage.title} ended without writing {absent[0]}; see its log")
+    seconds = time.perf_counter() - started
+    if stage.outputs:
+        # Taken after the work: the first stage may itself fetch what it looks at.
+        stamp |= _as_read_back({"fingerprint": stage.fingerprint()})
+        with atomic_write(stage.stamp_path) as file:
+            json.dump(stamp, file, indent=1, sort_keys=True)
+    _log.info("stage %s done in %.1f s", stage.title, seconds)
+    report(stage, 1, 1, f"done in {seconds:.0f} s")
+
+
+def _as_read_back(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON gives them back, so that a stamp and its copy on disk compare equal."""
+    read: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return read
+
+
+@contextmanager
+def _locked(directory: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a folder for this process; experiments that share a stage wait for one another."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+_WAITING = "waiting for another experiment that works on this stage"
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Send everything that this process prints, its libraries included, to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    handler = logging.StreamHandler()
+    with path.open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        handler.setStream(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            for descriptor in saved:
+                os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Estimators of masks, each in a file of its own behind one interface."""

@@ -1,0 +1,253 @@
+"""What the report of enhancement experiments shows: tables, curves, spectrograms, audio."""
+
+from __future__ import annotations
+
+import csv
+import html
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from squall.audio.frontend import StftFrontEnd
+from squall.audio.reading import read_audio
+from squall.engine.experiment import Experiment
+from squall.engine.scored import read_json, read_run
+from squall.enhance.corpus import SAMPLE_RATE_HZ
+from squall.enhance.evaluation import read_training
+from squall.enhance.report.comparison import scored_runs
+from squall.enhance.report.tables import ENHANCEMENT, MATCH_SECONDS, order_of_systems
+from squall.enhance.settings import EnhancementConfig
+from squall.report.figures import Curve, figure_svg
+from squall.report.page import audio_html, details_html, figure_html, table_html
+from squall.report.records import Record
+from squall.report.report import Report, Run, Section, curve_figure
+
+__all__ = ["collect", "match_records", "tuning_sections"]
+
+_EXAMPLES = 3
+_CURVE_MODELS = 4
+
+
+def collect(experiments: Sequence[Experiment[Any]]) -> Report:
+    """Read finished experiments.
+
+    Raises:
+        FileNotFoundError: an experiment has not been scored.
+        ValueError: one of its files is damaged; the message names it.
+    """
+    ordered = sorted(
+        experiments, key=lambda e: order_of_systems(_systems(experiments)).index(e.config.system)
+    )
+    training = [read_training(experiment.directory / "train") for experiment in ordered]
+    runs = [
+        read_run(experiment, [{"model": name, **record} for name, record in models.items()])
+        for experiment, models in zip(ordered, training, strict=True)
+    ]
+    runs = [replace(run, records=(*run.records, *match_records(run, runs))) for run in runs]
+    return Report(
+        tuple(runs), ENHANCEMENT, partial(_sections, ordered), partial(scored_runs, ordered)
+    )
+
+
+def _systems(experiments: Sequence[Experiment[Any]]) -> list[str]:
+    return [experiment.config.system for experiment in experiments]
+
+
+def match_records(run: Run, runs: Sequence[Run]) -> list[Record]:
+    """How long each model of a run took to reach the best validation error of other systems.
+
+    Args:
+        run: the run.
+        runs: all runs; those of other systems in the same experiment with the same seed are
+            compared with.
+
+    Returns:
+        Records in seconds; NaN where the other's error was never reached.
+    """
+    found = []
+    templates = {r.condition: r for r in run.records if r.metric == "train_seconds"}
+    own = next(iter(templates.values()), None)
+    for other in runs:
+        theirs = next((r for r in other.records if r.metric == "train_seconds"), None)
+        if own is None or theirs is None or not _are_rivals(own, theirs):
+            continue
+        goals = {m["model"]: min(e["dev_mse"] for e in m["history"]) for m in other.history}
+        for model in run.history:
+            if model["model"] not in goals or model["model"] not in templates:
+                continue
+            reached = [
+                epoch["seconds"]
+                for epoch in model["history"]
+                if epoch["dev_mse"] <= goals[model["model"]]
+            ]
+            value = min(reached, default=math.nan)
+            metric = MATCH_SECONDS + theirs.system
+            found.append(replace(templates[model["model"]], metric=metric, value=value))
+    return found
+
+
+def _are_rivals(one: Record, other: Record) -> bool:
+    places = [(r.dataset, r.experiment, r.seed) for r in (one, other)]
+    return places[0] == places[1] and one.system != other.system
+
+
+def _sections(
+    experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
+) -> list[Section]:
+    return [
+        *tuning_sections(runs),
+        *_kernels(runs),
+        Section("Training", "".join(_training_figures(runs))),
+        Section("Mask error of each channel", _channel_figure(runs)),
+        Section("Examples", "".join(_examples(experiments, runs))),
+    ]
+
+
+def tuning_sections(runs: Sequence[Run]) -> list[Section]:
+    """What the tune stage tried, in the order of its validation error."""
+    rows = []
+    for run in runs:
+        path = run.directory / "tune" / "tuning.json"
+        tried = read_json(path)["candidates"] if path.is_file() else []
+        for one in sorted(tried, key=lambda one: float(one["dev_mse"])):
+            parameters = ", ".join(f"{name} {value}" for name, value in one["parameters"].items())
+            error, seconds = f"{100 * one['dev_mse']:.3f}", f"{one['seconds']:.0f}"
+            rows.append([run.label, parameters, error, str(one["epochs"]), seconds])
+    head = ["system", "parameters", "validation MSE x 100", "epochs", "seconds"]
+    return [Section("Parameters that were tried", table_html(head, rows))] if rows else []
+
+
+def _kernels(runs: Sequence[Run]) -> list[Section]:
+    """The kernel that the search chose for each subband of each model."""
+    rows = [
+        [
+            run.label,
+            model["model"],
+            f"{band['first']} to {band['last'] - 1}",
+            f"{band['gamma']:g}",
+            f"{band['bandwidth']:.2f}",
+            str(band["epoch"]),
+        ]
+        for run in runs
+        for model in run.history
+        for band in model.get("details", {}).get("subbands", ())
+    ]
+    head = ["system", "model", "channels", "gamma", "sigma / median distance^gamma", "best epoch"]
+    body = details_html("all subbands", table_html(head, rows))
+    return [Section("Kernels that were chosen", body)] if rows else []
+
+
+def _training_figures(runs: Sequence[Run]) -> list[str]:
+    """Validation error against time: the model of all conditions and a few others."""
+    models = sorted(
+        {m["model"] for run in runs for m in run.history}, key=lambda m: (m != "all", m)
+    )
+    figures = []
+    for model in models[:_CURVE_MODELS]:
+        curves = [
+            Curve(
+                run.label,
+                [(epoch["seconds"], 100 * epoch["dev_mse"]) for epoch in m["history"]],
+                run.group,
+            )
+            for run in runs
+            for m in run.history
+            if m["model"] == model
+        ]
+        title = f"validation MSE x 100, model {model}"
+        figures.append(curve_figure(curves, title, "seconds of training"))
+    return figures
+
+
+def _channel_figure(runs: Sequence[Run]) -> str:
+    curves = []
+    for run in runs:
+        errors: dict[int, list[float]] = defaultdict(list)
+        with (run.score_dir / "channels.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                errors[int(row["channel"])].append(100 * float(row["mse"]))
+        points = [(channel, statistics.fmean(values)) for channel, values in sorted(errors.items())]
+        curves.append(Curve(run.label, points, run.group))
+    return curve_figure(
+        curves, "test MSE x 100, mean over conditions", "channel, from low to high frequency"
+    )
+
+
+def _examples(
+    experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
+) -> list[str]:
+    """Spectrograms and players of the first test utterance in some conditions of the first run."""
+    enhanced = [experiment.variant_dir("enhanced") for experiment in experiments]
+    conditions = sorted(
+        str(path.parent.relative_to(enhanced[0])) for path in enhanced[0].rglob("times.json")
+    )
+    step = max(1, len(conditions) // _EXAMPLES)
+    parts = []
+    for condition in conditions[::step][:_EXAMPLES]:
+        utterance = sorted((enhanced[0] / condition).glob("*.flac"))[0].stem
+        places = [folder / condition / f"{utterance}.flac" for folder in enhanced]
+        found = zip(_short_labels(runs), places, strict=True)
+        files = {label: path for label, path in found if path.is_file()}
+        clean = _clean_audio(experiments[0]) / f"{utterance}.wav"
+        if clean.is_file():
+            files["clean"] = clean
+        parts.append(f"<h3>{html.escape(condition)}, {html.escape(utterance)}</h3>")
+        parts.append(figure_html(_spectrograms(files), label=f"{condition}, {utterance}"))
+        players = (_player(name, path, condition) for name, path in files.items())
+        parts.append(f'<div class="players">{"".join(players)}</div>')
+    return parts
+
+
+def _short_labels(runs: Sequence[Run]) -> list[str]:
+    """The systems; where that is not enough to tell the runs apart, all that names them."""
+    systems = [run.system for run in runs]
+    labels = systems if len(set(systems)) == len(systems) else [run.label for run in runs]
+    return [
+        f"{label}, {run.directory.name}" if labels.count(label) > 1 else label
+        for label, run in zip(labels, runs, strict=True)
+    ]
+
+
+def _clean_audio(experiment: Experiment[EnhancementConfig]) -> Path:
+    from squall.enhance.recipe import mix_dir
+
+    return mix_dir(experiment) / "audio" / "clean"
+
+
+def _spectrograms(files: dict[str, Path]) -> str:
+    front_end = StftFrontEnd()
+    title = f"Spectrograms from 0 to 8 kHz: {', '.join(files)}"
+    with figure_svg(width=9, height=1.9 * len(files), name=title) as (figure, written):
+        panels = figure.subplots(len(files), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, path) in zip(panels, files.items(), strict=True):
+            samples = read_audio(path).samples
+            energies = front_end.energies(samples / max(1e-9, float(np.abs(samples).max())))
+            axes.imshow(
+                10 * np.log10(energies.T + 1e-10),
+                origin="lower",
+                aspect="auto",
+                extent=(0, len(samples) / SAMPLE_RATE_HZ, 0, 8),
+                vmin=-50,
+                vmax=30,
+                cmap="magma",
+                interpolation="nearest",
+            )
+            axes.set_title(name, fontsize=9, loc="left")
+            axes.set_ylabel("kHz")
+        panels[-1].set_xlabel("seconds")
+        figure.tight_layout()
+    return written[0]
+
+
+def _player(name: str, path: Path, condition: str) -> str:
+    player = audio_html(
+        read_audio(path).samples, SAMPLE_RATE_HZ, label=f"{name}, {condition}, {path.stem}"
+    )
+    return f"<div>{html.escape(name)}{player}</div>"

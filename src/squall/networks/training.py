@@ -1,0 +1,185 @@
+"""Training many small networks at once, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from squall.losses import TokenLoss
+from squall.losses.blocks import block_losses
+from squall.losses.terms import Terms
+from squall.networks.batches import Batches, Problem, Step
+from squall.networks.checkpoint import Checkpoint, TrainingState
+from squall.networks.stack import NetworkSettings, NetworkStack, random_stream
+from squall.networks.workspace import Workspace
+
+__all__ = ["OnEpoch", "TrainedNetworks", "train_networks"]
+
+OnEpoch = Callable[[int, NetworkStack], object]
+"""Called after every epoch with its number, from 1, and the networks; True ends the training."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetworks:
+    """The networks of L losses and P problems.
+
+    Args:
+        stack: L * P networks, those of the first loss first.
+        losses: their names.
+        train_loss: (epochs, L, P) mean loss over each epoch's samples, before each step.
+        diverged: (L, P) int64, the first epoch whose loss is not finite, or the last if only the
+            weights after it are not; 0 if all is well.
+    """
+
+    stack: NetworkStack
+    losses: tuple[str, ...]
+    train_loss: NDArray[np.float64]
+    diverged: NDArray[np.int64]
+
+
+def train_networks(
+    problems: Sequence[Problem],
+    losses: Mapping[str, TokenLoss],
+    settings: NetworkSettings,
+    *,
+    classes: int,
+    on_epoch: OnEpoch | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> TrainedNetworks:
+    """Train one network for every loss and problem, all at once.
+
+    The losses of a problem begin with the same weights and see the samples in the same order. What
+    a network becomes depends on its problem, loss and settings alone, up to rounding: the matrix
+    products of a stack may add in another order than those of a single network, and training
+    amplifies that as it amplifies any rounding. A network that diverges does not touch the others.
+
+    Args:
+        problems: P of them, of any numbers of samples, with inputs of one type and D.
+        losses: L of them, by the names of the result. Their reduction does not matter: a step takes
+            the mean over its samples.
+        settings: network and training.
+        classes: C, the number of logits.
+        on_epoch: called after every epoch; it may copy the networks, not change them.
+        checkpoint: where to keep the state, and to go on from if there is one. The result has the
+            same bits as without; `on_epoch` is told of the epochs from there on only.
+
+    Raises:
+        ValueError: there is no problem or no loss, the problems do not fit together, a target is
+            not in [0, C), or the checkpoint is damaged.
+    """
+    _check(problems, losses, classes)
+    streams = [random_stream(*problem.key) for problem in problems]
+    batches = Batches(problems, streams, settings.batch_size)
+    sizes = settings.sizes(batches.inputs.shape[2], classes)
+    stack = NetworkStack.draw(sizes, streams, batches.inputs.dtype).repeated(len(losses))
+    optimizer = torch.optim.SGD(  # acts on each number alone, so also on each network
+        stack.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov and settings.momentum > 0,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    terms = [loss.terms(classes).scaled(loss.scale) for loss in losses.values()]
+    passes = _Passes(stack, terms)
+    diverged = np.zeros((len(losses), len(problems)), dtype=np.int64)
+    state = TrainingState(stack, optimizer, streams, diverged)
+    if checkpoint is not None:
+        state.restore(checkpoint)
+    history = state.train_loss
+    for epoch in range(len(history) + 1, settings.epochs + 1):
+        history.append(_epoch(passes, batches, optimizer))
+        diverged[~np.isfinite(history[-1]) & (diverged == 0)] = epoch
+        if checkpoint is not None:
+            state.save_when_due(checkpoint)
+        if on_epoch is not None and on_epoch(epoch, stack):
+            break
+    diverged[~stack.finite().reshape(diverged.shape) & (diverged == 0)] = len(history)
+    return TrainedNetworks(stack.copy(), tuple(losses), np.stack(history), diverged)
+
+
+def _check(problems: Sequence[Problem], losses: Mapping[str, TokenLoss], classes: int) -> None:
+    if not problems or not losses:
+        raise ValueError(f"nothing to train: {len(problems)} problems, {len(losses)} losses")
+    first = problems[0].inputs
+    for number, problem in enumerate(problems):
+        inputs, targets = problem.inputs, problem.targets
+        if inputs.ndim != 2 or not len(inputs) or targets.shape != inputs.shape[:1]:
+            raise ValueError(
+                f"problem {number} has inputs {tuple(inputs.shape)} and targets "
+                f"{tuple(targets.shape)}; they must be (N, D) and (N,) with N at least 1"
+            )
+        if inputs.shape[1] != first.shape[1] or inputs.dtype != first.dtype:
+            raise ValueError(
+                f"problem {number} has {inputs.shape[1]} inputs in {inputs.dtype}, "
+                f"problem 0 has {first.shape[1]} in {first.dtype}"
+            )
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"problem {number} has the class {low if low < 0 else high}; with {classes} "
+                f"classes it must be 0 to {classes - 1}"
+            )
+
+
+class _Passes:
+    """Losses and gradients of a stack of L * P networks."""
+
+    def __init__(self, stack: NetworkStack, terms: Sequence[Terms]) -> None:
+        self.stack = stack
+        self.terms = terms
+        self.workspaces: dict[int, Workspace] = {}  # of each number of samples: two at most
+
+    def __call__(self, step: Step) -> Tensor:
+        """Fill `grad` of the parameters; gives the losses (L, P) of the step."""
+        samples = step.targets.shape[1]
+        if samples not in self.workspaces:
+            self.workspaces[samples] = Workspace(self.stack, len(self.terms), samples)
+        workspace = self.workspaces[samples]
+        workspace.forward(step.inputs)
+        index, weights = step.targets.unsqueeze(-1), step.weights.unsqueeze(-1)
+        values = [
+            block_losses(logits, index, terms, gradient)
+            for logits, terms, gradient in zip(
+                workspace.logits, self.terms, workspace.gradient, strict=True
+            )
+        ]
+        workspace.gradient.mul_(weights)
+        workspace.backward()
+        return (torch.stack(values) * weights).sum((2, 3))
+
+
+def _epoch(passes: _Passes, batches: Batches, optimizer: torch.optim.SGD) -> NDArray[np.float64]:
+    """One step per batch; gives the mean loss (L, P) of the epoch."""
+    sums = torch.zeros(len(passes.terms), len(batches.counts), dtype=batches.inputs.dtype)
+    for step in batches.steps():
+        sums.addcmul_(passes(step), step.counts)
+        if step.idle is None:
+            optimizer.step()
+        else:
+            first = torch.arange(len(sums)).unsqueeze(1) * sums.shape[1]
+            _step_without((first + step.idle).flatten(), optimizer)
+    means: NDArray[np.float64] = (sums.double() / batches.counts).numpy()
+    return means
+
+
+def _step_without(idle: Tensor, optimizer: torch.optim.SGD) -> None:
+    """A step that leaves the idle networks and their momentum as they are.
+
+    Their gradient is 0, but momentum and weight decay would still move them.
+    """
+    parameters = optimizer.param_groups[0]["params"]
+    kept = [p[idle] for p in parameters]
+    momenta = [optimizer.state[p].get("momentum_buffer") for p in parameters]
+    kept_momenta = [None if m is None else m[idle] for m in momenta]
+    optimizer.step()
+    for p, before in zip(parameters, kept, strict=True):
+        p[idle] = before
+    for momentum, before in zip(momenta, kept_momenta, strict=True):
+        if momentum is not None:
+            momentum[idle] = before

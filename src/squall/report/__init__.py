@@ -1,0 +1,1 @@
+"""From records to tables, figures, comparisons and one HTML page. Knows no experiment."""

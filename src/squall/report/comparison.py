@@ -1,0 +1,381 @@
+"""Differences between systems on the same utterances: intervals, tests, and what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from squall.report.records import Record
+from squall.report.tables import Table
+from squall.scoring.alignment import Alignment
+from squall.scoring.resampling import BootstrapDifference, Statistic, compare_statistics
+from squall.scoring.significance import adjust_p_values, mapsswe
+
+__all__ = [
+    "OVER_SEEDS",
+    "ItemScores",
+    "ScoredRun",
+    "compare_systems",
+    "comparison_tables",
+    "is_comparison",
+    "mean_scores",
+    "rate_scores",
+]
+
+OVER_SEEDS = -1
+"""The seed of a record that speaks about several seeds."""
+
+SIGNIFICANT = 0.05
+"""A difference is called real below this p value, corrected for the number of comparisons."""
+
+_POPULATIONS = {
+    "utterances": "other utterances",
+    "speakers": "other speakers",
+    "seeds": "other speakers and seeds",
+}
+"""What an interval speaks about, from the narrowest claim to the widest."""
+
+_AGAINST = "/vs "
+
+
+@dataclass(frozen=True, eq=False)
+class ItemScores:
+    """One metric of one run in a form that adds up over utterances.
+
+    Args:
+        metric: its name.
+        unit: its unit.
+        ids: (N,) the utterances.
+        groups: (N,) their speakers, or whatever makes utterances alike; empty where unknown.
+        sums: (N, K) what is summed over utterances.
+        statistic: makes the metric, in its unit, from such sums (..., K).
+    """
+
+    metric: str
+    unit: str
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    sums: NDArray[np.float64]
+    statistic: Statistic
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRun:
+    """One run on one set of utterances.
+
+    Args:
+        record: any number of that run and condition: who, where and when.
+        scores: its metrics.
+        alignments: of each utterance with its reference, for the matched-pair test; may be empty.
+    """
+
+    record: Record
+    scores: tuple[ItemScores, ...]
+    alignments: Mapping[str, Alignment] = field(default_factory=dict)
+
+
+def rate_scores(
+    metric: str,
+    *,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    errors: ArrayLike,
+    lengths: ArrayLike,
+    unit: str = "%",
+) -> ItemScores:
+    """A metric that is sum of errors / sum of lengths, as error rates are.
+
+    Args:
+        metric, unit: its name and unit; `%` multiplies by 100.
+        ids, groups: (N,) utterances and their speakers.
+        errors, lengths: (N,) what is summed above and below the line.
+    """
+    factor = 100.0 if unit == "%" else 1.0
+    sums = np.stack([np.asarray(errors, np.float64), np.asarray(lengths, np.float64)], axis=1)
+    return ItemScores(
+        metric, unit, tuple(ids), tuple(groups), sums, lambda s: factor * s[..., 0] / s[..., 1]
+    )
+
+
+def mean_scores(
+    metric: str, *, ids: Sequence[str], groups: Sequence[str], values: ArrayLike, unit: str
+) -> ItemScores:
+    """A metric that is the mean of a value of each utterance, as STOI is.
+
+    Args:
+        metric, unit: its name and unit.
+        ids, groups: (N,) utterances and their speakers.
+        values: (N,).
+    """
+    ones = np.ones(len(ids))
+    scores = rate_scores(metric, ids=ids, groups=groups, errors=values, lengths=ones, unit="")
+    return replace(scores, unit=unit)
+
+
+def compare_systems(runs: Sequence[ScoredRun], *, baseline: str | None = None) -> list[Record]:
+    """Compare every system with the baseline, wherever both were run on the same utterances.
+
+    Args:
+        runs: of any experiments, conditions, systems and seeds.
+        baseline: the system that the others are compared with; by default the first of each
+            experiment.
+
+    Returns:
+        For each corpus, experiment, condition, system and metric the difference system - baseline
+        of the means over seeds, with intervals and p values. The condition is
+        `<condition>/vs <baseline>`, the seed `OVER_SEEDS`, the metric `<metric>_difference` with
+        these endings:
+
+        - `_utterances_low`, `_utterances_high`: 95 % interval for these models on other utterances
+          of the same speakers; `_speakers_*` on other speakers; `_seeds_*` for other speakers and
+          other seeds, where both systems have several;
+        - `_p`: p value of the widest of these claims; `_p_holm`: corrected for the number of
+          systems (Holm 1979);
+        - and for each seed that both have, `<metric>_mapsswe_p` with that seed.
+
+    Raises:
+        ValueError: there is no such baseline, or runs that should be compared have different
+            utterances; the message names them.
+    """
+    groups: dict[tuple[str, str, str], dict[str, dict[int, ScoredRun]]] = {}
+    for run in runs:
+        place = (run.record.dataset, run.record.experiment, run.record.condition)
+        systems = groups.setdefault(place, {})
+        systems.setdefault(run.record.system, {})[run.record.seed] = run
+    if baseline is not None and not any(baseline in systems for systems in groups.values()):
+        found = sorted({system for systems in groups.values() for system in systems})
+        raise ValueError(f"--baseline {baseline}: there is no such system; there are {found}")
+    records: list[Record] = []
+    for systems in groups.values():
+        first = baseline or next(iter(systems))
+        if first in systems:
+            records += _compare_with(first, systems)
+    return records
+
+
+def _compare_with(baseline: str, systems: Mapping[str, Mapping[int, ScoredRun]]) -> list[Record]:
+    base = systems[baseline]
+    records: list[Record] = []
+    for metric in [scores.metric for scores in next(iter(base.values())).scores]:
+        p_values: list[Record] = []
+        for system, of_system in systems.items():
+            if system == baseline or not all(_has(run, metric) for run in of_system.values()):
+                continue
+            found = _compare(metric, of_system, base)
+            p_values += [record for record in found if record.metric.endswith("_difference_p")]
+            records += found
+        corrected = adjust_p_values([record.value for record in p_values], method="holm")
+        records += [
+            replace(record, metric=f"{record.metric}_holm", value=float(value))
+            for record, value in zip(p_values, corrected, strict=True)
+        ]
+    return records
+
+
+def _has(run: ScoredRun, metric: str) -> bool:
+    return any(scores.metric == metric for scores in run.scores)
+
+
+def _of(run: ScoredRun, metric: str) -> ItemScores:
+    return next(scores for scores in run.scores if scores.metric == metric)
+
+
+def _compare(
+    metric: str, ours: Mapping[int, ScoredRun], base: Mapping[int, ScoredRun]
+) -> list[Record]:
+    a = [_of(run, metric) for _, run in sorted(ours.items())]
+    b = [_of(run, metric) for _, run in sorted(base.items())]
+    one = next(iter(ours.values())).record
+    other = next(iter(base.values())).record
+    for scores in (*a, *b):
+        if scores.ids != a[0].ids:
+            raise ValueError(
+                f"{one.system} and {other.system} of {one.dataset} {one.condition} were scored on "
+                "different utterances; score both again with --stage 6"
+            )
+    template = replace(
+        one,
+        condition=f"{one.condition}{_AGAINST}{other.system}",
+        seed=OVER_SEEDS,
+        metric=f"{metric}_difference",
+        unit=a[0].unit,
+        n=len(a[0].ids),
+        seconds=0.0,
+    )
+    found = _intervals(a, b)
+    widest = list(found.values())[-1]
+    values = {"": widest.value}
+    for population, difference in found.items():
+        values[f"_{population}_low"] = difference.low
+        values[f"_{population}_high"] = difference.high
+    records = [
+        replace(template, metric=template.metric + ending, value=value)
+        for ending, value in values.items()
+    ]
+    records.append(
+        replace(template, metric=f"{metric}_difference_p", value=widest.p_value, unit="p")
+    )
+    return records + _matched_pairs(metric, template, ours, base)
+
+
+def _intervals(a: Sequence[ItemScores], b: Sequence[ItemScores]) -> dict[str, BootstrapDifference]:
+    """The difference over each population that the data can speak about."""
+    statistic, columns = a[0].statistic, a[0].sums.shape[1]
+
+    def of_these_models(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The mean over models whose sums stand side by side in the last dimension."""
+        models = sums.reshape(*sums.shape[:-1], -1, columns)
+        mean: NDArray[np.float64] = statistic(models).mean(axis=-1)
+        return mean
+
+    beside = [np.concatenate([scores.sums for scores in system], axis=1) for system in (a, b)]
+    found = {
+        "utterances": compare_statistics(
+            sums_a=beside[0], sums_b=beside[1], statistic=of_these_models
+        )
+    }
+    groups = a[0].groups
+    several = len(set(groups)) > 1
+    if several:
+        found["speakers"] = compare_statistics(
+            sums_a=beside[0], sums_b=beside[1], statistic=of_these_models, groups=groups
+        )
+    if len(a) > 1 and len(b) > 1:
+        found["seeds"] = compare_statistics(
+            sums_a=np.stack([scores.sums for scores in a]),
+            sums_b=np.stack([scores.sums for scores in b]),
+            statistic=statistic,
+            groups=groups if several else None,
+        )
+    return found
+
+
+def _matched_pairs(
+    metric: str, template: Record, ours: Mapping[int, ScoredRun], base: Mapping[int, ScoredRun]
+) -> list[Record]:
+    """MAPSSWE of the first metric, which is what the alignments are of, for each shared seed."""
+    records = []
+    for seed in sorted(ours.keys() & base.keys()):
+        one, other = ours[seed], base[seed]
+        if not one.alignments or not other.alignments or one.scores[0].metric != metric:
+            continue
+        test = mapsswe(a=one.alignments, b=other.alignments)
+        records.append(
+            replace(
+                template,
+                seed=seed,
+                metric=f"{metric}_mapsswe_p",
+                value=test.p_value,
+                unit="p",
+                n=test.segments,
+            )
+        )
+    return records
+
+
+def is_comparison(record: Record) -> bool:
+    """Whether a record is a difference that `compare_systems` made."""
+    return _AGAINST in record.condition
+
+
+def comparison_tables(records: Iterable[Record]) -> list[Table]:
+    """A table of differences for each corpus, condition and baseline.
+
+    Args:
+        records: those of `compare_systems`.
+    """
+    places: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        places.setdefault((record.dataset, record.condition), []).append(record)
+    return [
+        _table(f"{dataset}, {condition}", found) for (dataset, condition), found in places.items()
+    ]
+
+
+_NAMES = {
+    "wer": "WER", "cer": "CER", "per": "PER", "ter": "TER", "ece": "ECE", "mse": "MSE",
+    "stoi": "STOI", "pesq_nb": "PESQ nb", "pesq_wb": "PESQ wb", "si_sdr": "SI-SDR",
+}  # fmt: skip
+
+
+def _table(title: str, records: Sequence[Record]) -> Table:
+    split, _, baseline = title.partition(_AGAINST)
+    rows = []
+    verdicts: dict[bool, list[str]] = {True: [], False: []}
+    populations = [p for p in _POPULATIONS if any(f"_{p}_low" in r.metric for r in records)]
+    several = len({record.experiment for record in records}) > 1
+    tested = any(record.metric.endswith("_mapsswe_p") for record in records)
+    for main in (record for record in records if record.metric.endswith("_difference")):
+        metric = main.metric.removesuffix("_difference")
+        mine = [r for r in records if (r.experiment, r.system) == (main.experiment, main.system)]
+        values = {r.metric: r.value for r in mine if r.seed == OVER_SEEDS}
+        tests = [r.value for r in mine if r.metric == f"{metric}_mapsswe_p"]
+        below = sum(p < SIGNIFICANT for p in tests)
+        corrected = values[f"{main.metric}_p_holm"]
+        rows.append(
+            [
+                main.experiment,
+                main.system,
+                _NAMES.get(metric, metric),
+                _signed(main.value, main.unit),
+                *(_interval(values, main.metric, p, main.unit) for p in populations),
+                _p(values[f"{main.metric}_p"]),
+                _p(corrected),
+                *([f"{below} of {len(tests)}" if tests else ""] if tested else []),
+            ]
+        )
+        widest = [p for p in populations if f"{main.metric}_{p}_low" in values][-1]
+        place = f" ({main.experiment})" if several else ""
+        if widest != populations[-1]:
+            place += f" (for {_POPULATIONS[widest]} only)"
+        amount = _number(abs(main.value), main.unit) + (" points" if main.unit == "%" else "")
+        way = "lower" if main.value < 0 else "higher"
+        verdicts[corrected < SIGNIFICANT].append(
+            f"{main.system}{place}: {_NAMES.get(metric, metric)} {amount} {way}"
+        )
+    head = [
+        "experiment",
+        "system",
+        "metric",
+        "difference",
+        *(f"95 %: {_POPULATIONS[p]}" for p in populations),
+        "p",
+        "p, corrected",
+        *(["MAPSSWE p < 0.05: seeds"] if tested else []),
+    ]
+    note = (
+        f"Told apart from {baseline} at the 5 % level, corrected for the number of systems, for "
+        f"{_POPULATIONS[populations[-1]]}: {_listed(verdicts[True])} "
+        f"Not told apart from chance: {_listed(verdicts[False])}"
+    )
+    return Table(f"{split}: differences to {baseline}", head, rows, note)
+
+
+def _listed(verdicts: Sequence[str]) -> str:
+    return "; ".join(verdicts) + "." if verdicts else "none."
+
+
+def _interval(values: Mapping[str, float], metric: str, population: str, unit: str) -> str:
+    ends = [values.get(f"{metric}_{population}_{end}") for end in ("low", "high")]
+    if ends[0] is None or ends[1] is None:
+        return ""
+    return f"{_signed(ends[0], unit)} to {_signed(ends[1], unit)}"
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.2f}" if unit in ("%", "dB") else f"{value:.4f}"
+
+
+def _signed(value: float, unit: str) -> str:
+    text = _number(abs(value), unit)
+    return text if float(text) == 0 else ("-" if value < 0 else "+") + text
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

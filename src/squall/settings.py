@@ -1,0 +1,188 @@
+"""Settings: typed defaults, a YAML file over them, and `key=value` overrides over that.
+
+A config is data. Files are read with a safe YAML loader; nothing in them is ever executed.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+__all__ = [
+    "ConfigError",
+    "Settings",
+    "differences",
+    "digest",
+    "flatten",
+    "parse_assignment",
+    "read_settings",
+    "split_values",
+]
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist or does not fit; the message names it and the file."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, with numbers such as 1e-3, which YAML 1.1 reads as text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse_yaml(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+class Settings(BaseModel):
+    """A group of settings: unknown keys are errors, and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def read_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of a YAML file with the overrides laid over them, not yet checked.
+
+    Args:
+        path: the YAML file; its stem is the experiment's name, its folder the recipe's. A key
+            `base` names another file, relative to this one, whose settings hold where this one
+            has none of its own.
+        overrides: dotted key to value, e.g. `{"loss.name": "square", "espnet.max_epoch": 60}`; a
+            later one is laid over the earlier ones.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or an override does not fit its form.
+    """
+    path = Path(path)
+    settings = {"recipe": path.parent.name, "experiment": path.stem, **_read(path)}
+    for key, value in (overrides or {}).items():
+        _assign(settings, key, copy.deepcopy(value))
+    return settings
+
+
+def _read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a file over those of its `base`; `below` are the files that led here."""
+    settings = _read_alone(path)
+    base = settings.pop("base", None)
+    if base is None:
+        return settings
+    base_path = (path.parent / str(base)).resolve()
+    if base_path in (*below, path.resolve()):
+        raise ConfigError(f"{path}: base {base!r} leads back to a file that has this one as base")
+    return _merged(_read(base_path, (*below, path.resolve())), settings)
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Groups of settings are merged key by key, everything else is replaced."""
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(under.get(key), dict)
+        merged[key] = _merged(under[key], value) if both else value
+    return merged
+
+
+def _read_alone(path: Path) -> dict[str, Any]:
+    try:
+        settings = _parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        found = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
+        raise ConfigError(f"no config file {path}; experiments in that folder: {found}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not plain YAML: {error}") from error
+    if not isinstance(settings, dict):
+        kind = type(settings).__name__
+        raise ConfigError(f"{path}: expected settings as `key: value`, found {kind}")
+    return settings
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `key=value`; the value is read as YAML, so `3`, `true`, `[1, 2]` have their types.
+
+    Raises:
+        ConfigError: there is no `=`, no key, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{text!r}: expected key=value, e.g. loss.name=squentropy")
+    try:
+        return key.strip(), _parse_yaml(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{text!r}: the value is not plain YAML: {error}") from error
+
+
+def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    here = settings
+    for part in path:
+        if here.get(part) is None:
+            here[part] = {}
+        child = here[part]
+        if not isinstance(child, dict):
+            raise ConfigError(f"{key}: {part!r} is a value, not a group of settings")
+        here = child
+    here[last] = value
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What changed between two nested settings, one readable line per key."""
+    old, new = flatten(before), flatten(after)
+    return [
+        f"{key} was {_shown(old, key)}, is {_shown(new, key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) or (key in old) != (key in new)
+    ]
+
+
+def _shown(flat: Mapping[str, Any], key: str) -> str:
+    return json.dumps(flat[key]) if key in flat else "absent"
+
+
+def digest(settings: Any) -> str:
+    """SHA-256 of the settings as canonical JSON, in hexadecimal."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def split_values(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Read `key=a,b,c` assignments of a grid; each value is read as YAML.
+
+    Raises:
+        ConfigError: a text is not of that form, a value is empty, or a key is given twice.
+    """
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = text.partition("=")
+        if not equals or not all(value.strip() for value in values.split(",")):
+            raise ConfigError(f"{text!r}: expected key=value,value,..., e.g. seed=0,1,2")
+        if key.strip() in grid:
+            raise ConfigError(f"{key.strip()} is given twice in the grid; list its values in one")
+        grid[key.strip()] = [parse_assignment(f"{key}={value}")[1] for value in values.split(",")]
+    return grid

@@ -1,0 +1,1 @@
+"""Two spirals: how the decision boundary of each loss grows along training."""

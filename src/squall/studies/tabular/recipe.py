@@ -1,0 +1,284 @@
+"""The numbered stages of the tabular study.
+
+0 check · 5 train · 7 score, numbered as in the other recipes; the report, stage 8, is made once
+over all experiments of a run.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from squall.corpora.preparation import check_folders, corpus_fingerprint
+from squall.engine.experiment import Experiment
+from squall.engine.scored import blank_record
+from squall.engine.stages import Report, Stage, StageError
+from squall.files import atomic_write
+from squall.networks.checkpoint import Checkpoint
+from squall.report.records import Record, write_records
+from squall.studies.tabular.collection import Collection, UciSet, find_sets, read_collection
+from squall.studies.tabular.settings import TabularConfig, TabularSettings
+from squall.studies.tabular.study import NetworkScore, SetScores, score_set, set_cost
+from squall.studies.tabular.tables import METRICS, UNTRAINED
+from squall.workers import map_in_processes, repeatedly
+
+__all__ = ["read_left_out", "tabular_stages"]
+
+_LEFT_OUT = "left_out.json"
+_PROGRESS = "progress"
+_TELL_EVERY_S = 2.0
+_SAVE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The training of a set, as a process is told of it."""
+
+    data: UciSet
+    settings: TabularSettings
+    seed: int
+    threads: int
+    directory: Path  # of the training of all sets
+
+    @property
+    def name(self) -> str:
+        """Of the set."""
+        return self.data.name
+
+    @property
+    def result(self) -> Path:
+        """The scores."""
+        return _scores_path(self.directory, self.name)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state of a training that has not ended."""
+        return self.directory / "unfinished" / f"{self.name}.pt"
+
+    @property
+    def progress(self) -> Path:
+        """The number of epochs that are done."""
+        return self.directory / _PROGRESS / self.name
+
+    @property
+    def epochs_done(self) -> int:
+        """So far; 0 if none is, or if the number is being written just now."""
+        try:
+            return int(self.progress.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return 0
+
+
+class _Recipe:
+    """The stages of one experiment."""
+
+    def __init__(self, experiment: Experiment[TabularConfig]) -> None:
+        self.experiment = experiment
+        self.config = experiment.config
+        self.options = experiment.options
+        self.train_dir = experiment.directory / "train"
+
+    def stages(self) -> list[Stage]:
+        directory = self.experiment.directory
+        left_out = self.train_dir / _LEFT_OUT
+        return [
+            Stage(0, "check", directory, self.check),
+            Stage(5, "train", directory, self.train, settings=self.config.hashed(),
+                  outputs=(left_out,),
+                  fingerprint=lambda: corpus_fingerprint(self.experiment.corpus_dirs),
+                  set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
+            Stage(7, "score", self.experiment.score_dir, self.score, inputs=(left_out,),
+                  outputs=(self.experiment.result_path,)),
+        ]  # fmt: skip
+
+    @property
+    def corpus_dir(self) -> Path:
+        """The folder of the collection."""
+        directories = self.experiment.corpus_dirs
+        check_folders(self.config.corpus, len(directories))
+        return directories[0]
+
+    @property
+    def processes(self) -> int:
+        """How many sets are trained side by side."""
+        return self.options.workers or self.options.processes
+
+    def read(self, report: Report) -> Collection:
+        """The sets that the settings name; those that are damaged are told."""
+        collection = read_collection(self.corpus_dir, self.config.sets)
+        for problem in collection.damaged.values():
+            report(0, 1, f"left out: {problem}")
+        if not collection.sets:
+            raise StageError(f"no set can be used: {next(iter(collection.damaged.values()))}")
+        return collection
+
+    def check(self, report: Report) -> None:
+        """Read every set, and say which are damaged and how long the training will take."""
+        collection = self.read(report)
+        sets = list(collection.sets.values())
+        absent = f"; without data: {', '.join(collection.absent)}" if collection.absent else ""
+        seconds = _expected_seconds(sets, self.config.study) / self.processes
+        report(
+            1, 1,
+            f"{len(sets)} sets of {sum(len(data.inputs) for data in sets)} samples{absent}; about "
+            f"{seconds / 60:.0f} minutes of training in {self.processes} processes",
+        )  # fmt: skip
+
+    def train(self, report: Report) -> None:
+        """Train the networks of every set, the most work first, and keep the scores of each set."""
+        study = self.config.study
+        collection = self.read(report)
+        costs = {name: set_cost(data, study) for name, data in collection.sets.items()}
+        trainings = [
+            _Training(
+                collection.sets[name], study, self.config.seed, self.options.threads, self.train_dir
+            )
+            for name in sorted(costs, key=lambda name: (-costs[name], name))
+        ]
+        shutil.rmtree(self.train_dir / _PROGRESS, ignore_errors=True)
+        (self.train_dir / _PROGRESS).mkdir(parents=True)
+        epochs = study.network.epochs
+
+        def tell() -> None:
+            done = {training.name: training.epochs_done for training in trainings}
+            begun = {name: count for name, count in done.items() if 0 < count < epochs}
+            running = ", ".join(f"{name} epoch {count}" for name, count in begun.items())
+            share = sum(costs[name] * count for name, count in done.items()) // epochs
+            report(share, sum(costs.values()), running or "first epoch")
+
+        with repeatedly(tell, _TELL_EVERY_S):
+            for _ in map_in_processes(_train_set, trainings, self.processes):
+                pass
+        with atomic_write(self.train_dir / _LEFT_OUT) as file:
+            json.dump(collection.damaged, file, indent=1)
+
+    def score(self, report: Report) -> None:
+        """Write what every network reached, and the means over folds."""
+        left_out = read_left_out(self.experiment)
+        names = find_sets(self.corpus_dir, self.config.sets).keys() - left_out.keys()
+        scores = [_read_scores(_scores_path(self.train_dir, name)) for name in sorted(names)]
+        directory = self.experiment.score_dir
+        with atomic_write(directory / "networks.csv") as file:
+            rows = [
+                {"set": one.name, **asdict(network), UNTRAINED: int(network.untrained)}
+                for one in scores
+                for network in one.networks
+            ]
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        write_records(self.experiment.result_path, self._records(scores))
+        report(1, 1, "scored")
+
+    def _records(self, scores: Sequence[SetScores]) -> list[Record]:
+        name = f"{self.config.experiment} {self.config.choices}".rstrip()
+        template = replace(blank_record(self.experiment), experiment=name)
+        return [record for one in scores for record in _set_records(template, one)]
+
+
+def tabular_stages(experiment: Experiment[TabularConfig]) -> list[Stage]:
+    """The stages of an experiment, without the report."""
+    return _Recipe(experiment).stages()
+
+
+def read_left_out(experiment: Experiment[Any]) -> dict[str, str]:
+    """What was wrong with the sets that could not be trained on, by their names."""
+    path = experiment.directory / "train" / _LEFT_OUT
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _scores_path(train_dir: Path, name: str) -> Path:
+    return train_dir / "sets" / f"{name}.json"
+
+
+def _read_scores(path: Path) -> SetScores:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record.pop("data")
+    networks = tuple(NetworkScore(**network) for network in record.pop("networks"))
+    constant = tuple(record.pop("constant_inputs"))
+    return SetScores(**record, networks=networks, constant_inputs=constant)
+
+
+def _train_set(training: _Training) -> None:
+    """Train the networks of a set, unless that was done."""
+
+    def tell(epoch: int, _: object = None) -> None:
+        training.progress.write_text(str(epoch), encoding="utf-8")
+
+    stamp = _digest(training.data)
+    if training.result.is_file() and json.loads(training.result.read_text())["data"] == stamp:
+        tell(training.settings.network.epochs)
+        return
+    torch.set_num_threads(training.threads)
+    scores = score_set(
+        training.data,
+        training.settings,
+        seed=training.seed,
+        on_epoch=tell,
+        checkpoint=Checkpoint(training.checkpoint, stamp, _SAVE_EVERY_S),
+    )
+    with atomic_write(training.result) as file:
+        json.dump({"data": stamp, **asdict(scores)}, file)
+    training.checkpoint.unlink(missing_ok=True)
+
+
+def _digest(data: UciSet) -> str:
+    """What tells that a set is another one than before."""
+    found = hashlib.sha256()
+    for split in (*data.folds, *([data.files] if data.files else [])):
+        found.update(split.train.tobytes() + split.test.tobytes())
+    found.update(data.inputs.tobytes() + data.targets.tobytes())
+    return found.hexdigest()
+
+
+def _expected_seconds(sets: Sequence[UciSet], study: TabularSettings) -> float:
+    """Time of all training on one core, from an epoch of the set in the middle of the cost."""
+    costs = {data.name: set_cost(data, study) for data in sets}
+    ordered = sorted(sets, key=lambda data: costs[data.name])
+    summed = list(accumulate(costs[data.name] for data in ordered))
+    total = summed[-1]
+    middle = ordered[bisect_left(summed, total / 2)]
+    ends = [time.perf_counter()]
+
+    def stop(epoch: int, _: object) -> bool:
+        ends.append(time.perf_counter())
+        return epoch == 2
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    score_set(middle, study, on_epoch=stop)
+    torch.set_num_threads(threads)
+    return (ends[-1] - ends[-2]) * study.network.epochs * total / costs[middle.name]
+
+
+def _set_records(template: Record, scores: SetScores) -> Iterator[Record]:
+    """What became of the folds of a set, for each loss and seed."""
+    for loss in dict.fromkeys(network.loss for network in scores.networks):
+        for seed in dict.fromkeys(network.seed for network in scores.networks):
+            folds = [n for n in scores.networks if (n.loss, n.seed) == (loss, seed)]
+            cell = replace(
+                template,
+                system=loss,
+                condition=scores.name,
+                seed=seed,
+                n=sum(fold.samples for fold in folds),
+                seconds=round(scores.seconds, 2),
+            )
+            for metric in METRICS:
+                mean = float(np.mean([getattr(fold, metric) for fold in folds]))
+                yield replace(cell, metric=metric, value=100 * mean)
+            untrained = float(sum(fold.untrained for fold in folds))
+            yield replace(cell, metric=UNTRAINED, value=untrained, unit="networks", n=len(folds))

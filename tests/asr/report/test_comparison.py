@@ -1,0 +1,85 @@
+"""Scored experiments as they are compared: sums over utterances give the recorded numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from squall.asr.report.comparison import scored_runs
+from squall.engine.experiment import Experiment
+from squall.engine.scored import read_run
+from squall.report.comparison import ItemScores, compare_systems
+from squall.report.report import Run
+
+
+@pytest.fixture
+def run(trained: Experiment[Any]) -> Run:
+    return read_run(trained)
+
+
+def _value(scores: ItemScores) -> float:
+    return float(scores.statistic(scores.sums.sum(axis=0)))
+
+
+def _renamed(run: Run, **changes: Any) -> Run:
+    return replace(run, records=tuple(replace(record, **changes) for record in run.records))
+
+
+def test_sums_over_utterances_give_the_recorded_numbers(run: Run) -> None:
+    found, _ = scored_runs([run, _renamed(run, system="twin")])
+    assert found.record.condition == "test"
+    recorded = {(r.condition, r.metric): r.value for r in run.records}
+    values = {scores.metric: _value(scores) for scores in found.scores}
+    assert values == {
+        "wer": pytest.approx(recorded["test", "wer"]),
+        "cer": pytest.approx(recorded["test", "cer"]),
+        "ece": pytest.approx(recorded["test/token", "ece"], abs=1e-6),
+    }
+    for scores in found.scores:
+        assert len(scores.ids) == len(scores.groups) == len(scores.sums) == 4
+        assert len(set(scores.groups)) == 4
+
+
+def test_alignments_are_those_of_the_words(run: Run) -> None:
+    found, _ = scored_runs([run, _renamed(run, system="twin")])
+    errors = sum(alignment.counts.errors for alignment in found.alignments.values())
+    assert errors == found.scores[0].sums[:, 0].sum()
+
+
+def test_a_system_and_its_twin_do_not_differ(run: Run) -> None:
+    records = compare_systems(scored_runs([run, _renamed(run, system="twin")]))
+    differences = {r.metric: r.value for r in records if r.metric.endswith("_difference")}
+    assert differences == {"wer_difference": 0.0, "cer_difference": 0.0, "ece_difference": 0.0}
+    assert {r.value for r in records if r.metric.endswith("_p")} == {1.0}
+
+
+def test_folds_are_put_together(run: Run) -> None:
+    folds = [
+        replace(
+            run,
+            records=tuple(replace(r, condition=f"{r.condition}/fold{fold}") for r in run.records),
+        )
+        for fold in (0, 1)
+    ]
+    other = _renamed(run, system="other")
+    together, alone = scored_runs([folds[0], other, folds[1]])
+    assert together.record.system == "square"
+    assert alone.record.system == "other"
+    for both, one in zip(together.scores, alone.scores, strict=True):
+        assert both.ids == one.ids * 2
+        assert _value(both) == pytest.approx(_value(one))
+
+
+def test_files_that_do_not_belong_together_are_named(run: Run, tmp_path: Any) -> None:
+    for path in run.score_dir.glob("test.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = (tmp_path / "test.csv").read_text().splitlines()
+    (tmp_path / "test.csv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(ValueError, match=r"has 4 utterances, test\.csv beside it 3"):
+        scored_runs([replace(run, score_dir=tmp_path), _renamed(run, system="twin")])
+
+
+def test_a_system_alone_is_not_read(run: Run, tmp_path: Any) -> None:
+    assert scored_runs([replace(run, score_dir=tmp_path)]) == []

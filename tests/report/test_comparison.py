@@ -1,0 +1,211 @@
+"""Systems against a baseline: what is recorded of a difference, and what the table says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from squall.report.comparison import (
+    OVER_SEEDS,
+    ScoredRun,
+    compare_systems,
+    comparison_tables,
+    is_comparison,
+    mean_scores,
+    rate_scores,
+)
+from squall.report.records import Record
+from squall.scoring.alignment import align
+
+RECORD = Record(
+    recipe="an4",
+    experiment="grid",
+    dataset="an4",
+    system="ce",
+    condition="test",
+    seed=1,
+    metric="wer",
+    value=0.0,
+    unit="%",
+    n=10,
+    commit="c",
+    command="squall run an4",
+    hardware="a machine",
+    seconds=60.0,
+)
+UTTERANCES = 60
+
+
+def _run(
+    system: str, seed: int = 1, *, rate: float = 0.2, aligned: bool = False, **changes: object
+) -> ScoredRun:
+    """60 utterances of 20 words by 12 speakers, with errors at a rate."""
+    rng = np.random.default_rng([seed, *map(ord, system)])
+    ids = [f"u{k:02d}" for k in range(UTTERANCES)]
+    errors = rng.binomial(20, rate, UTTERANCES)
+    scores = rate_scores(
+        "wer",
+        ids=ids,
+        groups=[f"s{k % 12}" for k in range(UTTERANCES)],
+        errors=errors,
+        lengths=[20] * UTTERANCES,
+    )
+    words = [f"w{k}" for k in range(20)]
+    alignments = {
+        id: align(reference=words, hypothesis=["x"] * int(wrong) + words[int(wrong) :])
+        for id, wrong in zip(ids, errors, strict=True)
+    }
+    record = replace(RECORD, system=system, seed=seed, **changes)
+    return ScoredRun(record, (scores,), alignments if aligned else {})
+
+
+def _values(records: list[Record], system: str) -> dict[str, float]:
+    return {r.metric: r.value for r in records if r.system == system and r.seed == OVER_SEEDS}
+
+
+def test_a_difference_is_that_of_the_rates() -> None:
+    runs = [_run("ce"), _run("square")]
+    records = compare_systems(runs)
+    rates = [100 * run.scores[0].sums[:, 0].sum() / run.scores[0].sums[:, 1].sum() for run in runs]
+    found = _values(records, "square")
+    assert found["wer_difference"] == pytest.approx(rates[1] - rates[0])
+    assert set(found) == {
+        "wer_difference",
+        "wer_difference_utterances_low",
+        "wer_difference_utterances_high",
+        "wer_difference_speakers_low",
+        "wer_difference_speakers_high",
+        "wer_difference_p",
+        "wer_difference_p_holm",
+    }
+    assert found["wer_difference_utterances_low"] < found["wer_difference"]
+    assert found["wer_difference"] < found["wer_difference_utterances_high"]
+    first = records[0]
+    assert (first.condition, first.seed, first.unit) == ("test/vs ce", OVER_SEEDS, "%")
+    assert first.n == UTTERANCES
+    assert all(map(is_comparison, records))
+    assert not is_comparison(RECORD)
+
+
+def test_with_seeds_there_is_an_interval_over_seeds_too() -> None:
+    runs = [_run(system, seed) for system in ("ce", "square") for seed in (1, 2, 3)]
+    found = _values(compare_systems(runs), "square")
+    assert found["wer_difference_seeds_low"] <= found["wer_difference_seeds_high"]
+    means = {
+        system: np.mean(
+            [100 * _run(system, seed).scores[0].sums[:, 0].mean() / 20 for seed in (1, 2, 3)]
+        )
+        for system in ("ce", "square")
+    }
+    assert found["wer_difference"] == pytest.approx(means["square"] - means["ce"])
+
+
+def test_real_differences_are_found_and_chance_is_not() -> None:
+    runs = [
+        _run(system, seed, rate=rate)
+        for system, rate in (("ce", 0.3), ("same", 0.3), ("better", 0.2))
+        for seed in (1, 2, 3)
+    ]
+    records = compare_systems(runs)
+    assert _values(records, "better")["wer_difference_p_holm"] < 0.01
+    assert _values(records, "same")["wer_difference_p_holm"] > 0.05
+    (table,) = comparison_tables(records)
+    assert table.title == "an4, test: differences to ce"
+    real, chance = table.note.split(" Not told apart from chance: ")
+    assert "better: WER" in real
+    assert "points lower" in real
+    assert "other speakers and seeds" in real
+    assert chance.startswith("same: WER")
+    assert [row[1] for row in table.rows] == ["same", "better"]
+    assert table.rows[1][3].startswith("-")
+
+
+def test_what_was_trained_with_one_seed_speaks_of_speakers_only() -> None:
+    seeded = [_run(system, seed, rate=0.3) for system in ("ce", "same") for seed in (1, 2, 3)]
+    records = compare_systems([*seeded, _run("better", rate=0.2)])
+    (table,) = comparison_tables(records)
+    assert "better (for other speakers only): WER" in table.note
+    assert "same: WER" in table.note
+    of_seeds = dict(zip(table.head, table.rows[1], strict=True))["95 %: other speakers and seeds"]
+    assert of_seeds == ""
+
+
+def test_several_comparisons_are_corrected_together() -> None:
+    runs = [_run(system) for system in ("ce", "a", "b", "c")]
+    records = compare_systems(runs)
+    for system in ("a", "b", "c"):
+        found = _values(records, system)
+        assert found["wer_difference_p_holm"] >= found["wer_difference_p"]
+    plain = sorted(_values(records, s)["wer_difference_p"] for s in ("a", "b", "c"))
+    corrected = sorted(_values(records, s)["wer_difference_p_holm"] for s in ("a", "b", "c"))
+    assert corrected[0] == pytest.approx(min(1.0, 3 * plain[0]))
+
+
+def test_the_matched_pair_test_is_made_for_each_shared_seed() -> None:
+    runs = [_run("ce", seed, aligned=True, rate=0.4) for seed in (1, 2, 3)]
+    runs += [_run("square", seed, aligned=True, rate=0.1) for seed in (2, 3, 4)]
+    tests = [r for r in compare_systems(runs) if r.metric == "wer_mapsswe_p"]
+    assert [record.seed for record in tests] == [2, 3]
+    assert all(record.value < 0.001 for record in tests)
+    (table,) = comparison_tables(compare_systems(runs))
+    assert table.rows[0][-1] == "2 of 2"
+
+
+def test_the_baseline_can_be_named() -> None:
+    records = compare_systems([_run("ce"), _run("square")], baseline="square")
+    assert {(r.system, r.condition) for r in records} == {("ce", "test/vs square")}
+    with pytest.raises(ValueError, match=r"--baseline x: .*\['ce', 'square'\]"):
+        compare_systems([_run("ce"), _run("square")], baseline="x")
+
+
+def test_experiments_and_splits_are_compared_apart() -> None:
+    runs = [_run(s, experiment=e, condition=c) for s in ("ce", "square")
+            for e in ("big", "small") for c in ("test", "other")]  # fmt: skip
+    records = compare_systems(runs)
+    assert {(r.experiment, r.condition) for r in records} == {
+        (e, f"{c}/vs ce") for e in ("big", "small") for c in ("test", "other")
+    }
+    assert len(comparison_tables(records)) == 2
+    assert "square (big): WER" in comparison_tables(records)[0].note
+
+
+def test_a_system_alone_is_compared_with_nothing() -> None:
+    assert compare_systems([_run("ce"), _run("ce", 2)]) == []
+    assert compare_systems([]) == []
+    assert comparison_tables([]) == []
+
+
+def test_runs_on_other_utterances_are_an_error() -> None:
+    other = _run("square")
+    renamed = replace(other.scores[0], ids=tuple(f"x{id}" for id in other.scores[0].ids))
+    with pytest.raises(ValueError, match="square and ce of an4 test were scored on different"):
+        compare_systems([_run("ce"), replace(other, scores=(renamed,))])
+
+
+def test_a_metric_that_only_some_systems_have_is_compared_among_those() -> None:
+    ids = [f"u{k}" for k in range(8)]
+    stoi = mean_scores("stoi", ids=ids, groups=ids, values=np.linspace(0.5, 0.9, 8), unit="")
+    mse = mean_scores("mse", ids=ids, groups=ids, values=np.linspace(0.1, 0.2, 8), unit="")
+    dnn = ScoredRun(replace(RECORD, system="dnn"), (stoi, mse))
+    higher = replace(stoi, sums=stoi.sums + np.array([0.05, 0.0]))
+    noisy = ScoredRun(replace(RECORD, system="noisy"), (higher,))
+    records = compare_systems([dnn, noisy])
+    assert {r.metric.split("_")[0] for r in records} == {"stoi"}
+    found = _values(records, "noisy")
+    assert found["stoi_difference"] == pytest.approx(0.05)
+    assert found["stoi_difference_speakers_low"] == pytest.approx(0.05)
+    (table,) = comparison_tables(records)
+    assert table.rows[0][2:5] == ["STOI", "+0.0500", "+0.0500 to +0.0500"]
+
+
+def test_equal_systems_do_not_differ() -> None:
+    same = _run("ce")
+    twin = replace(same, record=replace(same.record, system="twin"))
+    found = _values(compare_systems([same, twin]), "twin")
+    assert found["wer_difference"] == 0.0
+    assert found["wer_difference_p"] == 1.0
+    (table,) = comparison_tables(compare_systems([same, twin]))
+    assert table.rows[0][3] == "0.00"
+    assert table.note.endswith("Not told apart from chance: twin: WER 0.00 points higher.")
