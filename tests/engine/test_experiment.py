@@ -113,7 +113,7 @@ def test_written_results_are_no_change_of_the_code(
     identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "toy"]):
         subprocess.run(["git", "-C", str(tmp_path), *identity, *command], check=True)
-    monkeypatch.setattr("squall.engine.experiment.__file__", str(code))
+    monkeypatch.setattr("squall.engine.environment.__file__", str(code))
     assert not environment(command="")["dirty"]
     results.write_text("written anew")
     assert not environment(command="")["dirty"]

@@ -94,7 +94,7 @@ TASKS = {
         stage_names=dict(enumerate(_RECOGNITION_STAGES)),
     ),
     "spiral": Task(
-        settings=("squall.studies.tabular.settings", "SpiralConfig"),
+        settings=("squall.studies.spiral.settings", "SpiralConfig"),
         recipe=("squall.studies.spiral.recipe", "spiral_stages"),
         report=("squall.studies.spiral.report", "collect"),
         stage_names=_STUDY_STAGES,
