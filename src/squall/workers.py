@@ -1,6 +1,6 @@
 """Work in several processes: many items with results in order, and no process left behind.
 
-Also a thread that tells how far they are.
+Also how far they are: what is told of it, and a thread that does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
-__all__ = ["end_with", "map_in_processes", "repeatedly"]
+__all__ = ["OnProgress", "end_with", "map_in_processes", "repeatedly"]
+
+OnProgress = Callable[[int, int, str], None]
+"""Told how far a piece of work is: what is done, what there is to do, a few words."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

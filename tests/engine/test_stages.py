@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from squall.engine.stages import Report, Stage, StageError, run_stages
+from squall.engine.stages import Stage, StageError, Work, run_stages
 
 
 @dataclass
@@ -33,9 +33,9 @@ class Workshop:
         return self.folder / "work" / "target.txt"
 
     def stage(self, number: int = 2, **changes: Any) -> Stage:
-        def copy(report: Report) -> None:
+        def copy(work: Work) -> None:
             self.runs.append(number)
-            report(1, 2, "copying")
+            work(1, 2, "copying")
             self.target.write_text(self.source.read_text())
 
         stage = Stage(
@@ -55,7 +55,7 @@ class Workshop:
         run_stages(
             stages,
             log_dir=self.folder / "logs",
-            report=lambda stage, done, total, message: self.told.append((stage.title, message)),
+            on_stage=lambda stage, done, total, message: self.told.append((stage.title, message)),
             **options,
         )
 
@@ -199,7 +199,7 @@ def test_a_missing_input_says_what_to_do(shop: Workshop) -> None:
 
 
 def test_a_stage_that_raises_is_logged_and_run_again(shop: Workshop) -> None:
-    def fail(report: Report) -> None:
+    def fail(work: Work) -> None:
         shop.target.write_text("half")
         raise RuntimeError("out of paper")
 
@@ -221,7 +221,7 @@ def test_stages_after_one_that_raises_are_not_run(shop: Workshop) -> None:
 
 
 def test_a_stage_that_ends_without_its_output_is_an_error(shop: Workshop) -> None:
-    stage = shop.stage(run=lambda report: None)
+    stage = shop.stage(run=lambda work: None)
     with pytest.raises(StageError, match=r"stage 2 copy ended without writing .*target\.txt"):
         shop.run(stage)
     assert not stage.stamp_path.exists()
@@ -243,7 +243,7 @@ from pathlib import Path
 from squall.engine.stages import Stage, run_stages
 
 def talk(name):
-    def run(report):
+    def run(work):
         print("python", name)
         print("error", name, file=sys.stderr)
         os.write(1, f"descriptor {name}\\n".encode())
@@ -289,7 +289,7 @@ def test_a_second_process_waits_and_then_finds_the_work_done(shop: Workshop) -> 
         other = threading.Thread(
             target=run_stages,
             args=([shop.stage()],),
-            kwargs={"log_dir": shop.folder / "logs", "report": tell},
+            kwargs={"log_dir": shop.folder / "logs", "on_stage": tell},
         )
         other.start()
         assert waiting.wait(timeout=30)

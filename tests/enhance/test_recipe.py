@@ -19,7 +19,7 @@ from squall.corpora.validation import ValidationError
 from squall.engine.experiment import Experiment
 from squall.engine.stages import StageError
 from squall.enhance.corpus import choose_talkers
-from squall.enhance.recipe import mix_dir
+from squall.enhance.places import EnhancementPlaces
 from squall.enhance.settings import EnhancementConfig
 from squall.report.records import read_records
 
@@ -85,7 +85,7 @@ def test_masks_share_the_mixtures(run: Run, tiny_data: Path) -> None:
     one, _ = run(tiny_data, "noisy", last=3)
     two, done = run(tiny_data, "noisy", last=3, mask__name="ibm", frontend__name="stft")
     assert done == ["0 check", "3 features"]
-    assert mix_dir(one) == mix_dir(two)
+    assert EnhancementPlaces(one).mix == EnhancementPlaces(two).mix
 
 
 def test_more_epochs_train_on_and_score_again(run: Run, tiny_data: Path) -> None:

@@ -188,7 +188,7 @@ def test_the_text_of_a_language_model_is_fetched(
         stages(download=False)[0].run(quiet)
     stages()[0].run(quiet)
     lm = stages(text_checksum="md5:" + "0" * 32)[4]
-    monkeypatch.setattr("squall.asr.recipe._Recipe._fingerprint", lambda *_: {})
+    monkeypatch.setattr("squall.asr.recipe._fingerprint", lambda *_: {})
     with pytest.raises(ChecksumError, match=r"cannot download text\.txt\.gz"):
         lm.run(quiet)
     before = lm.fingerprint()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from squall.audio.reading import AudioError, audio_below, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.engine.experiment import Experiment
 from squall.files import atomic_write
-from squall.workers import map_in_processes
+from squall.workers import OnProgress, map_in_processes
 
 __all__ = ["Transcript", "decode_splits", "find_audio", "load_recogniser", "transcribe"]
 
@@ -58,7 +58,7 @@ def decode_splits(
     device: str = "cpu",
     threads: int = 1,
     processes: int = 1,
-    on_progress: Callable[[int, int, str], None],
+    on_progress: OnProgress,
 ) -> None:
     """Recognise splits and write three files for each.
 

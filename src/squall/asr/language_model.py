@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from squall.asr.language_text import LINES_PER_PART, count_parts, part_path, wri
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import begin_or_continue, publish_model, token_settings
 from squall.files import atomic_path, atomic_write
+from squall.workers import OnProgress
 
 __all__ = ["load_language_model", "train_language_model"]
 
@@ -28,7 +28,7 @@ def train_language_model(
     device: str,
     threads: int,
     fingerprint: dict[str, Any],
-    on_progress: Callable[[int, int, str], None],
+    on_progress: OnProgress,
     text: Path | None = None,
     processes: int = 1,
 ) -> None:
@@ -94,7 +94,7 @@ def _text_in_parts(
     text: Path,
     tokens_dir: Path,
     output_dir: Path,
-    on_progress: Callable[[int, int, str], None],
+    on_progress: OnProgress,
 ) -> tuple[Path, int]:
     """The text as ESPnet reads it: a file, or a folder of several parts, and their number."""
     folder = output_dir / "text"
@@ -118,7 +118,7 @@ def _lengths(
     train_text: Path,
     parts: int,
     stats_dir: Path,
-    on_progress: Callable[[int, int, str], None],
+    on_progress: OnProgress,
 ) -> dict[str, list[str]]:
     """Count the tokens of each line, a part at a time; the settings that name the files."""
     shapes = stats_dir / "train_shapes"

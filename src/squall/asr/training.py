@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from squall.asr.bridge.running import QUIET, espnet_task, run_espnet
 from squall.asr.settings import RecognitionConfig
 from squall.files import atomic_path, atomic_write
 from squall.settings import differences
+from squall.workers import OnProgress
 
 __all__ = [
     "begin_or_continue",
@@ -66,7 +66,7 @@ def train_recogniser(
     device: str,
     threads: int,
     fingerprint: dict[str, Any],
-    on_progress: Callable[[int, int, str], None],
+    on_progress: OnProgress,
     processes: int = 1,
 ) -> None:
     """Train, or continue a training, and write `model.pth` and `history.json`.

@@ -250,7 +250,7 @@ def _dry_run(cell: Cell) -> None:
         last=cell.last,
         force=cell.force,
         dry_run=True,
-        report=lambda stage, done, total, message: print(f"  {stage.title:<10} {message}"),
+        on_stage=lambda stage, done, total, message: print(f"  {stage.title:<10} {message}"),
     )
 
 

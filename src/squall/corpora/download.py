@@ -18,6 +18,7 @@ from typing import Any
 
 from squall import __version__
 from squall.files import disk_full, file_digest
+from squall.workers import OnProgress
 
 __all__ = [
     "Archive",
@@ -77,7 +78,7 @@ def fetch_all(
     folder: Path,
     *,
     unpack: Callable[[Archive, Path], object],
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    progress: OnProgress = lambda done, total, what: None,
 ) -> None:
     """Fetch archives one after the other, and unpack each before the next is asked for.
 
@@ -110,9 +111,7 @@ def fetch_all(
         before += size
 
 
-def _added(
-    progress: Callable[[int, int, str], None], archive: Archive, before: int, later: int, what: str
-) -> Progress:
+def _added(progress: OnProgress, archive: Archive, before: int, later: int, what: str) -> Progress:
     """The progress of one archive as that of all, of which `before` bytes are there already."""
 
     def tell(received: int, total: int | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.corpora.settings import CorpusConfig
 from squall.files import atomic_write
+from squall.workers import OnProgress
 
 __all__ = [
     "CORPORA",
@@ -157,7 +158,7 @@ def download_corpus(
     config: CorpusConfig,
     corpus_dir: Path,
     *,
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    progress: OnProgress = lambda done, total, what: None,
 ) -> None:
     """Fetch and unpack what of a corpus is not there.
 

@@ -1,4 +1,4 @@
-"""Running a recipe: its grid of experiments, each in a process of its own, and then the report."""
+"""Running the experiments of a recipe, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO
 
 from squall.engine.config import ExperimentConfig
 from squall.engine.experiment import Experiment, RunOptions
-from squall.engine.stages import Stage, run_stages
+from squall.engine.stages import OnStage, Stage, run_stages
 from squall.engine.tasks import config_from_json, task_of
 from squall.files import atomic_write
 from squall.workers import end_with
@@ -74,12 +74,12 @@ class Cell:
         return cls(config, RunOptions(**record.pop("options")), **record)
 
 
-def run_cell(cell: Cell, report: Callable[[Stage, int, int, str], None] = lambda *_: None) -> None:
+def run_cell(cell: Cell, on_stage: OnStage = lambda *_: None) -> None:
     """Run the stages of one experiment in this process.
 
     Args:
         cell: the experiment.
-        report: told (stage, done, total, message) as the work goes on.
+        on_stage: told how far they are.
     """
     experiment = cell.experiment
     if not cell.dry_run:
@@ -91,7 +91,7 @@ def run_cell(cell: Cell, report: Callable[[Stage, int, int, str], None] = lambda
         last=cell.last,
         force=cell.force,
         dry_run=cell.dry_run,
-        report=report,
+        on_stage=on_stage,
     )
 
 
@@ -106,12 +106,12 @@ def run_told(cell: Cell, statuses: IO[str]) -> bool:
     Returns:
         Whether all went well.
     """
-    report = _StatusWriter(statuses)
+    writer = _StatusWriter(statuses)
     try:
-        run_cell(cell, report)
+        run_cell(cell, writer)
     except Exception as error:  # noqa: BLE001 - any failure becomes a message
         message = f"{type(error).__name__}: {error}\nlogs: {cell.experiment.log_dir}"
-        report.tell(CellStatus(report.stage, 0, 1, message, failed=True))
+        writer.tell(CellStatus(writer.stage, 0, 1, message, failed=True))
         return False
     return True
 

@@ -17,17 +17,32 @@ from typing import Any
 
 from squall.files import atomic_write, file_digest
 from squall.settings import differences
+from squall.workers import OnProgress
 
-__all__ = ["Report", "Stage", "StageError", "log_to", "run_stages"]
-
-Report = Callable[[int, int, str], None]
-"""Called with (done, total, message) while a stage works."""
+__all__ = ["OnStage", "Stage", "StageError", "Work", "log_to", "run_stages"]
 
 _log = logging.getLogger(__name__)
 
 
 class StageError(RuntimeError):
     """A stage cannot go on; the message says what the user can do."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage is given while it works; called as an `OnProgress` to tell how far it is.
+
+    Args:
+        tell: told (done, total, message).
+        stamp: what decides the stage's outputs, as `Stage.stamp` found it before the work; nothing
+            for a stage without outputs.
+    """
+
+    tell: OnProgress
+    stamp: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, done: int, total: int, message: str) -> None:
+        self.tell(done, total, message)
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,7 @@ class Stage:
         number: position in the recipe; the same in every recipe of a kind.
         name: one word, as in `--help` and in the log's name.
         directory: where its outputs and its stamp lie.
-        run: does the work; given a `Report` to tell its progress.
+        run: does the work; given a `Work`, by which it tells its progress.
         settings: everything besides files that decides the outputs.
         inputs: files that decide the outputs.
         outputs: what exists when it is done. A stage without outputs is never skipped.
@@ -50,7 +65,7 @@ class Stage:
     number: int
     name: str
     directory: Path
-    run: Callable[[Report], None]
+    run: Callable[[Work], None]
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
@@ -104,6 +119,10 @@ class Stage:
         return differences(json.loads(self.stamp_path.read_text()), self.stamp())
 
 
+OnStage = Callable[[Stage, int, int, str], None]
+"""Told (stage, done, total, message) as the stages of an experiment go on."""
+
+
 def run_stages(
     stages: Sequence[Stage],
     *,
@@ -112,7 +131,7 @@ def run_stages(
     last: int = 99,
     force: bool = False,
     dry_run: bool = False,
-    report: Callable[[Stage, int, int, str], None] = lambda *_: None,
+    on_stage: OnStage = lambda *_: None,
 ) -> None:
     """Run the stages numbered `first` to `last` in order, each with a log of its own.
 
@@ -124,7 +143,7 @@ def run_stages(
         log_dir: folder of the logs, `<number>-<name>.log`; a stage run again adds to its log.
         force: run the stages of the range even if nothing has changed.
         dry_run: only say what would run, and why.
-        report: told (stage, done, total, message) as the work goes on.
+        on_stage: told how far they are.
 
     Raises:
         StageError: an input is missing, or a stage ended without one of its outputs.
@@ -135,18 +154,18 @@ def run_stages(
             continue
         if dry_run:
             reasons = ["--force"] if force else _reasons_or_problem(stage)
-            report(stage, 0, 1, "would run: " + "; ".join(reasons) if reasons else "done, skip")
+            on_stage(stage, 0, 1, "would run: " + "; ".join(reasons) if reasons else "done, skip")
             continue
-        with _locked(stage.directory, lambda s=stage: report(s, 0, 1, _WAITING)):  # type: ignore[misc]
+        with _locked(stage.directory, lambda s=stage: on_stage(s, 0, 1, _WAITING)):  # type: ignore[misc]
             reasons = ["--force"] if force else stage.reasons_to_run()
             if not reasons:
-                report(stage, 1, 1, "done before, skipped")
+                on_stage(stage, 1, 1, "done before, skipped")
                 continue
-            report(stage, 0, 1, "; ".join(reasons[:4]))
+            on_stage(stage, 0, 1, "; ".join(reasons[:4]))
             with log_to(log_dir / f"{stage.number}-{stage.name}.log"):
                 if force:
                     stage.set_aside()
-                _run(stage, reasons, report)
+                _run(stage, reasons, on_stage)
 
 
 def _reasons_or_problem(stage: Stage) -> list[str]:
@@ -156,15 +175,13 @@ def _reasons_or_problem(stage: Stage) -> list[str]:
         return [str(error)]
 
 
-def _run(
-    stage: Stage, reasons: Sequence[str], report: Callable[[Stage, int, int, str], None]
-) -> None:
+def _run(stage: Stage, reasons: Sequence[str], on_stage: OnStage) -> None:
     _log.info("stage %s: %s", stage.title, "; ".join(reasons))
     started = time.perf_counter()
     stamp = stage.stamp() if stage.outputs else {}
     stage.stamp_path.unlink(missing_ok=True)
     try:
-        stage.run(lambda done, total, message: report(stage, done, total, message))
+        stage.run(Work(lambda done, total, message: on_stage(stage, done, total, message), stamp))
     except Exception:
         _log.exception("stage %s stopped", stage.title)
         raise
@@ -178,7 +195,7 @@ def _run(
         with atomic_write(stage.stamp_path) as file:
             json.dump(stamp, file, indent=1, sort_keys=True)
     _log.info("stage %s done in %.1f s", stage.title, seconds)
-    report(stage, 1, 1, f"done in {seconds:.0f} s")
+    on_stage(stage, 1, 1, f"done in {seconds:.0f} s")
 
 
 def _as_read_back(values: Mapping[str, Any]) -> dict[str, Any]:

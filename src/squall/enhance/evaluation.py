@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from squall.audio.mixing import Mixture
 from squall.audio.reading import read_audio
-from squall.engine.stages import Report
 from squall.enhance.corpus import SAMPLE_RATE_HZ
 from squall.enhance.dataset import MixtureSource
 from squall.enhance.frames import FrameSet
@@ -25,6 +24,7 @@ from squall.files import atomic_write
 from squall.report.records import Record
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
 from squall.scoring.speech_quality import SpeechPair, SpeechScores, score_pairs
+from squall.workers import OnProgress
 
 __all__ = ["read_training", "score_conditions", "write_scores"]
 
@@ -59,7 +59,7 @@ def score_conditions(
     features_dir: Path,
     enhanced_dir: Path,
     workers: int,
-    report: Report,
+    on_progress: OnProgress,
 ) -> dict[str, _Scored]:
     """Score the enhanced signals and the estimated masks of all test conditions.
 
@@ -70,7 +70,7 @@ def score_conditions(
         features_dir: folder of the frame sets.
         enhanced_dir: what `enhance_condition` wrote, `<condition>/`.
         workers: processes.
-        report: told (scored, all, condition).
+        on_progress: told (scored, all, condition).
     """
     total, done = sum(map(len, conditions.values())), 0
     flat = [mixture for group in conditions.values() for mixture in group]
@@ -81,7 +81,7 @@ def score_conditions(
         for _ in group:
             scores.append(next(quality))
             done += 1
-            report(done, total, condition)
+            on_progress(done, total, condition)
         errors, counts = _mask_scores(
             config, features_dir / condition, enhanced_dir / condition / "masks.npy"
         )

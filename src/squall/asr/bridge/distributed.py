@@ -50,8 +50,8 @@ from squall.asr.bridge.running import (
     run_parsed,
 )
 from squall.engine.launch import Board, Launch
-from squall.engine.stages import Report, log_to
-from squall.workers import end_with
+from squall.engine.stages import log_to
+from squall.workers import OnProgress, end_with
 
 __all__ = ["join_trainings", "run_training"]
 
@@ -89,7 +89,7 @@ def run_training(
     *,
     processes: int,
     threads: int,
-    on_progress: Report,
+    on_progress: OnProgress,
 ) -> None:
     """Run an ESPnet training in this process, or in several if that is asked for.
 
@@ -149,7 +149,12 @@ def _free_port() -> int:
 
 
 def _run_processes(
-    job: _Job, launch: Launch, on_progress: Report, *, board: Board | None = None, number: int = 0
+    job: _Job,
+    launch: Launch,
+    on_progress: OnProgress,
+    *,
+    board: Board | None = None,
+    number: int = 0,
 ) -> None:
     """Start this command's processes of a training and stay until all have ended."""
     messages = get_context("spawn").SimpleQueue()
@@ -183,7 +188,7 @@ def _run_processes(
             process.join()
 
 
-def _read(messages: Any, on_progress: Report, failures: list[Exception]) -> None:
+def _read(messages: Any, on_progress: OnProgress, failures: list[Exception]) -> None:
     while not messages.empty():
         message = messages.get()
         if isinstance(message, Exception):

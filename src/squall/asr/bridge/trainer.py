@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import pickle
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from espnet2.train.reporter import Reporter, aggregate
 from espnet2.train.trainer import Trainer
 
 from squall.files import atomic_path
+from squall.workers import OnProgress
 
 __all__ = ["SquallTrainer", "load_weights", "read_history"]
 
@@ -43,7 +44,7 @@ class SquallTrainer(Trainer):  # type: ignore[misc]
     checkpoint and the first alone writes.
     """
 
-    on_progress: Callable[[int, int, str], None] = staticmethod(lambda done, total, message: None)
+    on_progress: OnProgress = staticmethod(lambda done, total, message: None)
 
     @staticmethod
     def resume(

@@ -6,16 +6,15 @@ import html
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from squall.asr.places import RecognitionPlaces
 from squall.asr.report.comparison import scored_runs
 from squall.asr.report.examples import examples_html
 from squall.asr.report.figures import calibration_sections, training_figures
 from squall.asr.report.speakers import speakers_html
 from squall.asr.report.tables import RECOGNITION
 from squall.asr.report.utterances import Recognised, errors_html, read_recognised
-from squall.asr.settings import RecognitionConfig
 from squall.engine.experiment import Experiment
 from squall.engine.scored import read_json, read_run
 from squall.report.report import Report, Run, Section
@@ -44,7 +43,7 @@ def _run(experiment: Experiment[Any]) -> Run:
 
 def _sections(experiments: Sequence[Experiment[Any]], runs: Sequence[Run]) -> list[Section]:
     tested = [read_recognised(run) for run in runs]
-    manifests = {one.directory: _test_manifest(one) for one in experiments}
+    manifests = {one.directory: RecognitionPlaces(one).data / "test.jsonl" for one in experiments}
     sections = [
         Section("Learning curves", "".join(training_figures(runs))),
         *calibration_sections(runs),
@@ -53,12 +52,6 @@ def _sections(experiments: Sequence[Experiment[Any]], runs: Sequence[Run]) -> li
         Section("Errors of each run", "".join(map(_errors, runs, tested))),
     ]
     return [section for section in sections if section.body]
-
-
-def _test_manifest(experiment: Experiment[RecognitionConfig]) -> Path:
-    """Where the prepare stage left the test utterances."""
-    prepared = {"corpus": experiment.config.hashed()["corpus"]}
-    return experiment.shared("data", prepared) / "test.jsonl"
 
 
 def _errors(run: Run, tested: Recognised | None) -> str:

@@ -21,6 +21,7 @@ from squall.engine.experiment import Experiment
 from squall.engine.scored import read_json, read_run
 from squall.enhance.corpus import SAMPLE_RATE_HZ
 from squall.enhance.evaluation import read_training
+from squall.enhance.places import EnhancementPlaces
 from squall.enhance.report.comparison import scored_runs
 from squall.enhance.report.tables import ENHANCEMENT, MATCH_SECONDS, order_of_systems
 from squall.enhance.settings import EnhancementConfig
@@ -195,7 +196,7 @@ def _examples(
         places = [folder / condition / f"{utterance}.flac" for folder in enhanced]
         found = zip(_short_labels(runs), places, strict=True)
         files = {label: path for label, path in found if path.is_file()}
-        clean = _clean_audio(experiments[0]) / f"{utterance}.wav"
+        clean = EnhancementPlaces(experiments[0]).clean / f"{utterance}.wav"
         if clean.is_file():
             files["clean"] = clean
         parts.append(f"<h3>{html.escape(condition)}, {html.escape(utterance)}</h3>")
@@ -213,12 +214,6 @@ def _short_labels(runs: Sequence[Run]) -> list[str]:
         f"{label}, {run.directory.name}" if labels.count(label) > 1 else label
         for label, run in zip(labels, runs, strict=True)
     ]
-
-
-def _clean_audio(experiment: Experiment[EnhancementConfig]) -> Path:
-    from squall.enhance.recipe import mix_dir
-
-    return mix_dir(experiment) / "audio" / "clean"
 
 
 def _spectrograms(files: dict[str, Path]) -> str:

@@ -1,8 +1,4 @@
-"""The numbered stages of the two-spirals study.
-
-0 check · 5 train · 7 score, numbered as in the other recipes; the report, stage 8, is made once
-over all experiments of a run.
-"""
+"""The numbered stages of the two-spirals study."""
 
 from __future__ import annotations
 
@@ -12,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from squall.engine.experiment import Experiment
+from squall.engine.recipe import Recipe
 from squall.engine.scored import blank_record
-from squall.engine.stages import Report, Stage
+from squall.engine.stages import Stage, Work
 from squall.files import atomic_path
 from squall.report.records import Record, write_records
 from squall.studies.spiral.settings import SpiralConfig
@@ -26,47 +22,45 @@ from squall.studies.spiral.study import Boundary, SpiralStudy, study_spirals
 __all__ = ["read_study", "spiral_stages"]
 
 
-class _Recipe:
+class _Recipe(Recipe[SpiralConfig]):
     """The stages of one experiment."""
 
     def __init__(self, experiment: Experiment[SpiralConfig]) -> None:
-        self.experiment = experiment
-        self.config = experiment.config
+        super().__init__(experiment)
         self.path = _study_path(experiment)
 
     def stages(self) -> list[Stage]:
-        directory = self.experiment.directory
         return [
-            Stage(0, "check", directory, self.check),
-            Stage(5, "train", directory, self.train, settings=self.config.hashed(),
-                  outputs=(self.path,)),
-            Stage(7, "score", self.experiment.score_dir, self.score, inputs=(self.path,),
-                  outputs=(self.experiment.result_path,)),
+            self.stage("check", self.directory, self.check),
+            self.stage("train", self.directory, self.train, settings=self.config.hashed(),
+                       outputs=(self.path,)),
+            self.stage("score", self.score_dir, self.score, inputs=(self.path,),
+                       outputs=(self.result_path,)),
         ]  # fmt: skip
 
-    def check(self, report: Report) -> None:
+    def check(self, work: Work) -> None:
         """Say what will be trained."""
         study = self.config.study
-        report(
+        work(
             1, 1,
             f"{len(study.losses)} networks, {study.samples} samples, {study.epochs[-1]} epochs",
         )  # fmt: skip
 
-    def train(self, report: Report) -> None:
+    def train(self, work: Work) -> None:
         """Train a network per loss, and keep what each says after some epochs."""
-        torch.set_num_threads(self.experiment.options.threads)
+        self.set_threads()
         epochs = self.config.study.epochs[-1]
         study = study_spirals(
             self.config.study,
             seed=self.config.seed,
-            on_epoch=lambda epoch: report(epoch, epochs, f"epoch {epoch} of {epochs}"),
+            on_epoch=lambda epoch: work(epoch, epochs, f"epoch {epoch} of {epochs}"),
         )
         _write_study(self.path, study)
 
-    def score(self, report: Report) -> None:
+    def score(self, work: Work) -> None:
         """Write accuracy and calibration error of every boundary."""
-        write_records(self.experiment.result_path, list(self._records()))
-        report(1, 1, "scored")
+        write_records(self.result_path, list(self._records()))
+        work(1, 1, "scored")
 
     def _records(self) -> Iterator[Record]:
         template = replace(blank_record(self.experiment), n=self.config.study.samples)

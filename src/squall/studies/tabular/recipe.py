@@ -1,8 +1,4 @@
-"""The numbered stages of the tabular study.
-
-0 check · 5 train · 7 score, numbered as in the other recipes; the report, stage 8, is made once
-over all experiments of a run.
-"""
+"""The numbered stages of the tabular study."""
 
 from __future__ import annotations
 
@@ -23,8 +19,9 @@ import torch
 
 from squall.corpora.preparation import check_folders, corpus_fingerprint
 from squall.engine.experiment import Experiment
+from squall.engine.recipe import Recipe
 from squall.engine.scored import blank_record
-from squall.engine.stages import Report, Stage, StageError
+from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_write
 from squall.networks.checkpoint import Checkpoint
 from squall.report.records import Record, write_records
@@ -81,32 +78,25 @@ class _Training:
             return 0
 
 
-class _Recipe:
+class _Recipe(Recipe[TabularConfig]):
     """The stages of one experiment."""
 
-    def __init__(self, experiment: Experiment[TabularConfig]) -> None:
-        self.experiment = experiment
-        self.config = experiment.config
-        self.options = experiment.options
-        self.train_dir = experiment.directory / "train"
-
     def stages(self) -> list[Stage]:
-        directory = self.experiment.directory
         left_out = self.train_dir / _LEFT_OUT
         return [
-            Stage(0, "check", directory, self.check),
-            Stage(5, "train", directory, self.train, settings=self.config.hashed(),
-                  outputs=(left_out,),
-                  fingerprint=lambda: corpus_fingerprint(self.experiment.corpus_dirs),
-                  set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
-            Stage(7, "score", self.experiment.score_dir, self.score, inputs=(left_out,),
-                  outputs=(self.experiment.result_path,)),
+            self.stage("check", self.directory, self.check),
+            self.stage("train", self.directory, self.train, settings=self.config.hashed(),
+                       outputs=(left_out,),
+                       fingerprint=lambda: corpus_fingerprint(self.corpus_dirs),
+                       set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
+            self.stage("score", self.score_dir, self.score, inputs=(left_out,),
+                       outputs=(self.result_path,)),
         ]  # fmt: skip
 
     @property
     def corpus_dir(self) -> Path:
         """The folder of the collection."""
-        directories = self.experiment.corpus_dirs
+        directories = self.corpus_dirs
         check_folders(self.config.corpus, len(directories))
         return directories[0]
 
@@ -115,31 +105,31 @@ class _Recipe:
         """How many sets are trained side by side."""
         return self.options.workers or self.options.processes
 
-    def read(self, report: Report) -> Collection:
+    def read(self, work: Work) -> Collection:
         """The sets that the settings name; those that are damaged are told."""
         collection = read_collection(self.corpus_dir, self.config.sets)
         for problem in collection.damaged.values():
-            report(0, 1, f"left out: {problem}")
+            work(0, 1, f"left out: {problem}")
         if not collection.sets:
             raise StageError(f"no set can be used: {next(iter(collection.damaged.values()))}")
         return collection
 
-    def check(self, report: Report) -> None:
+    def check(self, work: Work) -> None:
         """Read every set, and say which are damaged and how long the training will take."""
-        collection = self.read(report)
+        collection = self.read(work)
         sets = list(collection.sets.values())
         absent = f"; without data: {', '.join(collection.absent)}" if collection.absent else ""
         seconds = _expected_seconds(sets, self.config.study) / self.processes
-        report(
+        work(
             1, 1,
             f"{len(sets)} sets of {sum(len(data.inputs) for data in sets)} samples{absent}; about "
             f"{seconds / 60:.0f} minutes of training in {self.processes} processes",
         )  # fmt: skip
 
-    def train(self, report: Report) -> None:
+    def train(self, work: Work) -> None:
         """Train the networks of every set, the most work first, and keep the scores of each set."""
         study = self.config.study
-        collection = self.read(report)
+        collection = self.read(work)
         costs = {name: set_cost(data, study) for name, data in collection.sets.items()}
         trainings = [
             _Training(
@@ -156,7 +146,7 @@ class _Recipe:
             begun = {name: count for name, count in done.items() if 0 < count < epochs}
             running = ", ".join(f"{name} epoch {count}" for name, count in begun.items())
             share = sum(costs[name] * count for name, count in done.items()) // epochs
-            report(share, sum(costs.values()), running or "first epoch")
+            work(share, sum(costs.values()), running or "first epoch")
 
         with repeatedly(tell, _TELL_EVERY_S):
             for _ in map_in_processes(_train_set, trainings, self.processes):
@@ -164,12 +154,12 @@ class _Recipe:
         with atomic_write(self.train_dir / _LEFT_OUT) as file:
             json.dump(collection.damaged, file, indent=1)
 
-    def score(self, report: Report) -> None:
+    def score(self, work: Work) -> None:
         """Write what every network reached, and the means over folds."""
         left_out = read_left_out(self.experiment)
         names = find_sets(self.corpus_dir, self.config.sets).keys() - left_out.keys()
         scores = [_read_scores(_scores_path(self.train_dir, name)) for name in sorted(names)]
-        directory = self.experiment.score_dir
+        directory = self.score_dir
         with atomic_write(directory / "networks.csv") as file:
             rows = [
                 {"set": one.name, **asdict(network), UNTRAINED: int(network.untrained)}
@@ -179,8 +169,8 @@ class _Recipe:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        write_records(self.experiment.result_path, self._records(scores))
-        report(1, 1, "scored")
+        write_records(self.result_path, self._records(scores))
+        work(1, 1, "scored")
 
     def _records(self, scores: Sequence[SetScores]) -> list[Record]:
         name = f"{self.config.experiment} {self.config.choices}".rstrip()
