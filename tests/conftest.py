@@ -48,12 +48,12 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, types\n"
         "from squall.engine.stages import Stage\n"
-        "def recognition_stages(experiment):\n"
+        "def list_stages(experiment):\n"
         f"    run = lambda report: exec(open({str(code)!r}).read(), locals() | "
         "{'experiment': experiment})\n"
         "    return [Stage(0, 'toy', experiment.directory, run)]\n"
         "module = types.ModuleType('squall.asr.recipe')\n"
-        "module.recognition_stages = recognition_stages\n"
+        "module.list_stages = list_stages\n"
         "sys.modules['squall.asr.recipe'] = module\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)

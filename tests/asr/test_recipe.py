@@ -14,7 +14,7 @@ from training_runs import epochs
 pytest.importorskip("espnet2")
 
 from squall.asr.decoding import load_recogniser
-from squall.asr.recipe import recognition_stages
+from squall.asr.recipe import list_stages
 from squall.corpora.demo.corpus import prepare_demo
 from squall.corpora.manifest import Interval, read_manifest, write_manifest
 from squall.engine.experiment import Experiment, RunOptions
@@ -56,7 +56,7 @@ def test_losses_share_everything_before_the_training(demo_corpus: Path, tmp_path
 @pytest.mark.parametrize("name", ["lm", "train"])
 def test_a_forced_training_begins_anew_and_keeps_the_earlier_one(tmp_path: Path, name: str) -> None:
     experiment = Experiment(tiny.config(), RunOptions(exp_dir=str(tmp_path)))
-    stage = next(stage for stage in recognition_stages(experiment) if stage.name == name)
+    stage = next(stage for stage in list_stages(experiment) if stage.name == name)
     trained = stage.directory / name / "checkpoint.pth"
     trained.parent.mkdir(parents=True)
     trained.write_text("weights")
@@ -129,7 +129,7 @@ def test_units_share_the_prepared_data(demo_corpus: Path, tmp_path: Path) -> Non
         settings = tiny.config("own", tokens__units=units)
         experiment, done = tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=2)
         assert done == ["0 check", *(["1 prepare"] if units == "char" else []), "2 tokens"]
-        (stage,) = (s for s in recognition_stages(experiment) if s.name == "tokens")
+        (stage,) = (s for s in list_stages(experiment) if s.name == "tokens")
         written[units] = (stage.directory / "dev" / "text").read_text().split("\n")[0].split()[1:]
     words = written.pop("char")
     assert written == {

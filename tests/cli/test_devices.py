@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from squall.cli import main
-from squall.cli.devices import check_launch, device_of, gpus_of
+from squall.cli.devices import check_launch, check_options, device_of, gpus_of
 from squall.engine.experiment import RunOptions
 from squall.engine.launch import Launch
 from squall.engine.runner import Cell
-from squall.engine.tasks import load_config
+from squall.engine.tasks import OPTIONS, TASKS, load_config
 from squall.settings import ConfigError
 
 TWO_NODES = Launch(rank=0, size=2)
@@ -21,7 +21,7 @@ TWO_ON_ONE = Launch(rank=0, size=2, local_size=2)
 
 
 def _options(**given: object) -> argparse.Namespace:
-    names = ("device", "gpus", "nodes", "cluster")
+    names = ("device", "gpus", "nodes", "cluster", "jobs", *OPTIONS)
     return argparse.Namespace(recipe="toy", **{name: given.get(name) for name in names})
 
 
@@ -77,24 +77,54 @@ def test_gpus_that_cannot_be_had_are_an_error(
      ({"nodes": 1}, TWO_ON_ONE)],
 )  # fmt: skip
 def test_machines_are_those_of_the_launch(given: dict[str, object], launch: Launch) -> None:
-    check_launch(_options(**given), launch, tasks={"recognition"})
+    check_launch(_options(**given), launch)
+    check_options(_options(**given), launch, {"recognition"})
 
 
 @pytest.mark.parametrize(
-    ("given", "launch", "task", "reason"),
+    ("given", "launch", "reason"),
     [
-        ({"nodes": 2}, Launch(), "recognition", "--nodes 2: the command was started on 1"),
-        ({"nodes": 2}, TWO_ON_ONE, "recognition", "torchrun --nnodes 2 --nproc-per-node 1"),
-        ({"cluster": ["slurm"]}, TWO_NODES, "recognition", "leave torchrun out"),
-        ({"gpus": 2}, Launch(), "enhancement", "only recognition trains on several GPUs"),
-        ({}, TWO_NODES, "enhancement", "only recognition trains on several GPUs"),
+        ({"nodes": 2}, Launch(), "--nodes 2: the command was started on 1"),
+        ({"nodes": 2}, TWO_ON_ONE, "torchrun --nnodes 2 --nproc-per-node 1"),
+        ({"cluster": ["slurm"]}, TWO_NODES, "leave torchrun out"),
+        ({"jobs": 2}, TWO_NODES, "--jobs 2: under torchrun one experiment trains at a time"),
+        ({"jobs": 2, "cluster": ["slurm"]}, Launch(), "slurm_array_parallelism"),
     ],
 )
 def test_a_launch_that_does_not_fit_is_an_error(
-    given: dict[str, object], launch: Launch, task: str, reason: str
+    given: dict[str, object], launch: Launch, reason: str
 ) -> None:
     with pytest.raises(ConfigError, match=reason):
-        check_launch(_options(**given), launch, tasks={task})
+        check_launch(_options(**given), launch)
+
+
+GIVEN = {"device": "cuda", "gpus": 2, "nodes": 2, "download": True, "noise_dir": "noise",
+         "skip_bad": True, "corpus_dir": ["corpus"], "subset": "mini", "workers": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_is_honoured_or_refused_with_a_sentence(task: str, option: str) -> None:
+    options = _options(**{option: GIVEN[option]})
+    if option in TASKS[task].supports:
+        check_options(options, Launch(), {task})
+        return
+    able = [name for name, one in TASKS.items() if option in one.supports]
+    with pytest.raises(ConfigError, match=f"--{option.replace('_', '-')}: {task} is no task that"):
+        check_options(options, Launch(), {task, *able})
+
+
+def test_one_gpu_is_a_device_and_one_machine_no_launch() -> None:
+    check_options(_options(gpus=1, nodes=1, device="cpu"), Launch(), {"enhancement"})
+    for task in ("spiral", "tabular"):
+        with pytest.raises(ConfigError, match="--device: "):
+            check_options(_options(gpus=1), Launch(), {task})
+
+
+@pytest.mark.parametrize("task", sorted(TASKS.keys() - {"recognition"}))
+def test_torchrun_is_refused_by_what_trains_in_one_process(task: str) -> None:
+    with pytest.raises(ConfigError, match=r"trains on several machines \(only: recognition\)"):
+        check_options(_options(), TWO_NODES, {task})
 
 
 @pytest.fixture

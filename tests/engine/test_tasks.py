@@ -51,7 +51,7 @@ def test_a_task_may_come_from_the_command_line_or_a_base(path: Path) -> None:
 def test_an_unknown_task_is_named_with_those_there_are(path: Path) -> None:
     path.write_text("task: enhancment\n")
     with pytest.raises(
-        ConfigError, match=r"no task 'enhancment'; there are recognition, spiral, tabular, enh"
+        ConfigError, match=r"no task 'enhancment'; there are recognition, enhancement, spiral, tab"
     ):
         load_config(path)
 

@@ -28,7 +28,7 @@ from squall.report.records import read_records
 pytest.importorskip("espnet2")
 
 from squall.asr import language_model
-from squall.asr.recipe import recognition_stages
+from squall.asr.recipe import list_stages
 from squall.asr.settings import RecognitionConfig
 from squall.cli import main
 
@@ -156,7 +156,7 @@ def _config(**settings: object) -> RecognitionConfig:
 def test_a_further_set_is_among_the_inputs_of_its_decoding(tmp_path: Path) -> None:
     for sets in (["dev", "test"], ["test"], ["dev", "test", "test-other"]):
         config = _config(decode__sets=sets, corpus__options__extra="test-other")
-        stages = recognition_stages(Experiment(config, RunOptions(str(tmp_path))))
+        stages = list_stages(Experiment(config, RunOptions(str(tmp_path))))
         for stage in stages[6:]:
             manifests = {path.stem for path in stage.inputs if path.parent == stages[1].directory}
             assert manifests == {"dev", "test", *sets}
@@ -177,7 +177,7 @@ def test_the_text_of_a_language_model_is_fetched(
     def stages(download: bool = True, **settings: object) -> list[Stage]:
         config = _config(lm={"espnet": {}, "text": served.as_uri(), **settings})
         options = RunOptions(str(tmp_path / "exp"), str(corpus), download=download)
-        return recognition_stages(Experiment(config, options))
+        return list_stages(Experiment(config, options))
 
     def quiet(done: int, total: int, message: str) -> None:
         assert message

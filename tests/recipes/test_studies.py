@@ -72,7 +72,8 @@ def squall(
         capfd.readouterr()
         sets = [part for k, v in settings.items() for part in ("--set", f"{k}={json.dumps(v)}")]
         places = ["--exp-dir", tmp_path / "exp", "--results-dir", tmp_path / "results"]
-        code = main(["run", recipe, *map(str, [*places, *sets, "--workers", 1, *arguments])])
+        alone = ["--workers", 1] if recipe == "tabular" else []
+        code = main(["run", recipe, *map(str, [*places, *sets, *alone, *arguments])])
         return code, *capfd.readouterr()
 
     return run

@@ -18,7 +18,7 @@ from squall.engine.recipe import SpeechRecipe
 from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_path, file_digest
 
-__all__ = ["recognition_stages"]
+__all__ = ["list_stages"]
 
 _UTTERANCE_S = 10.0  # assumed where the corpus is not there yet
 _ESPNET_EPOCHS = 40  # ESPnet's own max_epoch
@@ -259,7 +259,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         work(1, 1, "scored")
 
 
-def recognition_stages(experiment: Experiment[RecognitionConfig]) -> list[Stage]:
+def list_stages(experiment: Experiment[RecognitionConfig]) -> list[Stage]:
     """Stages 0 to 7 of an experiment."""
     return _Recipe(experiment).stages()
 

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Collection
 
 from squall.engine.launch import Launch
+from squall.engine.tasks import OPTIONS, TASKS
 from squall.settings import ConfigError
 
-__all__ = ["check_launch", "device_of", "gpus_of"]
+__all__ = ["check_launch", "check_options", "device_of", "gpus_of"]
 
 _TORCHRUN = (
     "torchrun --nnodes {nodes} --nproc-per-node 1 --rdzv-backend c10d "
@@ -53,12 +54,34 @@ def gpus_of(options: argparse.Namespace, launch: Launch) -> int:
     return gpus // launch.local_size
 
 
-def check_launch(options: argparse.Namespace, launch: Launch, *, tasks: Collection[str]) -> None:
+def check_options(options: argparse.Namespace, launch: Launch, tasks: Collection[str]) -> None:
+    """Whether every task of the run can honour the options that were given.
+
+    Raises:
+        ConfigError: one cannot; the message says which can.
+    """
+    given = {name for name in OPTIONS if getattr(options, name, None) not in (None, False, "cpu")}
+    if options.gpus == 1:  # the same as `--device cuda`
+        given = given - {"gpus"} | {"device"}
+    if launch.size > 1:
+        given |= {"nodes"}
+    elif options.nodes == 1:
+        given -= {"nodes"}
+    for task in sorted(tasks):
+        for name in sorted(given - TASKS[task].supports):
+            able = ", ".join(other for other, one in TASKS.items() if name in one.supports)
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: {task} is no task that {OPTIONS[name]} "
+                f"(only: {able}); leave it out"
+            )
+
+
+def check_launch(options: argparse.Namespace, launch: Launch) -> None:
     """Whether the command was started as its options say, and can make use of that.
 
     Raises:
-        ConfigError: it was started on another number of machines than `--nodes`, a cluster's queue
-            is to start it too, or an experiment is of a task that trains in one process.
+        ConfigError: it was started on another number of machines than `--nodes`, or by torchrun
+            although a cluster's queue is to start it; or `--jobs` is given where it counts nothing.
     """
     if options.nodes is not None and options.nodes != launch.nodes:
         line = _TORCHRUN.format(nodes=options.nodes, recipe=options.recipe)
@@ -68,5 +91,12 @@ def check_launch(options: argparse.Namespace, launch: Launch, *, tasks: Collecti
         )
     if options.cluster and launch.size > 1:
         raise ConfigError("--cluster starts the experiments itself: leave torchrun out")
-    if tasks != {"recognition"} and (launch.size > 1 or (options.gpus or 1) > 1):
-        raise ConfigError("only recognition trains on several GPUs or machines: leave --gpus out")
+    if options.jobs and launch.size > 1:
+        raise ConfigError(
+            f"--jobs {options.jobs}: under torchrun one experiment trains at a time; leave it out"
+        )
+    if options.jobs and options.cluster:
+        raise ConfigError(
+            f"--jobs {options.jobs}: the queue of --cluster decides how many experiments run at a "
+            "time; leave it out, or give submitit slurm_array_parallelism=N"
+        )

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from squall.cli.devices import check_launch, device_of, gpus_of
-from squall.corpora.preparation import corpus_fingerprint
+from squall.cli.devices import check_launch, check_options, device_of, gpus_of
 from squall.engine.config import ExperimentConfig
 from squall.engine.experiment import Experiment, RunOptions, repository_root
-from squall.engine.grid import expand_grid
+from squall.engine.grid import find_config, grid_configs, plan_cells
 from squall.engine.launch import Launch, leading
 from squall.engine.runner import Cell, CellStatus, run_cells
-from squall.engine.tasks import TASKS, load_config, open_variants, task_of
+from squall.engine.tasks import TASKS, open_variants, task_of
 from squall.report.report import Report
 from squall.settings import ConfigError, parse_assignment, split_values
 
@@ -47,7 +46,7 @@ def run_recipe(options: argparse.Namespace) -> int:
         )
     launch = Launch.from_environment()
     cells = _cells(options, launch)
-    check_launch(options, launch, tasks={cell.config.task for cell in cells})
+    check_launch(options, launch)
     if options.dry_run:
         for cell in cells:
             print(f"{cell.experiment.directory}")
@@ -104,29 +103,21 @@ def report_experiments(options: argparse.Namespace) -> int:
 
 
 def _cells(options: argparse.Namespace, launch: Launch) -> list[Cell]:
-    path = _config_path(options)
+    corpus_dirs = [Path(folder).expanduser() for folder in options.corpus_dir or ()]
+    path, why = find_config(options.recipe, options.experiment, corpus_dirs)
+    if why:
+        print(why)
     overrides = dict(parse_assignment(text) for text in options.set)
     if options.seed is not None:
         overrides["seed"] = options.seed
     if options.subset is not None:
         overrides["corpus.options.subset"] = options.subset
-    grid = split_values(options.grid or ())
-    for key in grid.keys() & overrides.keys():
-        raise ConfigError(f"{key} is set to {overrides[key]} and is in --grid too; leave one out")
-    written = [
-        {key: values for key, values in one.items() if key not in overrides}
-        for one in load_config(path, overrides).grids
-    ]
-    grids = [grid] if options.grid else _of_names(written, overrides)
-    groups = {
-        key: [value for one in written for value in one.get(key, ())]
-        for one in written
-        for key in one
-    }
-    combinations = [_with_groups(values, groups) for one in grids for values in expand_grid(one)]
+    grid = split_values(options.grid) if options.grid else None
+    configs = grid_configs(path, overrides, grid)
+    check_options(options, launch, {config.task for config in configs})
     run = RunOptions(
         exp_dir=str(Path(options.exp_dir or repository_root() / "exp").absolute()),
-        corpus_dir=_folders(options.corpus_dir),
+        corpus_dir=_folders(corpus_dirs),
         noise_dir=str(Path(options.noise_dir).absolute()) if options.noise_dir else None,
         download=options.download,
         skip_bad=options.skip_bad,
@@ -136,92 +127,15 @@ def _cells(options: argparse.Namespace, launch: Launch) -> list[Cell]:
         workers=options.workers,
         command=options.command_line,
     )
-    configs = {}
-    for values in combinations:
-        # A whole group of the grid before the keys of that group that `--set` gives.
-        chosen = sorted({**overrides, **values}.items(), key=lambda item: item[0].count("."))
-        config = load_config(path, dict(chosen))
-        configs[config.directory_name, config.variant] = config
-    return [
-        Cell(
-            config,
-            replace(run, processes=_processes(place, len(configs), _jobs(options))),
-            options.stage,
-            min(options.stop_stage, REPORT_STAGE - 1),
-            options.force,
-            options.dry_run,
-        )
-        for place, config in enumerate(configs.values())
-    ]
+    last = min(options.stop_stage, REPORT_STAGE - 1)
+    whole = Cell(configs[0], run, options.stage, last, options.force, options.dry_run)
+    return plan_cells(configs, whole, _jobs(options))
 
 
-def _processes(place: int, cells: int, jobs: int) -> int:
-    """Processes of a cell: the last ones share the jobs that no other cell needs."""
-    last = cells % jobs
-    return jobs // last if place >= cells - last else 1
-
-
-def _of_name(values: Sequence[Any], name: str | None) -> list[Any]:
-    """The groups of settings of that name, e.g. of a loss; without a name all values."""
-    if name is None:
-        return list(values)
-    return [value for value in values if isinstance(value, dict) and value.get("name") == name]
-
-
-def _of_names(
-    grids: Sequence[Mapping[str, Sequence[Any]]], overrides: Mapping[str, Any]
-) -> list[dict[str, list[Any]]]:
-    """The grids with those of their groups that have the names of `--set`, if any has them."""
-    named = [
-        {key: _of_name(values, overrides.get(f"{key}.name")) for key, values in grid.items()}
-        for grid in grids
-    ]
-    whole = [grid for grid in named if all(grid.values())]
-    return whole or [{key: values for key, values in grid.items() if values} for grid in named]
-
-
-def _with_groups(values: dict[str, Any], groups: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """A name of `--grid`, as `loss.name=square`, brings the group that the settings have for it."""
-    brought = {
-        key: _of_name(groups[key], values[f"{key}.name"])[:1]
-        for key in groups
-        if f"{key}.name" in values
-    }
-    return {key: found[0] for key, found in brought.items() if found} | values
-
-
-def _folders(given: Sequence[str] | None) -> str | tuple[str, ...] | None:
+def _folders(corpus_dirs: Sequence[Path]) -> str | tuple[str, ...] | None:
     """Absolute paths of the folders; one is given as such, as it has always been kept."""
-    paths = tuple(str(Path(folder).expanduser().absolute()) for folder in given or ())
+    paths = tuple(str(folder.absolute()) for folder in corpus_dirs)
     return paths if len(paths) > 1 else next(iter(paths), None)
-
-
-def _config_path(options: argparse.Namespace) -> Path:
-    folder = repository_root() / "conf" / str(options.recipe)
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if not names:
-        recipes = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
-        raise ConfigError(f"no recipe {options.recipe!r}; there are {', '.join(recipes)}")
-    if options.experiment:
-        return folder / f"{str(options.experiment).removesuffix('.yaml')}.yaml"
-    paths = [folder / f"{name}.yaml" for name in names]
-    return _of_size(paths, options.corpus_dir or ()) or paths[0]
-
-
-def _of_size(paths: Sequence[Path], folders: Sequence[str]) -> Path | None:
-    """The first experiment that is for a corpus as small as the one given."""
-    corpus_dirs = [Path(folder).expanduser() for folder in folders]
-    if not corpus_dirs or not all(map(Path.is_dir, corpus_dirs)):
-        return None
-    limits = {path: load_config(path).corpus.at_most_mb for path in paths}
-    if not any(limits.values()):
-        return None
-    megabytes = corpus_fingerprint(corpus_dirs)["bytes"] / 1e6
-    for path, most in limits.items():
-        if most and megabytes <= most:
-            print(f"{', '.join(folders)}: {megabytes:.0f} MB, a sample: --preset {path.stem}")
-            return path
-    return None
 
 
 def _jobs(options: argparse.Namespace) -> int:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from squall.report.report import Report
 
 __all__ = [
+    "OPTIONS",
     "TASKS",
     "Task",
     "config_from_json",
     "load_config",
     "open_experiment",
     "open_variants",
+    "study",
     "task_of",
 ]
 
@@ -37,12 +39,14 @@ class Task:
         report: module and function that collect experiments into a report.
         stage_names: the numbers and names of its stages, the report among them. They are kept
             here so that `squall run --help` need not import what the stages do.
+        supports: those of `OPTIONS` that it can honour; the others are refused.
     """
 
     settings: tuple[str, str]
     recipe: tuple[str, str]
     report: tuple[str, str]
     stage_names: Mapping[int, str]
+    supports: frozenset[str] = frozenset()
 
     @property
     def config_class(self) -> type[ExperimentConfig]:
@@ -61,7 +65,21 @@ class Task:
         return collect(experiments)
 
 
-_RECOGNITION_STAGES = (
+OPTIONS = {
+    "corpus_dir": "reads a corpus",
+    "noise_dir": "mixes recorded noise",
+    "subset": "has corpora with smaller parts",
+    "download": "fetches its corpus",
+    "skip_bad": "checks utterances",
+    "workers": "has stages with processes of their own",
+    "device": "computes on a GPU",
+    "gpus": "trains on several GPUs",
+    "nodes": "trains on several machines",
+}
+"""Options of `squall run` that not every task can honour, and what a task that can does."""
+
+_SPEECH = frozenset({"corpus_dir", "subset", "download", "skip_bad", "device"})
+_RECOGNITION_STAGES = [
     "check",
     "prepare",
     "tokens",
@@ -71,8 +89,8 @@ _RECOGNITION_STAGES = (
     "decode",
     "score",
     "report",
-)
-_ENHANCEMENT_STAGES = (
+]
+_ENHANCEMENT_STAGES = [
     "check",
     "prepare",
     "mix",
@@ -82,35 +100,46 @@ _ENHANCEMENT_STAGES = (
     "enhance",
     "score",
     "report",
-)
+]
 # Numbered as the stages of the same name are in the other recipes.
 _STUDY_STAGES = {0: "check", 5: "train", 7: "score", 8: "report"}
+
+
+def study(name: str, config_class: str, *supports: str) -> Task:
+    """The task of a study, the parts of which have the places that `studies/README.md` tells.
+
+    Args:
+        name: of the study's folder.
+        config_class: of its settings, in `settings.py`.
+        supports: those of `OPTIONS` that it can honour.
+    """
+    place = f"squall.studies.{name}"
+    return Task(
+        settings=(f"{place}.settings", config_class),
+        recipe=(f"{place}.recipe", "list_stages"),
+        report=(f"{place}.report", "collect"),
+        stage_names=_STUDY_STAGES,
+        supports=frozenset(supports),
+    )
+
 
 TASKS = {
     "recognition": Task(
         settings=("squall.asr.settings", "RecognitionConfig"),
-        recipe=("squall.asr.recipe", "recognition_stages"),
+        recipe=("squall.asr.recipe", "list_stages"),
         report=("squall.asr.report.sections", "collect"),
         stage_names=dict(enumerate(_RECOGNITION_STAGES)),
-    ),
-    "spiral": Task(
-        settings=("squall.studies.spiral.settings", "SpiralConfig"),
-        recipe=("squall.studies.spiral.recipe", "spiral_stages"),
-        report=("squall.studies.spiral.report", "collect"),
-        stage_names=_STUDY_STAGES,
-    ),
-    "tabular": Task(
-        settings=("squall.studies.tabular.settings", "TabularConfig"),
-        recipe=("squall.studies.tabular.recipe", "tabular_stages"),
-        report=("squall.studies.tabular.report", "collect"),
-        stage_names=_STUDY_STAGES,
+        supports=_SPEECH | {"gpus", "nodes"},
     ),
     "enhancement": Task(
         settings=("squall.enhance.settings", "EnhancementConfig"),
-        recipe=("squall.enhance.recipe", "enhancement_stages"),
+        recipe=("squall.enhance.recipe", "list_stages"),
         report=("squall.enhance.report.sections", "collect"),
         stage_names=dict(enumerate(_ENHANCEMENT_STAGES)),
+        supports=_SPEECH | {"noise_dir", "workers"},
     ),
+    "spiral": study("spiral", "SpiralConfig"),
+    "tabular": study("tabular", "TabularConfig", "corpus_dir", "workers"),
 }
 """Name of a task, as the settings give it under `task`, to its parts."""
 

@@ -32,7 +32,7 @@ from squall.enhance.settings import EnhancementConfig, model_conditions
 from squall.files import atomic_write, file_digest
 from squall.report.records import write_records
 
-__all__ = ["enhancement_stages"]
+__all__ = ["list_stages"]
 
 
 class _Recipe(SpeechRecipe[EnhancementConfig]):
@@ -283,6 +283,6 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         return read_mixtures(self.mix / f"mixtures.{split}.jsonl")
 
 
-def enhancement_stages(experiment: Experiment[EnhancementConfig]) -> list[Stage]:
+def list_stages(experiment: Experiment[EnhancementConfig]) -> list[Stage]:
     """Stages 0 to 7 of an experiment."""
     return _Recipe(experiment).stages()

@@ -23,7 +23,7 @@ pytest.importorskip("espnet2")
 from squall.asr.bridge import distributed
 from squall.asr.bridge.model import TrainingDivergedError
 from squall.asr.bridge.trainer import read_history
-from squall.asr.recipe import recognition_stages
+from squall.asr.recipe import list_stages
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import train_recogniser
 from squall.engine.experiment import Experiment
@@ -250,7 +250,7 @@ def test_stages_train_with_the_gpus_of_the_options(
     monkeypatch.setattr("squall.asr.language_model.train_language_model", train)
     options = dataclasses.replace(prepared.options, gpus=gpus)
     experiment = Experiment(tiny.config(lm__espnet={"lm": "seq_rnn"}), options)
-    stage = recognition_stages(experiment)[number]
+    stage = list_stages(experiment)[number]
     assert stage.name == name
     stage.run(lambda *_: None)
     assert asked == [expected]

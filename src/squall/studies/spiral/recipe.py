@@ -19,7 +19,7 @@ from squall.report.records import Record, write_records
 from squall.studies.spiral.settings import SpiralConfig
 from squall.studies.spiral.study import Boundary, SpiralStudy, study_spirals
 
-__all__ = ["read_study", "spiral_stages"]
+__all__ = ["list_stages", "read_study"]
 
 
 class _Recipe(Recipe[SpiralConfig]):
@@ -75,7 +75,7 @@ class _Recipe(Recipe[SpiralConfig]):
                 )
 
 
-def spiral_stages(experiment: Experiment[SpiralConfig]) -> list[Stage]:
+def list_stages(experiment: Experiment[SpiralConfig]) -> list[Stage]:
     """The stages of an experiment, without the report."""
     return _Recipe(experiment).stages()
 

@@ -31,7 +31,7 @@ from squall.studies.tabular.study import NetworkScore, SetScores, score_set, set
 from squall.studies.tabular.tables import METRICS, UNTRAINED
 from squall.workers import map_in_processes, repeatedly
 
-__all__ = ["read_left_out", "tabular_stages"]
+__all__ = ["list_stages", "read_left_out"]
 
 _LEFT_OUT = "left_out.json"
 _PROGRESS = "progress"
@@ -178,7 +178,7 @@ class _Recipe(Recipe[TabularConfig]):
         return [record for one in scores for record in _set_records(template, one)]
 
 
-def tabular_stages(experiment: Experiment[TabularConfig]) -> list[Stage]:
+def list_stages(experiment: Experiment[TabularConfig]) -> list[Stage]:
     """The stages of an experiment, without the report."""
     return _Recipe(experiment).stages()
 
