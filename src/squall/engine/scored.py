@@ -1,4 +1,4 @@
-"""What the records of the studies have in common."""
+"""Scored experiments: the origin of their records, and what a report reads of them."""
 
 from __future__ import annotations
 
