@@ -12,7 +12,7 @@ import soundfile
 
 import tiny_enhancement
 from squall.asr.evaluation import evaluate
-from squall.asr.forced import ForcedLogits, write_forced
+from squall.asr.forced_logits import ForcedLogits, write_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance, write_manifest
 from squall.engine.experiment import Experiment, RunOptions

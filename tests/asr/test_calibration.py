@@ -21,7 +21,7 @@ from squall.asr.calibration import (
     read_bins,
     write_calibration,
 )
-from squall.asr.forced import ForcedLogits, read_forced, write_forced
+from squall.asr.forced_logits import ForcedLogits, read_forced, write_forced
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.engine.experiment import Experiment
 from squall.report.records import read_records

@@ -17,7 +17,7 @@ pytest.importorskip("espnet2")
 
 from squall.asr.evaluation import evaluate, read_hypotheses
 from squall.asr.export import reference_texts
-from squall.asr.forced import ForcedLogits, write_forced
+from squall.asr.forced_logits import ForcedLogits, write_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Interval, Utterance, read_manifest
 from squall.engine.experiment import Experiment, RunOptions

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from squall.asr.forced import ForcedLogits, read_forced
+from squall.asr.forced_logits import ForcedLogits, read_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
 from squall.files import atomic_write

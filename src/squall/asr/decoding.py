@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from squall.asr.export import SAMPLE_RATE_HZ, reference_texts
-from squall.asr.forced import ForcedLogits, write_forced
+from squall.asr.forced_logits import ForcedLogits, write_forced
 from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import AudioError, audio_below, read_audio
