@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +17,7 @@ pytest.importorskip("submitit")
 
 from squall.asr.settings import RecognitionConfig
 from squall.cli import main
-from squall.engine.cluster import run_cells_on_cluster
+from squall.engine.cluster import _interruptible, run_cells_on_cluster
 from squall.engine.experiment import RunOptions
 from squall.engine.runner import Cell, CellStatus
 from squall.settings import ConfigError
@@ -157,3 +159,21 @@ def test_the_command_line_sends_a_grid_to_the_cluster(
     out = capsys.readouterr().out
     assert "[small ce seed 1] 0 toy: done in" in out
     assert "[small ce seed 2] 0 toy: done in" in out
+
+
+def test_what_is_started_in_the_background_can_be_cancelled() -> None:
+    """Also where this process ignores SIGINT, as one that a script starts with `&` does."""
+    ask = "import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert _started(ask) == "True"
+        with _interruptible():
+            assert _started(ask) == "False"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _started(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

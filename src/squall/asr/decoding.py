@@ -118,7 +118,7 @@ def decode_splits(
 
 
 @dataclass(frozen=True)
-class _Recognised:
+class _Decoded:
     hypothesis: Hypothesis
     forced: ForcedLogits
     audio_s: float
@@ -129,7 +129,7 @@ class _Recognised:
 
 def _recognise(
     directory: Path, config_json: str, device: str, threads: int, item: tuple[Utterance, str]
-) -> _Recognised:
+) -> _Decoded:
     utterance, text = item
     recogniser = _loaded(directory, config_json, device, threads)
     started = time.perf_counter()
@@ -142,7 +142,7 @@ def _recognise(
     seconds = time.perf_counter() - started
     logits, targets = recogniser.forced_logits(encoded, text)
     forced = ForcedLogits(logits.float().cpu().numpy(), np.array(targets), np.array([len(targets)]))
-    return _Recognised(
+    return _Decoded(
         hypothesis, forced, audio.duration_s, seconds, recogniser.parameters, recogniser.tokens
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +60,31 @@ def run_cells_on_cluster(
         raise ConfigError(f"--cluster {cluster}: {error}") from error
     for cell in cells:
         _statuses(cell).unlink(missing_ok=True)  # of an earlier run
-    jobs = executor.map_array(_Job(), [cell.to_json() for cell in cells])
+    with _interruptible():
+        jobs = executor.map_array(_Job(), [cell.to_json() for cell in cells])
     try:
         return _follow(list(zip(cells, jobs, strict=True)), on_status)
     except BaseException:  # stopped by the user: two jobs must not train in one folder later
         for job in jobs:
             job.cancel(check=False)
         raise
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Processes that the block starts can be interrupted, even if this one ignores SIGINT.
+
+    A command that a script starts in the background ignores it, and what it starts inherits that.
+    submitit cancels its local jobs by SIGINT (findings/submitit_cancel_ignored_sigint.sh).
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Job:
