@@ -115,9 +115,7 @@ def json_text(value: Any, *, nan_as_null: bool = False, **options: Any) -> str:
     except ValueError as error:
         if nan_as_null:
             return json.dumps(_with_nulls(value), allow_nan=False, **options)
-        place, number = next(_not_finite(value, ""), ("", None))
-        if number is None:
-            raise
+        place, number = next(_not_finite(value, ""))
         raise ValueError(
             f"{place or 'the value'} is {number}, for which JSON has no word"
         ) from error

@@ -173,14 +173,13 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
             runs[names[run]] = run
         rows.append(json_text([names[run], *of_number(record)], ensure_ascii=False))
     described = [
-        f"{json.dumps(name)}: "
-        + json_text(dict(zip(_OF_RUN, run, strict=True)), ensure_ascii=False)
+        f"{json_text(name)}: " + json_text(dict(zip(_OF_RUN, run, strict=True)), ensure_ascii=False)
         for name, run in runs.items()
     ]
     with atomic_write(path) as file:
         file.write(
             f'{{\n"format": {FORMAT},\n"runs": {{\n{_lines(described)}}},\n"columns": '
-            f'{json.dumps(["run", *_OF_NUMBER])},\n"records": [\n{_lines(rows)}]\n}}\n'
+            f'{json_text(["run", *_OF_NUMBER])},\n"records": [\n{_lines(rows)}]\n}}\n'
         )
 
 
@@ -288,7 +287,7 @@ def short_commit(commit: str) -> str:
     >>> short_commit("05f0d2cccdfed20f4ab51344216af7e635604634+")
     '05f0d2cccdfe+'
     """
-    return commit[:12] + ("+" if commit.endswith("+") else "")
+    return commit.removesuffix("+")[:12] + ("+" if commit.endswith("+") else "")
 
 
 def merge_records(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
