@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import errno
+import math
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from squall.files import atomic_path, atomic_write, disk_full
+import squall.files
+from squall.files import (
+    atomic_path,
+    atomic_write,
+    disk_full,
+    json_text,
+    read_json,
+    write_json,
+)
 
 
 def _half() -> Iterator[str]:
@@ -99,3 +112,79 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert link.resolve() == Path("/dev/null")
     assert Path("/dev/null").is_char_device()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(alphabet=st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab"), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(VALUES, st.booleans())
+def test_json_comes_back_as_written(value: object, nan_as_null: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.json"
+        write_json(path, value, nan_as_null=nan_as_null)
+        assert read_json(path) == value
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_has_no_word_for_is_named_with_its_place(
+    tmp_path: Path, number: float
+) -> None:
+    path = tmp_path / "file.json"
+    path.write_text("old")
+    value = {"epochs": [{"loss": 1.0}, {"loss": number}], "seed": 1}
+    message = rf"file\.json cannot be written: epochs\.1\.loss is {number}, for which JSON"
+    with pytest.raises(ValueError, match=message):
+        write_json(path, value)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ValueError, match=f"^the value is {number}, for which"):
+        json_text(number)
+
+
+def test_a_number_that_is_none_can_be_null_and_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    value = {"losses": (0.5, math.nan, [math.inf]), "name": "a", "epochs": 3}
+    write_json(path, value, nan_as_null=True)
+    assert path.read_text() == '{"losses": [0.5, null, [null]], "name": "a", "epochs": 3}'
+    assert read_json(path)["losses"] == [0.5, None, [None]]
+    found = read_json(path, null_as_nan=True)
+    assert [math.isnan(x) for x in (*found["losses"][:2], *found["losses"][2])] == [0, 1, 1]
+    assert (found["name"], found["epochs"]) == ("a", 3)
+
+
+def test_a_file_of_earlier_versions_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file.json").write_text('{"loss": NaN}')
+    assert math.isnan(read_json(tmp_path / "file.json")["loss"])
+
+
+NOT_FILES = {
+    "audio/mixing.py": "the seed of a mixture",
+    "corpora/demo/espeak.py": "a pipe to the engine's process",
+    "corpora/demo/espeak_engine.py": "a pipe",
+    "engine/launch.py": "a board in memory",
+    "enhance/training.py": "a message",
+    "kernels/machine.py": "in an npz archive; NaN where there was no validation data",
+    "networks/stack.py": "the seed of a network",
+    "report/report.py": "text of the page",
+    "settings.py": "a digest and a message",
+}
+"""Modules that call json.dump or json.dumps themselves, and what for."""
+
+
+def test_json_files_are_written_by_the_strict_function() -> None:
+    source = Path(squall.files.__file__).parent
+    found = set()
+    for path in source.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps")):
+                continue
+            if isinstance(node.value, ast.Name) and node.value.id == "json":
+                found.add(path.relative_to(source).as_posix())
+    imported = [path for path in source.rglob("*.py") if "from json import" in path.read_text()]
+    assert imported == []
+    assert found == {"files.py", *NOT_FILES}

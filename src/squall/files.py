@@ -1,16 +1,29 @@
-"""Files that are either whole or absent: written beside the target, then renamed."""
+"""Files that are either whole or absent: written beside the target, then renamed.
+
+JSON is strict: it has no word for NaN or infinity, and other programs refuse a file that holds one.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-__all__ = ["atomic_path", "atomic_write", "disk_full", "file_digest"]
+__all__ = [
+    "atomic_path",
+    "atomic_write",
+    "disk_full",
+    "file_digest",
+    "json_text",
+    "read_json",
+    "write_json",
+]
 
 
 @contextmanager
@@ -51,6 +64,102 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
     """Open a UTF-8 text file for writing that replaces `path` only when the block ends well."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file
+
+
+def write_json(
+    path: Path,
+    value: Any,
+    *,
+    indent: int | None = None,
+    sort_keys: bool = False,
+    nan_as_null: bool = False,
+) -> None:
+    """Write a JSON file that every program can read; it replaces `path` as a whole.
+
+    Args:
+        path: the file.
+        value: what JSON can hold.
+        indent, sort_keys: as `json.dumps` takes them.
+        nan_as_null: write null for a number that is not finite, which `read_json` gives back as
+            NaN when it is asked to; for files in which such a number is a result, as the loss of a
+            training that diverged.
+
+    Raises:
+        ValueError: a number is not finite; the message has the file and the place in it.
+    """
+    options: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys}
+    try:
+        text = json_text(value, nan_as_null=nan_as_null, **options)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be written: {error}") from error
+    with atomic_write(path) as file:
+        file.write(text)
+
+
+def json_text(value: Any, *, nan_as_null: bool = False, **options: Any) -> str:
+    """Strict JSON, on one line unless the options say otherwise.
+
+    Args:
+        value: what JSON can hold.
+        nan_as_null: as `write_json` takes it.
+        options: further ones of `json.dumps`.
+
+    Raises:
+        ValueError: a number is not finite; the message has its place.
+
+    >>> json_text({"loss": [0.5, math.nan]}, nan_as_null=True)
+    '{"loss": [0.5, null]}'
+    """
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError as error:
+        if nan_as_null:
+            return json.dumps(_with_nulls(value), allow_nan=False, **options)
+        place, number = next(_not_finite(value, ""))
+        raise ValueError(
+            f"{place or 'the value'} is {number}, for which JSON has no word"
+        ) from error
+
+
+def read_json(path: Path, *, null_as_nan: bool = False) -> Any:
+    """Read a JSON file. NaN is read too, which earlier versions wrote.
+
+    Args:
+        path: the file.
+        null_as_nan: give NaN for null, as the writer of the file meant it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON.
+    """
+    value = json.loads(path.read_text(encoding="utf-8"))
+    return _with_nans(value) if null_as_nan else value
+
+
+def _not_finite(value: Any, place: str) -> Iterator[tuple[str, float]]:
+    """The numbers that are not finite, each with the keys and positions that lead to it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place, value
+    elif isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in items:
+            yield from _not_finite(part, f"{place}.{key}" if place else str(key))
+
+
+def _with_nulls(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _with_nulls(part) for key, part in value.items()}
+    return [_with_nulls(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _with_nans(value: Any) -> Any:
+    if value is None:
+        return math.nan
+    if isinstance(value, dict):
+        return {key: _with_nans(part) for key, part in value.items()}
+    return [_with_nans(part) for part in value] if isinstance(value, list) else value
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

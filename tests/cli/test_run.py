@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from squall.cli import main
+from squall.report.records import read_records
 
 CONFIG = """
 description: a toy
@@ -25,8 +26,7 @@ espnet: {max_epoch: 1, optim_conf: {lr: 0.1}}
 
 # What stages 5 to 7 leave behind, in little.
 FINISH = """
-import json
-from squall.files import atomic_write
+from squall.files import write_json
 from squall.report.records import Record, write_records
 config = experiment.config
 record = Record(
@@ -35,8 +35,7 @@ record = Record(
     value=10.0 * config.seed, unit="%", n=8, commit="c", command=experiment.options.command,
     hardware="h", seconds=1.0)
 write_records(experiment.result_path, [record])
-with atomic_write(experiment.directory / "train" / "history.json") as file:
-    json.dump([{"epoch": 1, "valid": {"acc": 0.5}}], file)
+write_json(experiment.directory / "train" / "history.json", [{"epoch": 1, "valid": {"acc": 0.5}}])
 """
 
 
@@ -88,7 +87,7 @@ def test_all_cells_end_in_one_table_and_one_page(root: Path, run: Run, stand_in:
     assert "15.00 ± 7.07" in out
     recipe_dir = root / "exp" / "toy"
     assert f"report: {recipe_dir / 'report.html'}" in out
-    assert len(json.loads((recipe_dir / "results.json").read_text())) == 4
+    assert len(read_records(recipe_dir / "results.json")) == 4
     page = (recipe_dir / "report.html").read_text()
     assert "squall run toy --grid loss.name=ce,square seed=1,2 --jobs 2" in page
 

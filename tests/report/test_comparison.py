@@ -11,11 +11,11 @@ from squall.report.comparison import (
     OVER_SEEDS,
     ScoredRun,
     compare_systems,
-    comparison_tables,
     is_comparison,
     mean_scores,
     rate_scores,
 )
+from squall.report.differences import comparison_tables
 from squall.report.records import Record
 from squall.scoring.alignment import align
 
@@ -186,8 +186,8 @@ def test_runs_on_other_utterances_are_an_error() -> None:
 
 def test_a_metric_that_only_some_systems_have_is_compared_among_those() -> None:
     ids = [f"u{k}" for k in range(8)]
-    stoi = mean_scores("stoi", ids=ids, groups=ids, values=np.linspace(0.5, 0.9, 8), unit="")
-    mse = mean_scores("mse", ids=ids, groups=ids, values=np.linspace(0.1, 0.2, 8), unit="")
+    stoi = mean_scores("stoi", ids=ids, groups=ids, values=np.linspace(0.5, 0.9, 8))
+    mse = mean_scores("mse", ids=ids, groups=ids, values=np.linspace(0.1, 0.2, 8))
     dnn = ScoredRun(replace(RECORD, system="dnn"), (stoi, mse))
     higher = replace(stoi, sums=stoi.sums + np.array([0.05, 0.0]))
     noisy = ScoredRun(replace(RECORD, system="noisy"), (higher,))

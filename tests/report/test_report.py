@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import replace
@@ -15,7 +14,7 @@ import pytest
 from squall.asr.report.sections import collect
 from squall.asr.settings import RecognitionConfig
 from squall.engine.experiment import Experiment
-from squall.report.records import write_records
+from squall.report.records import read_records, write_records
 from squall.report.report import Report
 from tiny_report import COMMAND, HISTORY, write_experiment
 
@@ -211,8 +210,8 @@ def test_results_are_merged_into_a_folder(tmp_path: Path) -> None:
     for loss in ("ce", "square"):
         report = collect([_experiment(tmp_path, loss={"name": loss})])
         path = report.write_results(tmp_path / "results", title="Results")
-    records = json.loads((tmp_path / "results" / "results.json").read_text())
-    assert {record["system"] for record in records} == {"ce", "square"}
+    records = read_records(tmp_path / "results" / "results.json")
+    assert {record.system for record in records} == {"ce", "square"}
     assert "| small | square | 1 | 33.33 (of 3) |" in path.read_text()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from squall.asr.forced_logits import ForcedLogits, read_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
-from squall.files import atomic_write
+from squall.files import read_json, write_json
 from squall.scoring.alignment import align
 from squall.scoring.calibration import (
     Calibration,
@@ -316,7 +316,10 @@ _BLOCK_ROWS = 4096
 
 
 def write_calibration(path: Path, found: SplitCalibration) -> None:
-    """Write the metrics and bins of every level as JSON, for figures and for other programs."""
+    """Write the metrics and bins of every level as JSON, for figures and for other programs.
+
+    A metric of a level without a sample is null.
+    """
     levels = {
         name: {
             "samples": level.samples,
@@ -331,8 +334,8 @@ def write_calibration(path: Path, found: SplitCalibration) -> None:
         for name, level in found.levels.items()
     }
     content = {"levels": levels, "temperatures": found.temperatures}
-    with atomic_write(path) as file:
-        json.dump({**content, "token_gaps": found.token_gaps.round(9).tolist()}, file)
+    gaps = {"token_gaps": found.token_gaps.round(9).tolist()}
+    write_json(path, content | gaps, nan_as_null=True)
 
 
 def read_bins(path: Path) -> dict[str, ReliabilityBins]:
@@ -360,7 +363,7 @@ def read_token_gaps(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def _read(path: Path, make: Callable[[Any], Made]) -> Made:
     try:
-        return make(json.loads(path.read_text(encoding="utf-8")))
+        return make(read_json(path))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path} is damaged: {error}; score again with --stage 7 --force"

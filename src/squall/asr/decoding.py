@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import AudioError, audio_below, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.engine.experiment import Experiment
-from squall.files import atomic_write
+from squall.files import atomic_write, json_text, write_json
 from squall.workers import OnProgress, map_in_processes
 
 __all__ = ["Transcript", "decode_splits", "find_audio", "load_recogniser", "transcribe"]
@@ -63,11 +62,11 @@ def decode_splits(
     """Recognise splits and write three files for each.
 
     `<split>/hypotheses.jsonl` has one JSON line per utterance (id, text, tokens, score, confidence,
-    words, token_probs, probability). `<split>/forced.npz` has what the decoder says of the true
-    tokens, for the calibration (`ForcedLogits`). `<split>/decoding.json` has the size of the model
-    and the speed: seconds of audio, seconds of computing (summed over the processes, without
-    loading the model and without the pass over the true tokens) and their ratio, the real-time
-    factor of one process.
+    words, token_probs, probability); the score is null where the search found nothing.
+    `<split>/forced.npz` has what the decoder says of the true tokens, for the calibration
+    (`ForcedLogits`). `<split>/decoding.json` has the size of the model and the speed: seconds of
+    audio, seconds of computing (summed over the processes, without loading the model and without
+    the pass over the true tokens) and their ratio, the real-time factor of one process.
 
     Args:
         experiment: a trained experiment.
@@ -105,16 +104,16 @@ def decode_splits(
         with atomic_write(directory / name / "hypotheses.jsonl") as file:
             for utterance in split:
                 one = next(found)
-                file.write(json.dumps({"id": utterance.id, **asdict(one.hypothesis)}) + "\n")
+                line = {"id": utterance.id, **asdict(one.hypothesis)}
+                file.write(json_text(line, nan_as_null=True) + "\n")
                 audio_s, seconds = audio_s + one.audio_s, seconds + one.seconds
                 parameters, tokens, done = one.parameters, one.tokens, done + 1
                 forced.append(one.forced)
                 on_progress(done, total, f"{name}: real-time factor {seconds / audio_s:.2f}")
         write_forced(directory / name / "forced.npz", forced, tokens=tokens)
-        with atomic_write(directory / name / "decoding.json") as file:
-            speed = {"audio_s": audio_s, "seconds": seconds, "rtf": seconds / audio_s}
-            size = {"utterances": len(split), "parameters": parameters, "processes": processes}
-            json.dump({**speed, **size}, file)
+        speed = {"audio_s": audio_s, "seconds": seconds, "rtf": seconds / audio_s}
+        size = {"utterances": len(split), "parameters": parameters, "processes": processes}
+        write_json(directory / name / "decoding.json", {**speed, **size})
 
 
 @dataclass(frozen=True)

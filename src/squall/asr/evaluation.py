@@ -14,16 +14,17 @@ from squall.asr.export import folded_phones
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
 from squall.engine.experiment import Experiment
-from squall.files import atomic_write
+from squall.files import atomic_write, read_json, write_json
 from squall.report.records import Record, write_records
 from squall.scoring.error_rates import ErrorReport, format_alignments, score_texts, write_csv
+from squall.scoring.metrics import declared
 from squall.text.phones import fold_phones
 from squall.text.tokens import PHONE_UNITS, UNKNOWN
 
 __all__ = ["evaluate"]
 
-Values = dict[str, tuple[float, str, int]]
-"""By metric: the value, its unit, and what was counted."""
+Values = dict[str, tuple[float, int]]
+"""By metric: the value, and what was counted."""
 
 
 def evaluate(
@@ -62,51 +63,57 @@ def evaluate(
     for split, utterances in splits.items():
         _write_details(experiment.score_dir, split, reports[split])
         write_calibration(experiment.score_dir / f"{split}.calibration.json", calibrations[split])
-        decoding = json.loads((decode_dir / split / "decoding.json").read_text())
-        rtf = {"rtf": (decoding["rtf"], "ratio", len(utterances))}
+        decoding = read_json(decode_dir / split / "decoding.json")
+        rtf = {"rtf": (decoding["rtf"], len(utterances))}
         values[split] = _error_rates(reports[split]) | rtf
         if split == "test":
             parameters = decoding["parameters"]
-            values[split] |= training | {"params": (parameters, "weights", parameters)}
+            values[split] |= training | {"params": (parameters, parameters)}
         if split != "dev":
             for level, of_level in _calibration_values(calibrations[split]).items():
                 values[f"{split}/{level}"] = of_level
     fold = "" if config.fold is None else f"/fold{config.fold}"
+    template = Record(
+        recipe=config.recipe,
+        experiment=config.named(config.experiment),
+        dataset=dataset,
+        system=config.system,
+        condition="",
+        seed=config.seed,
+        metric="",
+        value=0.0,
+        unit="",
+        n=0,
+        commit=provenance["commit"],
+        command=provenance["command"],
+        hardware=provenance["hardware"],
+        seconds=training["train_seconds"][0],
+    )
     records = [
-        Record(
-            recipe=config.recipe,
-            experiment=config.named(config.experiment),
-            dataset=dataset,
-            system=config.system,
+        template.measured(
+            metric,
+            value,
+            otherwise="" if n else f"there is nothing to count in {condition}",
             condition=condition + fold,
-            seed=config.seed,
-            metric=metric,
-            value=value,
-            unit=unit,
             n=n,
-            commit=provenance["commit"],
-            command=provenance["command"],
-            hardware=provenance["hardware"],
-            seconds=training["train_seconds"][0],
         )
         for condition, of_condition in values.items()
-        for metric, (value, unit, n) in of_condition.items()
+        for metric, (value, n) in of_condition.items()
     ]
     write_records(experiment.result_path, records)
 
 
 def _calibration_values(found: SplitCalibration) -> dict[str, Values]:
-    """The metrics of each level with unit and count: percent, but for the Brier score and nats."""
-    plain = {"brier": "score", "nll": "nats"}
+    """The metrics of each level, shares in percent, with their count."""
     values: dict[str, Values] = {}
     for level, calibration in found.levels.items():
         n = calibration.samples
         values[level] = {
-            metric: (value, plain[metric], n) if metric in plain else (100.0 * value, "%", n)
+            metric: (100.0 * value if declared(metric).unit == "%" else value, n)
             for metric, value in calibration.metrics().items()
         }
         if level in found.temperatures:
-            values[level]["temperature"] = (found.temperatures[level], "ratio", n)
+            values[level]["temperature"] = (found.temperatures[level], n)
     return values
 
 
@@ -171,7 +178,7 @@ def _error_rates(reports: Sequence[ErrorReport]) -> Values:
     """Rates in each unit; the sentence error rate is that of the words, which come first."""
     values: Values = {}
     for report in reversed(reports):
-        values |= {name: (value, "%", n) for name, (value, n) in report.metrics().items()}
+        values |= report.metrics()
     return values
 
 
@@ -189,16 +196,15 @@ def _write_details(directory: Path, split: str, reports: Sequence[ErrorReport]) 
         }
         for report in reports
     }
-    with atomic_write(directory / f"{split}.summary.json") as file:
-        json.dump(summary, file, indent=1)
+    write_json(directory / f"{split}.summary.json", summary, indent=1)
 
 
 def _training(directory: Path) -> Values:
-    history = json.loads((directory / "train" / "history.json").read_text())
+    history = read_json(directory / "train" / "history.json")
     seconds = math.fsum(
         epoch[phase]["time"] for epoch in history for phase in ("train", "valid") if phase in epoch
     )
     return {
-        "train_seconds": (seconds, "s", len(history)),
-        "epochs": (len(history), "epochs", len(history)),
+        "train_seconds": (seconds, len(history)),
+        "epochs": (len(history), len(history)),
     }

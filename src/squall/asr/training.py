@@ -12,7 +12,7 @@ from squall.asr.bridge.distributed import run_training
 from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.running import QUIET, espnet_task, run_espnet
 from squall.asr.settings import RecognitionConfig
-from squall.files import atomic_path, atomic_write
+from squall.files import atomic_path, json_text, read_json, write_json
 from squall.settings import differences
 from squall.workers import OnProgress
 
@@ -144,15 +144,14 @@ def begin_or_continue(output_dir: Path, fingerprint: dict[str, Any]) -> None:
     record = output_dir / "started.json"
     for part in output_dir.glob(".*.part"):  # half a checkpoint of a run that was killed
         part.unlink()
-    fingerprint = json.loads(json.dumps(fingerprint, default=str))
+    fingerprint = json.loads(json_text(fingerprint, default=str))
     if output_dir.exists() and any(output_dir.iterdir()):
-        before = json.loads(record.read_text()) if record.exists() else {}
+        before = read_json(record) if record.exists() else {}
         changed = differences(before, fingerprint)
         if changed:
             _log.warning("another training lies in %s: %s", output_dir, "; ".join(changed))
             set_aside(output_dir)
-    with atomic_write(record) as file:
-        json.dump(fingerprint, file, indent=1, sort_keys=True)
+    write_json(record, fingerprint, indent=1, sort_keys=True)
 
 
 def set_aside(output_dir: Path) -> None:
@@ -167,14 +166,16 @@ def set_aside(output_dir: Path) -> None:
 
 
 def publish_model(output_dir: Path, settings: dict[str, Any]) -> None:
-    """Copy ESPnet's average of the best checkpoints to `model.pth` and write `history.json`."""
+    """Copy ESPnet's average of the best checkpoints to `model.pth` and write `history.json`.
+
+    What was not finite in an epoch, as the loss of a training that diverged, is null there.
+    """
     from squall.asr.bridge.trainer import read_history
 
     phase, criterion, _ = settings["best_model_criterion"][0]
     with atomic_path(output_dir / "model.pth") as path:
         shutil.copyfile(output_dir / f"{phase}.{criterion}.ave.pth", path)
-    with atomic_write(output_dir / "history.json") as file:
-        json.dump(read_history(output_dir), file)
+    write_json(output_dir / "history.json", read_history(output_dir), nan_as_null=True)
 
 
 def _data(data_dir: Path, tokens_dir: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import logging
 import sys
 import warnings
@@ -15,7 +14,7 @@ from typing import Any
 
 from squall.asr.settings import RecognitionConfig
 from squall.engine.tasks import open_experiment
-from squall.files import atomic_write
+from squall.files import atomic_write, json_text
 
 __all__ = ["transcribe_files"]
 
@@ -77,4 +76,6 @@ def _as_text(result: Any, several: bool) -> str:
 def _as_json(result: Any) -> str:
     hypothesis = asdict(result.hypothesis)
     record = {"path": result.path, "duration_s": round(result.duration_s, 3), **hypothesis}
-    return json.dumps({**record, "conversions": result.conversions}, ensure_ascii=False)
+    record["conversions"] = result.conversions
+    # The score is null where the search found nothing.
+    return json_text(record, nan_as_null=True, ensure_ascii=False)

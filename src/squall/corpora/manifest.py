@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from squall.audio.reading import Audio, AudioError, AudioInfo, RawFormat, audio_info, read_audio
-from squall.files import atomic_write
+from squall.files import atomic_write, json_text
 
 __all__ = [
     "Interval",
@@ -106,7 +106,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     with atomic_write(path) as file:
         for utterance in sorted(utterances, key=lambda u: u.id):
             record = {k: v for k, v in asdict(utterance).items() if v != ()}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(json_text(record, ensure_ascii=False) + "\n")
 
 
 def read_manifest(path: Path) -> list[Utterance]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.corpora.settings import CorpusConfig
-from squall.files import atomic_write
+from squall.files import json_text, read_json, write_json
 from squall.workers import OnProgress
 
 __all__ = [
@@ -37,12 +36,11 @@ def _demo(corpus_dir: Path, config: CorpusConfig) -> Splits:
     spoken_with = corpus_dir / "options.json"
     if not corpus_dir.exists():
         write_demo_corpus(corpus_dir, jobs=os.cpu_count() or 1, **config.options)
-        with atomic_write(spoken_with) as file:
-            json.dump(config.options, file)
-    elif spoken_with.is_file() and json.loads(spoken_with.read_text()) != config.options:
+        write_json(spoken_with, config.options)
+    elif spoken_with.is_file() and read_json(spoken_with) != config.options:
         raise ValueError(
             f"{corpus_dir} was spoken with corpus.options {spoken_with.read_text()}, the settings "
-            f"say {json.dumps(config.options)}: remove that folder, or give another --corpus-dir"
+            f"say {json_text(config.options)}: remove that folder, or give another --corpus-dir"
         )
     return prepare_demo(corpus_dir)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from squall.audio.reading import AudioError, read_audio
 from squall.corpora.manifest import Utterance, raw_format
-from squall.files import atomic_write
+from squall.files import atomic_write, json_text
 
 __all__ = ["Problem", "ValidationError", "leave_out", "validate", "write_left_out"]
 
@@ -109,7 +108,7 @@ def write_left_out(path: Path, problems: Sequence[Problem]) -> None:
     """Write the problems of utterances that were left out as a table with tabs."""
     with atomic_write(path) as file:
         file.write("split\tutterance\tproblem\n")
-        file.writelines(f"{p.split}\t{p.utterance}\t{json.dumps(p.message)}\n" for p in problems)
+        file.writelines(f"{p.split}\t{p.utterance}\t{json_text(p.message)}\n" for p in problems)
 
 
 def _labels(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:

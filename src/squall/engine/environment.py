@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["environment", "hardware"]
+__all__ = ["commit_mark", "environment", "hardware"]
 
 
 _WRITTEN = ("results.json", "RESULTS.md")
@@ -34,6 +35,11 @@ def environment(*, command: str) -> dict[str, Any]:
         "versions": {name: _version(name) for name in _STAMPED},
         "hardware": hardware(),
     }
+
+
+def commit_mark(stamp: Mapping[str, Any]) -> str:
+    """The commit of an environment stamp, with `+` behind it where files had been changed."""
+    return str(stamp["commit"]) + ("+" if stamp["dirty"] else "")
 
 
 def hardware() -> str:

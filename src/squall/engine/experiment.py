@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ import yaml
 
 from squall.engine.config import ExperimentConfig
 from squall.engine.environment import environment
-from squall.files import atomic_write
+from squall.files import atomic_write, write_json
 from squall.settings import digest
 
 __all__ = ["Experiment", "RunOptions", "data_dir", "repository_root"]
@@ -118,10 +117,9 @@ class Experiment(Generic[Config]):
         """Write the resolved settings, options.json and environment.json."""
         with atomic_write(self.config_path) as file:
             yaml.safe_dump(self.config.model_dump(mode="json"), file, sort_keys=False)
-        with atomic_write(self.directory / "options.json") as file:
-            json.dump(asdict(self.options), file, indent=1)
-        with atomic_write(self.directory / "environment.json") as file:
-            json.dump(environment(command=self.options.command), file, indent=1)
+        write_json(self.directory / "options.json", asdict(self.options), indent=1)
+        stamp = environment(command=self.options.command)
+        write_json(self.directory / "environment.json", stamp, indent=1)
 
 
 def data_dir() -> Path:

@@ -18,7 +18,7 @@ from squall.corpora.preparation import (
 )
 from squall.corpora.validation import ValidationError, leave_out, validate, write_left_out
 from squall.engine.config import ExperimentConfig
-from squall.engine.environment import environment
+from squall.engine.environment import commit_mark, environment
 from squall.engine.experiment import Experiment
 from squall.engine.stages import Stage, StageError, Work
 from squall.engine.tasks import task_of
@@ -72,7 +72,7 @@ class Recipe(ABC, Generic[Config]):
     def provenance(self) -> dict[str, Any]:
         """The environment stamp of the numbers that are made now; `+` marks changed files."""
         stamp = environment(command=self.options.command)
-        return {**stamp, "commit": stamp["commit"] + ("+" if stamp["dirty"] else "")}
+        return {**stamp, "commit": commit_mark(stamp)}
 
     def set_threads(self) -> None:
         """Let torch use as many threads in this process as the options say."""

@@ -18,7 +18,7 @@ from squall.engine.config import ExperimentConfig
 from squall.engine.experiment import Experiment, RunOptions
 from squall.engine.stages import OnStage, Stage, run_stages
 from squall.engine.tasks import config_from_json, task_of
-from squall.files import atomic_write
+from squall.files import atomic_write, json_text
 from squall.workers import end_with
 
 __all__ = ["Cell", "CellStatus", "run_cell", "run_cells", "run_told"]
@@ -64,7 +64,7 @@ class Cell:
         """The cell as text, to hand it to another process."""
         settings = {"config": self.config.model_dump(mode="json"), "options": asdict(self.options)}
         plain = {key: getattr(self, key) for key in ("first", "last", "force", "dry_run")}
-        return json.dumps({**settings, **plain})
+        return json_text({**settings, **plain})
 
     @classmethod
     def from_json(cls, text: str) -> Cell:
@@ -208,7 +208,7 @@ class _StatusWriter:
         self.tell(CellStatus(stage.title, done, total, message))
 
     def tell(self, status: CellStatus) -> None:
-        self._file.write(json.dumps(asdict(status)) + "\n")
+        self._file.write(json_text(asdict(status)) + "\n")
         self._file.flush()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from squall.engine.environment import environment
+from squall import files
+from squall.engine.environment import commit_mark, environment
 from squall.engine.experiment import Experiment
 from squall.report.records import Record, read_records
 from squall.report.report import Run
@@ -16,7 +16,7 @@ __all__ = ["blank_record", "read_json", "read_run"]
 
 
 def blank_record(experiment: Experiment[Any]) -> Record:
-    """A record in percent with all that says where it comes from, to be filled in by `replace`."""
+    """A record with all that says where it comes from, for `measured` to fill in."""
     config = experiment.config
     stamp = environment(command=experiment.options.command)
     return Record(
@@ -28,9 +28,9 @@ def blank_record(experiment: Experiment[Any]) -> Record:
         seed=config.seed,
         metric="",
         value=0.0,
-        unit="%",
+        unit="",
         n=0,
-        commit=stamp["commit"] + ("+" if stamp["dirty"] else ""),
+        commit=commit_mark(stamp),
         command=stamp["command"],
         hardware=stamp["hardware"],
         seconds=0.0,
@@ -53,6 +53,7 @@ def read_run(experiment: Experiment[Any], history: Sequence[dict[str, Any]] = ()
         raise FileNotFoundError(
             f"{experiment.result_path} is missing: run the stages up to 7 (score) first"
         )
+    stamp = read_json(directory / "environment.json")
     return Run(
         directory=directory,
         experiment=experiment.config.experiment,
@@ -61,19 +62,24 @@ def read_run(experiment: Experiment[Any], history: Sequence[dict[str, Any]] = ()
         seed=experiment.config.seed,
         records=tuple(read_records(experiment.result_path)),
         history=tuple(history),
-        environment=read_json(directory / "environment.json"),
+        environment=stamp,
+        commit=commit_mark(stamp),
         settings=experiment.config.model_dump(mode="json"),
         log_dir=experiment.log_dir,
     )
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, null_as_nan: bool = False) -> Any:
     """Read a JSON file of an experiment.
+
+    Args:
+        path: the file.
+        null_as_nan: see `squall.files.read_json`.
 
     Raises:
         ValueError: it is damaged; the message names it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path, null_as_nan=null_as_nan)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; run its stage again with --force") from error

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from squall.files import atomic_write, file_digest
+from squall.files import file_digest, json_text, read_json, write_json
 from squall.settings import differences
 from squall.workers import OnProgress
 
@@ -116,7 +116,7 @@ class Stage:
             return ["not done yet"]
         if missing:
             return [f"output {name} is missing" for name in missing]
-        return differences(json.loads(self.stamp_path.read_text()), self.stamp())
+        return differences(read_json(self.stamp_path), self.stamp())
 
 
 OnStage = Callable[[Stage, int, int, str], None]
@@ -192,15 +192,14 @@ def _run(stage: Stage, reasons: Sequence[str], on_stage: OnStage) -> None:
     if stage.outputs:
         # Taken after the work: the first stage may itself fetch what it looks at.
         stamp |= _as_read_back({"fingerprint": stage.fingerprint()})
-        with atomic_write(stage.stamp_path) as file:
-            json.dump(stamp, file, indent=1, sort_keys=True)
+        write_json(stage.stamp_path, stamp, indent=1, sort_keys=True)
     _log.info("stage %s done in %.1f s", stage.title, seconds)
     on_stage(stage, 1, 1, f"done in {seconds:.0f} s")
 
 
 def _as_read_back(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values as JSON gives them back, so that a stamp and its copy on disk compare equal."""
-    read: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    read: dict[str, Any] = json.loads(json_text(values, default=str))
     return read
 
 

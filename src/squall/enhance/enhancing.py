@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from squall.enhance.enhancer import shape_mask
 from squall.enhance.frames import FrameSet
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig, model_conditions
-from squall.files import atomic_path, atomic_write
+from squall.files import atomic_path, write_json
 
 __all__ = ["enhance_condition", "write_flac"]
 
@@ -70,9 +69,8 @@ def enhance_condition(
     if model:
         with atomic_path(output_dir / "masks.npy") as path, path.open("wb") as file:
             np.save(file, np.concatenate(estimates), allow_pickle=False)
-    with atomic_write(output_dir / "times.json") as file:
-        audio_s = sum(mixture.samples for mixture in mixtures) / SAMPLE_RATE_HZ
-        json.dump({"seconds": seconds, "audio_s": audio_s}, file)
+    audio_s = sum(mixture.samples for mixture in mixtures) / SAMPLE_RATE_HZ
+    write_json(output_dir / "times.json", {"seconds": seconds, "audio_s": audio_s})
 
 
 def write_flac(path: Path, samples: NDArray[np.float32]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from squall.enhance.corpus import SAMPLE_RATE_HZ
 from squall.enhance.dataset import MixtureSource
 from squall.enhance.frames import FrameSet
 from squall.enhance.settings import ALL, EnhancementConfig
-from squall.files import atomic_write
+from squall.files import atomic_write, read_json
 from squall.report.records import Record
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
 from squall.scoring.speech_quality import SpeechPair, SpeechScores, score_pairs
@@ -30,8 +29,11 @@ __all__ = ["read_training", "score_conditions", "write_scores"]
 
 Samples = NDArray[np.float32]
 
-QUALITY = {"stoi": "", "pesq_nb": "MOS-LQO", "pesq_wb": "MOS-LQO", "si_sdr": "dB"}
-"""Metrics of speech, with their units."""
+QUALITY = ("stoi", "pesq_nb", "pesq_wb", "si_sdr")
+"""Metrics of speech."""
+
+Value = tuple[str, float, int, str]
+"""A metric, its value, what was counted, and why there is no value where it is NaN."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,12 @@ def _mask_scores(
 
 
 def read_training(train_dir: Path) -> dict[str, dict[str, Any]]:
-    """What `train_models` recorded of each model; empty where nothing is trained."""
+    """What `train_models` recorded of each model; empty where nothing is trained.
+
+    An error that is not finite is null in the file, and NaN here.
+    """
     return {
-        str(path.parent.relative_to(train_dir)): json.loads(path.read_text(encoding="utf-8"))
+        str(path.parent.relative_to(train_dir)): read_json(path, null_as_nan=True)
         for path in sorted(train_dir.rglob("training.json"))
     }
 
@@ -151,62 +156,73 @@ def write_scores(
         csv.writer(file).writerows(_mixture_rows(scored))
     with atomic_write(directory / "channels.csv") as file:
         csv.writer(file).writerows(_channel_rows(scored))
-    values: list[tuple[str, str, float, str, int]] = []
+    values: list[tuple[str, Value]] = []
     for condition, scores in scored.items():
-        times = json.loads((enhanced_dir / condition / "times.json").read_text())
-        values += [(condition, *value) for value in _quality(scores)]
-        values += [(condition, *value) for value in _mask(scores)]
+        times = read_json(enhanced_dir / condition / "times.json")
+        values += [(condition, value) for value in _quality(scores)]
+        values += [(condition, value) for value in _mask(scores)]
         if config.estimator.trained:
             rtf = times["seconds"] / times["audio_s"]
-            values.append((condition, "rtf", rtf, "", len(scores.mixtures)))
+            values.append((condition, ("rtf", rtf, len(scores.mixtures), "")))
     for name, record in training.items():
-        values += [(name, *value) for value in _training(record)]
+        values += [(name, value) for value in _training(record)]
     seconds = {name: record["seconds"] for name, record in training.items()}
+    template = Record(
+        recipe=config.recipe,
+        experiment=config.named(config.experiment),
+        dataset=config.corpus.name,
+        system=config.system,
+        condition="",
+        seed=config.seed,
+        metric="",
+        value=0.0,
+        unit="",
+        n=0,
+        commit=provenance["commit"],
+        command=provenance["command"],
+        hardware=provenance["hardware"],
+        seconds=0.0,
+    )
     return [
-        Record(
-            recipe=config.recipe,
-            experiment=config.named(config.experiment),
-            dataset=config.corpus.name,
-            system=config.system,
+        template.measured(
+            metric,
+            value,
+            otherwise=reason,
             condition=condition,
-            seed=config.seed,
-            metric=metric,
-            value=float(value),
-            unit=unit,
             n=n,
-            commit=provenance["commit"],
-            command=provenance["command"],
-            hardware=provenance["hardware"],
             seconds=seconds.get(condition, seconds.get(ALL, 0.0)),
         )
-        for condition, metric, value, unit, n in values
+        for condition, (metric, value, n, reason) in values
     ]
 
 
-def _quality(scores: _Scored) -> Iterator[tuple[str, float, str, int]]:
-    for metric, unit in QUALITY.items():
-        found = [s.metrics()[metric].value for s in scores.quality]
-        good = [value for value in found if not math.isnan(value)]
-        yield metric, statistics.fmean(good) if good else math.nan, unit, len(good)
+def _quality(scores: _Scored) -> Iterator[Value]:
+    for metric in QUALITY:
+        found = [one.metrics()[metric] for one in scores.quality]
+        good = [score.value for score in found if score.defined]
+        reason = next((f"no mixture has it: {score.reason}" for score in found), "")
+        yield metric, statistics.fmean(good) if good else math.nan, len(good), reason
 
 
-def _mask(scores: _Scored) -> Iterator[tuple[str, float, str, int]]:
+def _mask(scores: _Scored) -> Iterator[Value]:
     if scores.errors:
         error = sum(scores.errors[1:], scores.errors[0])
-        yield "mse", error.total, "", error.frames
+        yield "mse", error.total, error.frames, "there is no frame"
     if scores.counts:
         counts = sum(scores.counts, MaskCounts())
-        yield "accuracy", 100 * counts.accuracy, "%", counts.units
-        yield "hit", 100 * counts.hit, "%", counts.hits + counts.misses
-        yield "fa", 100 * counts.fa, "%", counts.false_alarms + counts.correct_rejections
+        wanted, unwanted = counts.hits + counts.misses, counts.false_alarms
+        unwanted += counts.correct_rejections
+        yield "accuracy", 100 * counts.accuracy, counts.units, "there is no unit"
+        yield "hit", 100 * counts.hit, wanted, "the ideal masks let no unit through"
+        yield "fa", 100 * counts.fa, unwanted, "the ideal masks let every unit through"
 
 
-def _training(record: Mapping[str, Any]) -> Iterator[tuple[str, float, str, int]]:
+def _training(record: Mapping[str, Any]) -> Iterator[Value]:
     history = record["history"]
     best = min(history, key=lambda epoch: epoch["dev_mse"])
-    yield "train_seconds", record["seconds"], "s", record["frames"]
-    yield "epochs", len(history), "epochs", len(history)
-    yield "dev_mse", best["dev_mse"], "", record["dev_frames"]
+    yield "train_seconds", record["seconds"], record["frames"], ""
+    yield "epochs", len(history), len(history), ""
+    yield "dev_mse", best["dev_mse"], record["dev_frames"], ""
 
 
 def _mixture_rows(scored: Mapping[str, _Scored]) -> Iterator[list[str]]:

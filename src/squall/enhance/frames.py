@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.files import atomic_path, atomic_write
+from squall.files import atomic_path, read_json, write_json
 
 __all__ = ["FrameSet", "average_windows", "draw_frames", "mask_windows"]
 
@@ -47,8 +46,8 @@ class FrameSet:
         for name in ("features", "masks"):
             with atomic_path(directory / f"{name}.npy") as path, path.open("wb") as file:
                 np.save(file, getattr(self, name), allow_pickle=False)
-        with atomic_write(directory / "frames.json") as file:
-            json.dump({"mixtures": list(self.mixtures), "counts": list(self.counts)}, file)
+        index = {"mixtures": list(self.mixtures), "counts": list(self.counts)}
+        write_json(directory / "frames.json", index)
 
     @classmethod
     def read(cls, directory: Path) -> FrameSet:
@@ -57,7 +56,7 @@ class FrameSet:
         Raises:
             ValueError: the files do not belong together.
         """
-        index = json.loads((directory / "frames.json").read_text(encoding="utf-8"))
+        index = read_json(directory / "frames.json")
         arrays = {
             name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             for name in ("features", "masks")

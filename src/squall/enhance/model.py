@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from squall.audio.features import Normalizer, context_window
 from squall.enhance.estimators.estimator import MaskEstimator
 from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import average_windows
-from squall.files import atomic_path, atomic_write
+from squall.files import atomic_path, read_json, write_json
 
 __all__ = [
     "MaskModel",
@@ -63,8 +62,7 @@ class MaskModel:
             "context": self.context,
             "mask_context": self.mask_context,
         }
-        with atomic_write(directory / "model.json") as file:
-            json.dump(settings, file, indent=1)
+        write_json(directory / "model.json", settings, indent=1)
 
     @classmethod
     def load(cls, directory: Path) -> MaskModel:
@@ -77,7 +75,7 @@ class MaskModel:
         path = directory / "model.json"
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: run the stages up to 5 (train) first")
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
         with np.load(directory / "normalizer.npz", allow_pickle=False) as arrays:
             normalizer = Normalizer.from_arrays(dict(arrays))
         name = settings.pop("estimator")

@@ -5,7 +5,6 @@ The report, the last stage, is made over all experiments of a run.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from importlib.util import find_spec
@@ -29,7 +28,7 @@ from squall.enhance.corpus import (
 from squall.enhance.dataset import MixtureSource, by_condition, write_frames, write_mixed
 from squall.enhance.places import EnhancementPlaces
 from squall.enhance.settings import EnhancementConfig, model_conditions
-from squall.files import atomic_write, file_digest
+from squall.files import file_digest, json_text, read_json, write_json
 from squall.report.records import write_records
 
 __all__ = ["list_stages"]
@@ -147,13 +146,12 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             talkers=talkers,
             seed=self.config.seed,
         )
-        with atomic_write(self.data / "noises.json") as file:
-            json.dump(noises, file, indent=1)
+        write_json(self.data / "noises.json", noises, indent=1)
         said = ", ".join(f"{name} {len(utterances)}" for name, utterances in kept.items())
         work(1, 1, f"{said} utterances{left_out}; noises {', '.join(noises)}")
 
     def mix_all(self, work: Work) -> None:
-        lengths = json.loads((self.data / "noises.json").read_text(encoding="utf-8"))
+        lengths = read_json(self.data / "noises.json")
         source = self._source()
         for split in SPLITS:
             planned = self._plan(split, lengths)
@@ -197,11 +195,11 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                 workers=self.workers,
                 progress=lambda d, n, split=split: work(d, n, f"features of {split}"),  # type: ignore[misc]
             )
-        with atomic_write(self.features / "frames.json") as file:
-            # The digests tell a later stage when other mixtures lie behind the same names.
-            digests = {s: file_digest(self.mix / f"mixtures.{s}.jsonl") for s in SPLITS}
-            conditions = {split: sorted(by_condition(m)) for split, m in tables.items()}
-            json.dump({"mixtures": digests, "conditions": conditions}, file, indent=1)
+        # The digests tell a later stage when other mixtures lie behind the same names.
+        digests = {s: file_digest(self.mix / f"mixtures.{s}.jsonl") for s in SPLITS}
+        conditions = {split: sorted(by_condition(m)) for split, m in tables.items()}
+        index = {"mixtures": digests, "conditions": conditions}
+        write_json(self.features / "frames.json", index, indent=1)
 
     def tune(self, work: Work) -> None:
         from squall.enhance.training import choose_parameters
@@ -212,9 +210,8 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             found = choose_parameters(
                 self.config, self.features, device=self.options.device, on_progress=work
             )
-        with atomic_write(self.tuning) as file:
-            json.dump(found, file, indent=1)
-        chosen = f"chosen: {json.dumps(found['chosen'])}" if found["chosen"] else "done"
+        write_json(self.tuning, found, indent=1)
+        chosen = f"chosen: {json_text(found['chosen'])}" if found["chosen"] else "done"
         work(1, 1, chosen if self.config.estimator.trained else "nothing to tune")
 
     def train(self, work: Work) -> None:
@@ -228,7 +225,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             self.config,
             self.features,
             self.train_dir,
-            tuning=json.loads(self.tuning.read_text(encoding="utf-8")),
+            tuning=read_json(self.tuning),
             fingerprint={name: work.stamp[name] for name in ("settings", "inputs")},
             device=self.options.device,
             on_progress=work,
@@ -249,8 +246,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                 audio_dir=self.mix / "audio" / condition,
                 output_dir=self.enhanced / condition,
             )
-        with atomic_write(self.enhanced / "done.json") as file:
-            json.dump(sorted(conditions), file)
+        write_json(self.enhanced / "done.json", sorted(conditions))
 
     def score(self, work: Work) -> None:
         from squall.enhance.evaluation import read_training, score_conditions, write_scores

@@ -18,7 +18,7 @@ from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import FrameSet, draw_frames
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig, model_conditions
-from squall.files import atomic_write
+from squall.files import read_json, write_json
 from squall.settings import digest
 
 __all__ = [
@@ -149,7 +149,7 @@ def train_models(
     mark = digest(fingerprint)
     for done, (name, conditions) in enumerate(models.items()):
         finished = directory / name / "training.json"
-        if finished.is_file() and json.loads(finished.read_text())["fingerprint"] == mark:
+        if finished.is_file() and read_json(finished)["fingerprint"] == mark:
             continue
         finished.unlink(missing_ok=True)
         frames = read_frames(config, features_dir, conditions)
@@ -176,8 +176,7 @@ def train_models(
         context = {"context": config.features.context, "mask_context": config.mask.context}
         model = MaskModel(config.estimator.name, estimator, frames.normalizer, **context)
         model.save(directory / name)
-        with atomic_write(finished) as file:
-            json.dump(record, file, indent=1)
+        write_json(finished, record, indent=1, nan_as_null=True)
         _log.info("model %s: %.1f s", name, record["seconds"])
 
 

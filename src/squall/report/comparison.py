@@ -1,26 +1,25 @@
-"""Differences between systems on the same utterances: intervals, tests, and what they say."""
+"""Differences between systems on the same utterances: intervals and tests, as records."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from squall.report.records import Record
-from squall.report.tables import Table
 from squall.scoring.alignment import Alignment
+from squall.scoring.metrics import declared
 from squall.scoring.resampling import BootstrapDifference, Statistic, compare_statistics
 from squall.scoring.significance import adjust_p_values, mapsswe
 
 __all__ = [
+    "AGAINST",
     "OVER_SEEDS",
     "ItemScores",
     "ScoredRun",
     "compare_systems",
-    "comparison_tables",
     "is_comparison",
     "mean_scores",
     "rate_scores",
@@ -29,17 +28,8 @@ __all__ = [
 OVER_SEEDS = -1
 """The seed of a record that speaks about several seeds."""
 
-SIGNIFICANT = 0.05
-"""A difference is called real below this p value, corrected for the number of comparisons."""
-
-_POPULATIONS = {
-    "utterances": "other utterances",
-    "speakers": "other speakers",
-    "seeds": "other speakers and seeds",
-}
-"""What an interval speaks about, from the narrowest claim to the widest."""
-
-_AGAINST = "/vs "
+AGAINST = "/vs "
+"""Stands between the condition of a difference and the baseline."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +38,6 @@ class ItemScores:
 
     Args:
         metric: its name.
-        unit: its unit.
         ids: (N,) the utterances.
         groups: (N,) their speakers, or whatever makes utterances alike; empty where unknown.
         sums: (N, K) what is summed over utterances.
@@ -56,7 +45,6 @@ class ItemScores:
     """
 
     metric: str
-    unit: str
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     sums: NDArray[np.float64]
@@ -85,35 +73,33 @@ def rate_scores(
     groups: Sequence[str],
     errors: ArrayLike,
     lengths: ArrayLike,
-    unit: str = "%",
 ) -> ItemScores:
     """A metric that is sum of errors / sum of lengths, as error rates are.
 
     Args:
-        metric, unit: its name and unit; `%` multiplies by 100.
+        metric: its name; if its unit is `%`, the ratio is multiplied by 100.
         ids, groups: (N,) utterances and their speakers.
         errors, lengths: (N,) what is summed above and below the line.
     """
-    factor = 100.0 if unit == "%" else 1.0
+    factor = 100.0 if declared(metric).unit == "%" else 1.0
     sums = np.stack([np.asarray(errors, np.float64), np.asarray(lengths, np.float64)], axis=1)
     return ItemScores(
-        metric, unit, tuple(ids), tuple(groups), sums, lambda s: factor * s[..., 0] / s[..., 1]
+        metric, tuple(ids), tuple(groups), sums, lambda s: factor * s[..., 0] / s[..., 1]
     )
 
 
 def mean_scores(
-    metric: str, *, ids: Sequence[str], groups: Sequence[str], values: ArrayLike, unit: str
+    metric: str, *, ids: Sequence[str], groups: Sequence[str], values: ArrayLike
 ) -> ItemScores:
     """A metric that is the mean of a value of each utterance, as STOI is.
 
     Args:
-        metric, unit: its name and unit.
+        metric: its name.
         ids, groups: (N,) utterances and their speakers.
-        values: (N,).
+        values: (N,), in its unit.
     """
-    ones = np.ones(len(ids))
-    scores = rate_scores(metric, ids=ids, groups=groups, errors=values, lengths=ones, unit="")
-    return replace(scores, unit=unit)
+    sums = np.stack([np.asarray(values, np.float64), np.ones(len(ids))], axis=1)
+    return ItemScores(metric, tuple(ids), tuple(groups), sums, lambda s: s[..., 0] / s[..., 1])
 
 
 def compare_systems(runs: Sequence[ScoredRun], *, baseline: str | None = None) -> list[Record]:
@@ -168,9 +154,9 @@ def _compare_with(baseline: str, systems: Mapping[str, Mapping[int, ScoredRun]])
             found = _compare(metric, of_system, base)
             p_values += [record for record in found if record.metric.endswith("_difference_p")]
             records += found
-        corrected = adjust_p_values([record.value for record in p_values], method="holm")
+        corrected = adjust_p_values([record.number for record in p_values], method="holm")
         records += [
-            replace(record, metric=f"{record.metric}_holm", value=float(value))
+            record.measured(f"{record.metric}_holm", float(value))
             for record, value in zip(p_values, corrected, strict=True)
         ]
     return records
@@ -199,10 +185,8 @@ def _compare(
             )
     template = replace(
         one,
-        condition=f"{one.condition}{_AGAINST}{other.system}",
+        condition=f"{one.condition}{AGAINST}{other.system}",
         seed=OVER_SEEDS,
-        metric=f"{metric}_difference",
-        unit=a[0].unit,
         n=len(a[0].ids),
         seconds=0.0,
     )
@@ -212,13 +196,10 @@ def _compare(
     for population, difference in found.items():
         values[f"_{population}_low"] = difference.low
         values[f"_{population}_high"] = difference.high
+    values["_p"] = widest.p_value
     records = [
-        replace(template, metric=template.metric + ending, value=value)
-        for ending, value in values.items()
+        template.measured(f"{metric}_difference{ending}", value) for ending, value in values.items()
     ]
-    records.append(
-        replace(template, metric=f"{metric}_difference_p", value=widest.p_value, unit="p")
-    )
     return records + _matched_pairs(metric, template, ours, base)
 
 
@@ -265,117 +246,11 @@ def _matched_pairs(
             continue
         test = mapsswe(a=one.alignments, b=other.alignments)
         records.append(
-            replace(
-                template,
-                seed=seed,
-                metric=f"{metric}_mapsswe_p",
-                value=test.p_value,
-                unit="p",
-                n=test.segments,
-            )
+            template.measured(f"{metric}_mapsswe_p", test.p_value, seed=seed, n=test.segments)
         )
     return records
 
 
 def is_comparison(record: Record) -> bool:
     """Whether a record is a difference that `compare_systems` made."""
-    return _AGAINST in record.condition
-
-
-def comparison_tables(records: Iterable[Record]) -> list[Table]:
-    """A table of differences for each corpus, condition and baseline.
-
-    Args:
-        records: those of `compare_systems`.
-    """
-    places: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        places.setdefault((record.dataset, record.condition), []).append(record)
-    return [
-        _table(f"{dataset}, {condition}", found) for (dataset, condition), found in places.items()
-    ]
-
-
-_NAMES = {
-    "wer": "WER", "cer": "CER", "per": "PER", "ter": "TER", "ece": "ECE", "mse": "MSE",
-    "stoi": "STOI", "pesq_nb": "PESQ nb", "pesq_wb": "PESQ wb", "si_sdr": "SI-SDR",
-}  # fmt: skip
-
-
-def _table(title: str, records: Sequence[Record]) -> Table:
-    split, _, baseline = title.partition(_AGAINST)
-    rows = []
-    verdicts: dict[bool, list[str]] = {True: [], False: []}
-    populations = [p for p in _POPULATIONS if any(f"_{p}_low" in r.metric for r in records)]
-    several = len({record.experiment for record in records}) > 1
-    tested = any(record.metric.endswith("_mapsswe_p") for record in records)
-    for main in (record for record in records if record.metric.endswith("_difference")):
-        metric = main.metric.removesuffix("_difference")
-        mine = [r for r in records if (r.experiment, r.system) == (main.experiment, main.system)]
-        values = {r.metric: r.value for r in mine if r.seed == OVER_SEEDS}
-        tests = [r.value for r in mine if r.metric == f"{metric}_mapsswe_p"]
-        below = sum(p < SIGNIFICANT for p in tests)
-        corrected = values[f"{main.metric}_p_holm"]
-        rows.append(
-            [
-                main.experiment,
-                main.system,
-                _NAMES.get(metric, metric),
-                _signed(main.value, main.unit),
-                *(_interval(values, main.metric, p, main.unit) for p in populations),
-                _p(values[f"{main.metric}_p"]),
-                _p(corrected),
-                *([f"{below} of {len(tests)}" if tests else ""] if tested else []),
-            ]
-        )
-        widest = [p for p in populations if f"{main.metric}_{p}_low" in values][-1]
-        place = f" ({main.experiment})" if several else ""
-        if widest != populations[-1]:
-            place += f" (for {_POPULATIONS[widest]} only)"
-        amount = _number(abs(main.value), main.unit) + (" points" if main.unit == "%" else "")
-        way = "lower" if main.value < 0 else "higher"
-        verdicts[corrected < SIGNIFICANT].append(
-            f"{main.system}{place}: {_NAMES.get(metric, metric)} {amount} {way}"
-        )
-    head = [
-        "experiment",
-        "system",
-        "metric",
-        "difference",
-        *(f"95 %: {_POPULATIONS[p]}" for p in populations),
-        "p",
-        "p, corrected",
-        *(["MAPSSWE p < 0.05: seeds"] if tested else []),
-    ]
-    note = (
-        f"Told apart from {baseline} at the 5 % level, corrected for the number of systems, for "
-        f"{_POPULATIONS[populations[-1]]}: {_listed(verdicts[True])} "
-        f"Not told apart from chance: {_listed(verdicts[False])}"
-    )
-    return Table(f"{split}: differences to {baseline}", head, rows, note)
-
-
-def _listed(verdicts: Sequence[str]) -> str:
-    return "; ".join(verdicts) + "." if verdicts else "none."
-
-
-def _interval(values: Mapping[str, float], metric: str, population: str, unit: str) -> str:
-    ends = [values.get(f"{metric}_{population}_{end}") for end in ("low", "high")]
-    if ends[0] is None or ends[1] is None:
-        return ""
-    return f"{_signed(ends[0], unit)} to {_signed(ends[1], unit)}"
-
-
-def _number(value: float, unit: str) -> str:
-    return f"{value:.2f}" if unit in ("%", "dB") else f"{value:.4f}"
-
-
-def _signed(value: float, unit: str) -> str:
-    text = _number(abs(value), unit)
-    return text if float(text) == 0 else ("-" if value < 0 else "+") + text
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return AGAINST in record.condition

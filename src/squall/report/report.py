@@ -26,7 +26,7 @@ from squall.report.page import (
     prose_html,
     table_html,
 )
-from squall.report.records import Record
+from squall.report.records import Record, short_commit
 from squall.report.tables import Layout, Table, write_results
 from squall.settings import flatten
 
@@ -45,6 +45,7 @@ class Run:
         records: its numbers.
         history: its epochs.
         environment: its environment stamp.
+        commit: of the code, with `+` behind it where files had been changed.
         settings: its resolved settings.
         log_dir: the logs of its stages.
     """
@@ -57,6 +58,7 @@ class Run:
     records: tuple[Record, ...]
     history: tuple[dict[str, Any], ...]
     environment: dict[str, Any]
+    commit: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     log_dir: Path | None = None
 
@@ -205,7 +207,7 @@ def _provenance(runs: Sequence[Run], folder: Path) -> str:
             run.label,
             _link(run.directory, run.directory.name, folder),
             _link(run.log_dir, "logs", folder) if run.log_dir else "",
-            run.environment["commit"][:12] + ("+" if run.environment["dirty"] else ""),
+            short_commit(run.commit),
             run.environment["date"][:10],
             run.environment["hardware"],
         ]

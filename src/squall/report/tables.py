@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from squall.files import atomic_write
-from squall.report.records import Record, merge_records, read_records, write_records
+from squall.report.records import Record, merge_records, read_records, short_commit, write_records
+from squall.scoring.metrics import declared
 
 __all__ = [
-    "ERROR_RATES",
+    "UNDEFINED",
     "Layout",
     "Table",
-    "error_rate_tables",
+    "fixed",
     "markdown_table",
+    "mean_and_spread",
     "results_table",
     "write_results",
 ]
+
+UNDEFINED = "undefined"
+"""What stands in a table for a number that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,14 @@ class Layout:
     notes: str
 
 
-def write_results(
-    directory: Path, new: Sequence[Record], *, title: str, layout: Layout | None = None
-) -> Path:
+def write_results(directory: Path, new: Sequence[Record], *, title: str, layout: Layout) -> Path:
     """Merge records into `results.json` and make `RESULTS.md` from that file.
 
     Args:
         directory: the folder of the two files.
         new: records that take the place of those with the same key.
         title: first heading of `RESULTS.md`.
-        layout: how the numbers are shown; error rates by default.
+        layout: how the numbers are shown.
 
     Returns:
         The path of `RESULTS.md`.
@@ -73,33 +76,24 @@ def write_results(
     records = merge_records(read_records(path) if path.exists() else [], new)
     write_records(path, records)
     with atomic_write(directory / "RESULTS.md") as file:
-        file.write(_markdown(title, records, layout or ERROR_RATES))
+        file.write(_markdown(title, records, layout))
     return directory / "RESULTS.md"
 
 
-_COLUMNS = {
-    "wer": "WER %", "cer": "CER %", "ter": "TER %", "per": "PER %", "ser": "SER %",
-    "rtf": "RTF", "epochs": "epochs", "train_seconds": "training",
-}  # fmt: skip
-
-
 def results_table(
-    records: Sequence[Record],
-    condition: str,
-    digits: int = 2,
-    columns: Mapping[str, str] = _COLUMNS,
+    records: Sequence[Record], condition: str, columns: Mapping[str, str]
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of one condition: a row per run, then means over seeds.
 
-    Rates carry what was counted: `8.93 (of 773)`. A value that is not a number is `undefined`, and
-    so is the mean of seeds one of which is.
+    Rates carry what was counted: `8.93 (of 773)`; times of training are in minutes. A value that
+    does not exist is `undefined`, and so is the mean of seeds one of which is.
 
     Args:
         records: numbers of one or several conditions.
         condition: the condition to show.
-        digits: decimals of a rate.
         columns: the metrics to show, in order, and what stands above each; those that no record
-            has are left out.
+            has are left out. Before the name of a metric may stand a word of the task's and a
+            space, as in `token ece`.
     """
     here = [record for record in records if record.condition == condition]
     metrics = [metric for metric in columns if any(r.metric == metric for r in here)]
@@ -109,39 +103,58 @@ def results_table(
         runs = [r for r in here if (r.experiment, r.system) == (experiment, system)]
         seeds = sorted({r.seed for r in runs})
         for seed in seeds:
-            cells = {r.metric: _cell(r, digits) for r in runs if r.seed == seed}
+            cells = {r.metric: _cell(r) for r in runs if r.seed == seed}
             rows.append([experiment, system, str(seed), *(cells.get(m, "") for m in metrics)])
         if len(seeds) > 1:
-            spread = [_spread([r for r in runs if r.metric == m], digits) for m in metrics]
+            spread = [_spread([r for r in runs if r.metric == m]) for m in metrics]
             rows.append([experiment, system, f"mean ± sd of {len(seeds)}", *spread])
     return head, rows
 
 
-def _cell(record: Record, digits: int) -> str:
-    if math.isnan(record.value):
-        return "undefined"
-    number, unit = _shown(record.metric, digits)
-    counted = f" (of {record.n})" if record.unit == "%" else unit
-    return number(record.value) + counted
+def mean_and_spread(values: Sequence[float], write: Callable[[float], str]) -> str:
+    """The mean and the standard deviation of values, as `8.93 ± 0.21`; of one value itself.
 
-
-def _spread(records: Sequence[Record], digits: int) -> str:
-    values = [record.value for record in records]
-    if len(values) < 2:
+    Args:
+        values: NaN makes both undefined; without any the text is empty.
+        write: makes text from a number.
+    """
+    if not values:
         return ""
     if any(map(math.isnan, values)):
-        return "undefined"
-    number, unit = _shown(records[0].metric, digits)
-    return f"{number(statistics.mean(values))} ± {number(statistics.stdev(values))}{unit}"
+        return UNDEFINED
+    mean = write(statistics.fmean(values))
+    return f"{mean} ± {write(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
-def _shown(metric: str, digits: int) -> tuple[Callable[[float], str], str]:
+def fixed(value: float, digits: int, factor: float = 1.0) -> str:
+    """A number, times a factor, with so many decimals; never as -0.0."""
+    return f"{round(factor * value, digits) + 0.0:.{digits}f}"
+
+
+def _cell(record: Record) -> str:
+    if record.value is None:
+        return UNDEFINED
+    write, unit = _written(record.metric)
+    counted = f" (of {record.n})" if record.unit == "%" else unit
+    return write(record.value) + counted
+
+
+def _spread(records: Sequence[Record]) -> str:
+    if len(records) < 2:
+        return ""
+    write, unit = _written(records[0].metric)
+    text = mean_and_spread([record.number for record in records], write)
+    return text if text == UNDEFINED else text + unit
+
+
+def _written(metric: str) -> tuple[Callable[[float], str], str]:
     """How a value of a metric is written, and the unit behind it."""
-    if metric == "train_seconds":
+    found = declared(metric.rpartition(" ")[2])
+    if found.unit == "s":
         return lambda seconds: f"{seconds / 60:.1f}", " min"
-    if metric == "epochs":
+    if found.unit == "epochs":
         return lambda epochs: f"{round(epochs, 1):g}", ""
-    return lambda value: f"{value:.{digits}f}", ""
+    return lambda value: fixed(value, found.digits), ""
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -155,26 +168,6 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def error_rate_tables(records: Sequence[Record]) -> list[Table]:
-    """A table for each corpus and split, `test` first."""
-    tables = []
-    for dataset in sorted({record.dataset for record in records}):
-        chosen = [record for record in records if record.dataset == dataset]
-        found = {record.condition for record in chosen}
-        for condition in sorted(found, key=lambda name: (name != "test", name)):
-            tables.append(Table(f"{dataset}, {condition}", *results_table(chosen, condition)))
-    return tables
-
-
-ERROR_RATES = Layout(
-    error_rate_tables,
-    "Error rates: (substitutions + deletions + insertions) / reference length; the number "
-    "counted stands beside each. SER: share of utterances with an error. RTF: seconds of "
-    "decoding per second of audio. Training: time of all epochs, development set included.",
-)
-"""The layout of recognition experiments."""
-
-
 def _markdown(title: str, records: Sequence[Record], layout: Layout) -> str:
     parts = [f"# {title}", "Made from results.json by the report stage; not edited by hand."]
     for table in layout.tables(records):
@@ -186,7 +179,7 @@ def _markdown(title: str, records: Sequence[Record], layout: Layout) -> str:
     parts.append(layout.notes)
     for command in sorted({record.command for record in records}):
         runs = [record for record in records if record.command == command]
-        commits = ", ".join(sorted({f"`{record.commit[:12]}`" for record in runs}))
+        commits = ", ".join(sorted({f"`{short_commit(record.commit)}`" for record in runs}))
         machines = "; ".join(sorted({record.hardware for record in runs}))
         parts.append(f"```\n{command}\n```\n\ncommit {commits}, on {machines}")
     return "\n\n".join(parts) + "\n"

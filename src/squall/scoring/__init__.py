@@ -28,6 +28,7 @@ from squall.scoring.error_rates import (
     write_csv,
 )
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
+from squall.scoring.metrics import METRICS, Metric, declared
 from squall.scoring.ranks import (
     FriedmanRanks,
     SignedRanks,
@@ -44,6 +45,7 @@ from squall.scoring.resampling import (
     compare_statistics,
 )
 from squall.scoring.significance import (
+    SIGNIFICANT,
     Correction,
     ErrorSegment,
     MatchedPairs,
@@ -76,8 +78,10 @@ from squall.scoring.temperature import (
 )
 
 __all__ = [
+    "METRICS",
     "METRIC_OF_UNIT",
     "PROB_FLOOR",
+    "SIGNIFICANT",
     "SI_SDR_LIMIT_DB",
     "TEMPERATURE_BOUNDS",
     "Alignment",
@@ -92,6 +96,7 @@ __all__ = [
     "MaskCounts",
     "MaskError",
     "MatchedPairs",
+    "Metric",
     "MetricSummary",
     "ReliabilityBins",
     "Score",
@@ -116,6 +121,7 @@ __all__ = [
     "compare_means",
     "compare_rates",
     "compare_statistics",
+    "declared",
     "fit_confidence_temperature",
     "fit_temperature",
     "format_alignments",

@@ -15,6 +15,7 @@ from squall.scoring.alignment import Alignment
 from squall.scoring.bootstrap import check_counts
 
 __all__ = [
+    "SIGNIFICANT",
     "Correction",
     "ErrorSegment",
     "MatchedPairs",
@@ -25,6 +26,9 @@ __all__ = [
 ]
 
 Correction = Literal["holm", "benjamini_hochberg"]
+
+SIGNIFICANT = 0.05
+"""A difference is called real below this p value, corrected for the number of comparisons."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 from squall.asr.calibration import LEVELS
-from squall.asr.report.tables import RECOGNITION, recognition_tables
+from squall.asr.report.tables import RECOGNITION, error_rate_tables, recognition_tables
 from squall.report.records import Record
-from squall.report.tables import error_rate_tables
 
 RECORD = Record(
     recipe="timit",
@@ -82,7 +80,9 @@ def test_times_are_those_of_one_fold() -> None:
 
 def test_an_undefined_fold_makes_the_mean_undefined() -> None:
     records = _folds()
-    mean, each = recognition_tables([replace(records[0], value=math.nan), *records[1:]])
+    mean, each = recognition_tables(
+        [replace(records[0], value=None, reason="no phones"), *records[1:]]
+    )
     assert mean.rows[0][3] == "undefined"
     assert each.rows[0][3:5] == ["undefined", "50.00 (of 3000)"]
 

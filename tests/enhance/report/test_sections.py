@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -51,7 +50,7 @@ def _run(system: str, errors: dict[str, list[float]], **changes: Any) -> Run:
     return Run(place, experiment, place, named, seed, tuple(records), tuple(history), {})
 
 
-def _matches(run: Run, *runs: Run) -> dict[tuple[str, str], float]:
+def _matches(run: Run, *runs: Run) -> dict[tuple[str, str], float | None]:
     found = match_records(run, [run, *runs])
     assert all(r.metric.startswith(MATCH_SECONDS) and r.unit == "s" for r in found)
     return {(r.condition, r.metric.removeprefix(MATCH_SECONDS)): r.value for r in found}
@@ -63,7 +62,9 @@ def test_the_first_epoch_that_is_as_good_as_the_best_of_the_other_counts() -> No
     assert _matches(kernel, dnn) == {("all", "dnn"): 20.0}
     found = _matches(dnn, kernel)
     assert list(found) == [("all", "kernel-4")]
-    assert math.isnan(found["all", "kernel-4"])
+    assert found["all", "kernel-4"] is None
+    (record,) = match_records(dnn, [dnn, kernel])
+    assert record.reason == "the best validation error of kernel-4 was never reached"
 
 
 def test_each_model_is_matched_with_its_own() -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from squall.studies.tabular.tables import (
     tabular_tables,
 )
 
+DIVERGED = "1 of 4 networks diverged"
 LOSSES = ("ce", "squentropy", "rescaled_square")
 # Set to accuracy and ECE of each loss.
 MEANS = {
@@ -145,7 +147,7 @@ def test_ranks_agree_with_scipy() -> None:
 
 def test_a_diverged_network_makes_its_loss_the_worst_of_the_set() -> None:
     broken = [
-        Record(**{**vars(r), "value": math.nan})
+        replace(r, value=None, reason=DIVERGED)
         if (r.condition, r.system, r.seed) == ("d", "squentropy", 1)
         else r
         for r in make_records()
@@ -196,8 +198,7 @@ def _untrained(name: str, loss: str, seed: int, networks: float) -> Record:
         if (record.condition, record.system, record.seed, record.metric)
         == (name, loss, seed, "accuracy")
     )
-    changed = {"metric": "untrained", "value": networks, "unit": "networks", "n": 4}
-    return Record(**{**vars(own), **changed})
+    return own.measured("untrained", networks, n=4)
 
 
 def test_untrained_networks_are_counted() -> None:
@@ -283,7 +284,7 @@ def test_the_diagram_joins_losses_that_are_not_told_apart() -> None:
 def test_the_diagram_ranks_the_sets_of_the_table_those_with_a_diverged_network_too() -> None:
     pytest.importorskip("matplotlib")
     broken = [
-        Record(**{**vars(r), "value": math.nan}) if r.condition == "d" and r.system == "ce" else r
+        replace(r, value=None, reason=DIVERGED) if r.condition == "d" and r.system == "ce" else r
         for r in make_records()
     ]
     shown = "".join(section.body for section in _sections([SimpleNamespace(records=broken)]))

@@ -92,7 +92,7 @@ def _scored(run: Run, record: Record) -> ScoredRun:
             f"{path} has {len(gaps)} utterances, {split}.csv beside it {len(rows)}: score again "
             "with --stage 7 --force"
         )
-    scores.append(ItemScores("ece", "%", tuple(ids), tuple(speakers), gaps, _ece_percent))
+    scores.append(ItemScores("ece", tuple(ids), tuple(speakers), gaps, _ece_percent))
     return ScoredRun(record, tuple(scores), _alignments(rows, units[0]))
 
 

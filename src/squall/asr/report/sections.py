@@ -36,7 +36,8 @@ def collect(experiments: Sequence[Experiment[Any]]) -> Report:
 
 def _run(experiment: Experiment[Any]) -> Run:
     path = experiment.directory / "train" / "history.json"
-    run = read_run(experiment, read_json(path) if experiment.result_path.is_file() else ())
+    scored = experiment.result_path.is_file()
+    run = read_run(experiment, read_json(path, null_as_nan=True) if scored else ())
     fold = experiment.config.fold
     return run if fold is None else replace(run, experiment=f"{run.experiment} fold {fold}")
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from squall.files import read_json
 from squall.report.page import table_html
 from squall.report.report import Run
+from squall.report.tables import fixed, mean_and_spread
 from squall.scoring.alignment import ErrorCounts
 
 __all__ = ["speakers_html"]
@@ -51,7 +51,7 @@ def speakers_html(runs: Sequence[Run]) -> str:
 def _read(path: Path) -> tuple[str, dict[str, ErrorCounts]]:
     """The first metric of a summary, and the counts of each speaker."""
     try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        summary: dict[str, Any] = read_json(path)
         metric, found = next(iter(summary.items()))
         return metric, {name: ErrorCounts(**counts) for name, counts in found["speakers"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
@@ -81,8 +81,4 @@ def _table(title: str, systems: Mapping[str, Speakers]) -> str:
 
 def _rate(counts: Sequence[ErrorCounts]) -> str:
     """The mean over runs and the spread, in percent; empty without runs."""
-    if not all(one.reference for one in counts):
-        return "undefined"
-    rates = [one.percent for one in counts]
-    spread = f" ± {statistics.stdev(rates):.2f}" if len(rates) > 1 else ""
-    return f"{statistics.fmean(rates):.2f}{spread}" if rates else ""
+    return mean_and_spread([one.percent for one in counts], lambda rate: fixed(rate, 2))

@@ -5,45 +5,70 @@ Where a corpus is divided into folds, the tables show the mean over them.
 
 from __future__ import annotations
 
-import math
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from squall.asr.calibration import LEVELS
-from squall.report.comparison import comparison_tables, is_comparison
+from squall.report.comparison import is_comparison
+from squall.report.differences import comparison_tables
 from squall.report.records import Record
-from squall.report.tables import ERROR_RATES, Layout, Table, error_rate_tables, results_table
+from squall.report.tables import UNDEFINED, Layout, Table, fixed, results_table
+from squall.scoring.metrics import declared
 
-__all__ = ["RECOGNITION", "calibration_tables", "recognition_tables"]
+__all__ = [
+    "ERROR_RATES",
+    "RECOGNITION",
+    "calibration_tables",
+    "error_rate_tables",
+    "recognition_tables",
+]
 
 _FOLD = re.compile(r"(?P<split>.+)/fold(?P<number>\d+)")
-_RATES = {"per": "PER", "wer": "WER", "cer": "CER"}
+_RATES = ("per", "wer", "cer")
+_COLUMNS = {
+    **{metric: declared(metric).heading for metric in ("wer", "cer", "ter", "per", "ser")},
+    **{metric: declared(metric).title for metric in ("rtf", "epochs", "train_seconds")},
+}
 
-_FORCED_COLUMNS = {
-    "token accuracy": "accuracy %",
-    "token ece": "ECE %",
-    "token ece_adaptive": "adaptive ECE %",
-    "token mce": "MCE %",
-    "token brier": "Brier",
-    "token nll": "NLL nats",
-    "token-clipped ece": "ECE %, clipped",
-    "token-scaled ece": "ECE %, scaled",
-    "token-scaled nll": "NLL, scaled",
-    "token-scaled temperature": "temperature",
-}
-_RECOGNISED_COLUMNS = {
-    "hypothesis accuracy": "tokens right %",
-    "hypothesis ece": "ECE % of tokens",
-    "hypothesis brier": "Brier of tokens",
-    "word accuracy": "words right %",
-    "word ece": "ECE % of words",
-    "word brier": "Brier of words",
-    "word-scaled ece": "ECE % of words, scaled",
-    "sequence accuracy": "utterances right %",
-    "sequence ece": "ECE % of utterances",
-}
+
+def _headed(columns: Mapping[str, str]) -> dict[str, str]:
+    """Columns of levels and metrics with the names of the metrics put in."""
+    metrics = {column: declared(column.split()[1]) for column in columns}
+    return {
+        column: text.format(title=metrics[column].title, heading=metrics[column].heading)
+        for column, text in columns.items()
+    }
+
+
+_FORCED_COLUMNS = _headed(
+    {
+        "token accuracy": "{heading}",
+        "token ece": "{heading}",
+        "token ece_adaptive": "{heading}",
+        "token mce": "{heading}",
+        "token brier": "{heading}",
+        "token nll": "{heading}",
+        "token-clipped ece": "{heading}, clipped",
+        "token-scaled ece": "{heading}, scaled",
+        "token-scaled nll": "{title}, scaled",
+        "token-scaled temperature": "{title}",
+    }
+)
+_RECOGNISED_COLUMNS = _headed(
+    {
+        "hypothesis accuracy": "tokens right %",
+        "hypothesis ece": "{heading} of tokens",
+        "hypothesis brier": "{heading} of tokens",
+        "word accuracy": "words right %",
+        "word ece": "{heading} of words",
+        "word brier": "{heading} of words",
+        "word-scaled ece": "{heading} of words, scaled",
+        "sequence accuracy": "utterances right %",
+        "sequence ece": "{heading} of utterances",
+    }
+)
 
 
 def recognition_tables(records: Sequence[Record]) -> list[Table]:
@@ -96,9 +121,10 @@ def _fold_tables(title: str, records: Sequence[tuple[int, Record]]) -> list[Tabl
     """The means over the folds of a split, and the rates of each fold."""
     groups = _by_run(records)
     means = [_mean(of_folds) for of_folds in groups.values()]
-    tables = [Table(f"{title}, mean over folds", *results_table(means, means[0].condition))]
+    head_and_rows = results_table(means, means[0].condition, _COLUMNS)
+    tables = [Table(f"{title}, mean over folds", *head_and_rows)]
     numbers = sorted({fold for fold, _ in records})
-    for metric, name in _RATES.items():
+    for metric in _RATES:
         rows = [
             [*map(str, run[:3]), *(_rate(of_folds.get(fold)) for fold in numbers)]
             for run, of_folds in sorted(groups.items())
@@ -106,7 +132,7 @@ def _fold_tables(title: str, records: Sequence[tuple[int, Record]]) -> list[Tabl
         ]
         head = ["experiment", "system", "seed", *(f"fold {fold}" for fold in numbers)]
         if rows:
-            tables.append(Table(f"{title}, {name} % of each fold", head, rows))
+            tables.append(Table(f"{title}, {declared(metric).heading} of each fold", head, rows))
     return tables
 
 
@@ -124,12 +150,14 @@ def _by_run(
 def _mean(of_folds: dict[int, Record]) -> Record:
     """The mean over folds as a record, with the number of things counted in all of them."""
     records = list(of_folds.values())
+    reason = next((record.reason for record in records if record.value is None), "")
     folds = f"{len(records)} fold" + ("s" if len(records) > 1 else "")
     return replace(
         records[0],
         experiment=f"{records[0].experiment}, {folds}",
         condition="mean",
-        value=statistics.mean(record.value for record in records),
+        value=None if reason else statistics.mean(record.number for record in records),
+        reason=reason,
         n=sum(record.n for record in records),
     )
 
@@ -137,7 +165,21 @@ def _mean(of_folds: dict[int, Record]) -> Record:
 def _rate(record: Record | None) -> str:
     if record is None:
         return ""
-    return "undefined" if math.isnan(record.value) else f"{record.value:.2f} (of {record.n})"
+    if record.value is None:
+        return UNDEFINED
+    return f"{fixed(record.value, declared(record.metric).digits)} (of {record.n})"
+
+
+def error_rate_tables(records: Sequence[Record]) -> list[Table]:
+    """A table for each corpus and split, `test` first."""
+    tables = []
+    for dataset in sorted({record.dataset for record in records}):
+        chosen = [record for record in records if record.dataset == dataset]
+        found = {record.condition for record in chosen}
+        for condition in sorted(found, key=lambda name: (name != "test", name)):
+            head_and_rows = results_table(chosen, condition, _COLUMNS)
+            tables.append(Table(f"{dataset}, {condition}", *head_and_rows))
+    return tables
 
 
 def calibration_tables(records: Sequence[Record]) -> list[Table]:
@@ -170,10 +212,18 @@ def calibration_tables(records: Sequence[Record]) -> list[Table]:
         ):
             of_table = [record for record in shown if record.metric in columns]
             if of_table:
-                head_and_rows = results_table(of_table, "", columns=columns)
+                head_and_rows = results_table(of_table, "", columns)
                 tables.append(Table(f"{dataset}, {split}, {title}", *head_and_rows))
     return tables
 
+
+ERROR_RATES = Layout(
+    error_rate_tables,
+    "Error rates: (substitutions + deletions + insertions) / reference length; the number "
+    "counted stands beside each. SER: share of utterances with an error. RTF: seconds of "
+    "decoding per second of audio. Training: time of all epochs, development set included.",
+)
+"""The layout of error rates alone."""
 
 RECOGNITION = Layout(
     recognition_tables,

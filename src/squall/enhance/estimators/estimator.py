@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -10,7 +9,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.files import atomic_write
+from squall.files import read_json, write_json
 
 __all__ = [
     "ESTIMATOR_FILE",
@@ -169,9 +168,8 @@ def write_estimator_file(directory: Path, kind: str, content: Mapping[str, Any])
         kind: a short name such as `dnn`.
         content: whatever JSON can hold, without NaN.
     """
-    with atomic_write(directory / ESTIMATOR_FILE) as file:
-        json.dump({"kind": kind, "format": _FORMAT, **content}, file, indent=2, allow_nan=False)
-        file.write("\n")
+    whole = {"kind": kind, "format": _FORMAT, **content}
+    write_json(directory / ESTIMATOR_FILE, whole, indent=2)
 
 
 def read_estimator_file(directory: Path, kind: str) -> dict[str, Any]:
@@ -207,7 +205,7 @@ def estimator_kind(directory: Path) -> str:
 def _read(directory: Path) -> dict[str, Any]:
     path = directory / ESTIMATOR_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError as error:
         raise ValueError(f"{directory}: no estimator was saved here") from error
     except ValueError as error:

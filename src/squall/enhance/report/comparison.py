@@ -15,7 +15,7 @@ from squall.report.report import Run
 
 __all__ = ["scored_runs"]
 
-_UNITS = {"stoi": "", "pesq_nb": "", "pesq_wb": "", "si_sdr": "dB", "mse": ""}
+_METRICS = ("stoi", "pesq_nb", "pesq_wb", "si_sdr", "mse")
 _BASELINE = "dnn"
 
 Values = dict[tuple[str, str], float]
@@ -50,7 +50,7 @@ def scored_runs(
         for condition, names in (("seen noises", noise.seen), ("unseen noises", noise.unseen)):
             scores = [
                 _of_metric(metric, values[metric], defined[metric], names)
-                for metric in _UNITS
+                for metric in _METRICS
                 if values.get(metric)
             ]
             shown = tuple(one for one in scores if one.ids)
@@ -67,14 +67,14 @@ def _read(run: Run) -> dict[str, Values]:
         metric: {
             (row["condition"], row["utterance"]): float(row[metric]) for row in rows if row[metric]
         }
-        for metric in _UNITS
+        for metric in _METRICS
     }
 
 
 def _defined(tables: Sequence[Mapping[str, Values]]) -> dict[str, set[tuple[str, str]]]:
     """The mixtures that have each metric in every run that has it at all."""
     defined: dict[str, set[tuple[str, str]]] = {}
-    for metric in _UNITS:
+    for metric in _METRICS:
         finite = [
             {place for place, value in values[metric].items() if math.isfinite(value)}
             for values in tables
@@ -93,5 +93,4 @@ def _of_metric(
         ids=["/".join(place) for place in places],
         groups=[utterance for _, utterance in places],
         values=[values[place] for place in places],
-        unit=_UNITS[metric],
     )

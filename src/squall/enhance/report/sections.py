@@ -70,7 +70,7 @@ def match_records(run: Run, runs: Sequence[Run]) -> list[Record]:
             compared with.
 
     Returns:
-        Records in seconds; NaN where the other's error was never reached.
+        Records in seconds; without a value where the other's error was never reached.
     """
     found = []
     templates = {r.condition: r for r in run.records if r.metric == "train_seconds"}
@@ -90,7 +90,8 @@ def match_records(run: Run, runs: Sequence[Run]) -> list[Record]:
             ]
             value = min(reached, default=math.nan)
             metric = MATCH_SECONDS + theirs.system
-            found.append(replace(templates[model["model"]], metric=metric, value=value))
+            reason = f"the best validation error of {theirs.system} was never reached"
+            found.append(templates[model["model"]].measured(metric, value, otherwise=reason))
     return found
 
 

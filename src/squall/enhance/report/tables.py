@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from squall.report.comparison import comparison_tables, is_comparison
+from squall.report.comparison import is_comparison
+from squall.report.differences import comparison_tables
 from squall.report.records import Record
-from squall.report.tables import Layout, Table
+from squall.report.tables import UNDEFINED, Layout, Table, fixed, mean_and_spread
+from squall.scoring.metrics import declared
 
 __all__ = ["ENHANCEMENT", "MATCH_SECONDS", "enhancement_tables", "order_of_systems"]
 
@@ -18,21 +20,21 @@ MATCH_SECONDS = "match_seconds:"
 """Metric, with another system behind it: seconds to reach that system's best validation error."""
 
 _METRICS = {
-    "mse": ("Mask error: mean square error x 100 on the test mixtures", 100.0, 2),
-    "accuracy": ("Binary mask: units that are right, %", 1.0, 1),
-    "hit_fa": ("Binary mask: HIT - FA, %", 1.0, 1),
-    "stoi": ("STOI", 1.0, 3),
-    "pesq_nb": ("PESQ, narrow band (P.862, MOS-LQO)", 1.0, 2),
-    "pesq_wb": ("PESQ, wide band (P.862.2, MOS-LQO)", 1.0, 2),
-    "si_sdr": ("SI-SDR in dB", 1.0, 1),
+    "mse": "Mask error: mean square error x 100 on the test mixtures",
+    "accuracy": "Binary mask: units that are right, %",
+    "hit_fa": "Binary mask: {title}, {unit}",
+    "stoi": "{title}",
+    "pesq_nb": "PESQ, narrow band (P.862, {unit})",
+    "pesq_wb": "PESQ, wide band (P.862.2, {unit})",
+    "si_sdr": "{title} in {unit}",
+    "dev_mse": "Best validation error x 100",
+    "train_seconds": "Training time in seconds, search of bandwidths included",
+    "epochs": "Passes over the training frames",
 }
-_TRAINING = {
-    "dev_mse": ("Best validation error x 100", 100.0, 3),
-    "train_seconds": ("Training time in seconds, search of bandwidths included", 1.0, 0),
-    "epochs": ("Passes over the training frames", 1.0, 0),
-}
-_QUALITY = {"stoi": "STOI", "pesq_nb": "PESQ nb", "pesq_wb": "PESQ wb", "si_sdr": "SI-SDR"}
-_LOWER_IS_BETTER = ("mse",)
+_TIMES_100 = ("mse", "dev_mse")
+_ONE_DECIMAL = ("accuracy",)  # of the units of a mask, which has many
+_QUALITY = ("stoi", "pesq_nb", "pesq_wb", "si_sdr")
+_COMPARED = ("mse", "stoi", "pesq_nb", "pesq_wb")
 
 Cells = dict[tuple[str, str], list[float]]
 
@@ -60,8 +62,7 @@ def _tables(records: Sequence[Record]) -> list[Table]:
     """The tables of one experiment."""
     records = [*records, *_hit_minus_fa(records)]
     tables = [_comparison(records), _gains(records)]
-    for metric, (title, factor, digits) in (_METRICS | _TRAINING).items():
-        tables.append(_metric_table(records, metric, title, factor, digits))
+    tables += [_metric_table(records, metric, title) for metric, title in _METRICS.items()]
     tables.append(_match_table(records))
     return [table for table in tables if table.rows]
 
@@ -72,14 +73,13 @@ def order_of_systems(systems: Iterable[str]) -> list[str]:
     return sorted(set(systems), key=lambda s: (places.index(s.partition("-")[0]), s))
 
 
-def _metric_table(
-    records: Sequence[Record], metric: str, title: str, factor: float, digits: int
-) -> Table:
+def _metric_table(records: Sequence[Record], metric: str, title: str) -> Table:
+    write, shown = _writer(metric), declared(metric)
     cells = _cells(records, metric)
     systems = order_of_systems(system for _, system in cells)
     conditions = sorted({condition for condition, _ in cells}, key=_condition_key)
     rows = [
-        [condition, *(_shown(cells.get((condition, s), []), factor, digits) for s in systems)]
+        [condition, *(mean_and_spread(cells.get((condition, s), []), write) for s in systems)]
         for condition in conditions
     ]
     if len(conditions) > 1:
@@ -87,10 +87,17 @@ def _metric_table(
             [v for c in conditions for v in cells.get((c, s), []) if not math.isnan(v)]
             for s in systems
         ]
-        rows.append(
-            ["mean", *(_shown([statistics.fmean(m)], factor, digits) if m else "" for m in means)]
-        )
-    return Table(title, ["condition", *systems], rows)
+        rows.append(["mean", *(write(statistics.fmean(m)) if m else "" for m in means)])
+    named = title.format(title=shown.title, unit=shown.unit)
+    return Table(named, ["condition", *systems], rows)
+
+
+def _writer(metric: str) -> Callable[[float], str]:
+    """How a value of a metric is written."""
+    digits = 1 if metric in _ONE_DECIMAL else declared(metric).digits
+    if metric in _TIMES_100:
+        return lambda value: fixed(value, digits - 2, 100.0)
+    return lambda value: fixed(value, digits)
 
 
 def _match_table(records: Sequence[Record]) -> Table:
@@ -102,11 +109,12 @@ def _match_table(records: Sequence[Record]) -> Table:
         row = [condition]
         for system, other in head:
             values = [
-                r.value
+                r.number
                 for r in found
                 if (r.condition, r.system, r.metric) == (condition, system, MATCH_SECONDS + other)
             ]
-            row.append(_shown(values, 1.0, 0).replace("undefined", "never"))
+            text = mean_and_spread(values, _writer(MATCH_SECONDS))
+            row.append(text.replace(UNDEFINED, "never"))
         rows.append(row)
     titles = [f"{system} to reach {other}" for system, other in head]
     return Table(
@@ -123,12 +131,10 @@ def _comparison(records: Sequence[Record]) -> Table:
     for kernel in kernels:
         for network in networks:
             row = [f"{kernel} against {network}"]
-            for metric in ("mse", "stoi", "pesq_nb", "pesq_wb"):
-                row.append(_wins(records, metric, kernel, network))
+            row += [_wins(records, metric, kernel, network) for metric in _COMPARED]
             row.append(_ratio(records, "train_seconds", kernel, network))
             rows.append(row)
-    head = ["", "lower MSE", "higher STOI", "higher PESQ nb", "higher PESQ wb",
-            "time / time, median (range)"]  # fmt: skip
+    head = ["", *map(_better, _COMPARED), "time / time, median (range)"]
     return Table("Kernel machines against networks: in how many conditions", head, rows)
 
 
@@ -140,12 +146,16 @@ def _gains(records: Sequence[Record]) -> Table:
         for system in trained
         if _pairs(records, "stoi", system, "noisy")
     ]
-    head = ["", *(f"higher {name}" for name in _QUALITY.values())]
+    head = ["", *map(_better, _QUALITY)]
     return Table("Enhanced speech against the mixture: in how many conditions", head, rows)
 
 
+def _better(metric: str) -> str:
+    return f"{declared(metric).better} {declared(metric).title}"
+
+
 def _wins(records: Sequence[Record], metric: str, one: str, other: str) -> str:
-    sign = -1 if metric in _LOWER_IS_BETTER else 1
+    sign = -1 if declared(metric).lower_is_better else 1
     pairs = _pairs(records, metric, one, other)
     return f"{sum(sign * (a - b) > 0 for a, b in pairs)} of {len(pairs)}" if pairs else ""
 
@@ -161,7 +171,7 @@ def _pairs(
     records: Sequence[Record], metric: str, one: str, other: str
 ) -> list[tuple[float, float]]:
     """Values of two systems in the same conditions with the same seeds."""
-    values = {(r.system, r.condition, r.seed): r.value for r in records if r.metric == metric}
+    values = {(r.system, r.condition, r.seed): r.number for r in records if r.metric == metric}
     return [
         (value, values[other, condition, seed])
         for (system, condition, seed), value in values.items()
@@ -170,9 +180,13 @@ def _pairs(
 
 
 def _hit_minus_fa(records: Sequence[Record]) -> list[Record]:
-    false_alarms = {_place(r): r.value for r in records if r.metric == "fa"}
+    false_alarms = {_place(r): r for r in records if r.metric == "fa"}
     return [
-        replace(r, metric="hit_fa", value=r.value - false_alarms[_place(r)])
+        r.measured(
+            "hit_fa",
+            r.number - false_alarms[_place(r)].number,
+            otherwise=r.reason or false_alarms[_place(r)].reason,
+        )
         for r in records
         if r.metric == "hit" and _place(r) in false_alarms
     ]
@@ -186,19 +200,8 @@ def _cells(records: Sequence[Record], metric: str) -> Cells:
     cells: Cells = {}
     for record in records:
         if record.metric == metric:
-            cells.setdefault((record.condition, record.system), []).append(record.value)
+            cells.setdefault((record.condition, record.system), []).append(record.number)
     return cells
-
-
-def _shown(values: Sequence[float], factor: float, digits: int) -> str:
-    if not values:
-        return ""
-    if any(map(math.isnan, values)):
-        return "undefined"
-    mean = f"{round(factor * statistics.fmean(values), digits) + 0.0:.{digits}f}"  # not -0.0
-    if len(values) == 1:
-        return mean
-    return f"{mean} ± {factor * statistics.stdev(values):.{digits}f}"
 
 
 def _condition_key(condition: str) -> tuple[str, float]:

@@ -66,12 +66,12 @@ class _Recipe(Recipe[SpiralConfig]):
         template = replace(blank_record(self.experiment), n=self.config.study.samples)
         for boundary in read_study(self.experiment).boundaries:
             for metric in ("accuracy", "ece"):
-                yield replace(
-                    template,
+                yield template.measured(
+                    metric,
+                    100 * float(getattr(boundary, metric)),
+                    otherwise="the network had diverged by then",
                     system=boundary.loss,
                     condition=f"{boundary.epoch} epochs",
-                    metric=metric,
-                    value=100 * float(getattr(boundary, metric)),
                 )
 
 

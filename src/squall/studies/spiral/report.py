@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
-import statistics
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,13 +15,14 @@ from squall.report.figures import figure_svg
 from squall.report.page import figure_html
 from squall.report.records import Record
 from squall.report.report import Report, Run, Section
-from squall.report.tables import Layout, Table
+from squall.report.tables import Layout, Table, fixed, mean_and_spread
+from squall.scoring.metrics import declared
 from squall.studies.spiral.recipe import read_study
 from squall.studies.spiral.study import Boundary, SpiralStudy
 
 __all__ = ["SPIRALS", "collect", "spiral_tables", "spirals_svg"]
 
-_METRICS = {"accuracy": "accuracy %", "ece": "ECE %"}
+_METRICS = ("accuracy", "ece")
 
 
 def collect(experiments: Sequence[Experiment[Any]]) -> Report:
@@ -54,18 +53,20 @@ def spiral_tables(records: Sequence[Record]) -> list[Table]:
         epochs = sorted({r.condition for r in own}, key=lambda name: int(name.split()[0]))
         losses = sorted({record.system for record in own})
         seeds = len({record.seed for record in own})
-        for metric, name in _METRICS.items():
+        for metric in _METRICS:
             rows = [
                 [
                     loss,
                     *(
-                        _cell([r.value for r in own if _is(r, loss, epoch, metric)])
+                        _cell([r.number for r in own if _is(r, loss, epoch, metric)])
                         for epoch in epochs
                     ),
                 ]
                 for loss in losses
             ]
-            title = f"{experiment}: {name}, {seeds} seed{'s' if seeds > 1 else ''}"
+            title = (
+                f"{experiment}: {declared(metric).heading}, {seeds} seed{'s' if seeds > 1 else ''}"
+            )
             tables.append(Table(title, ["loss", *epochs], rows))
     return tables
 
@@ -75,12 +76,7 @@ def _is(record: Record, loss: str, epoch: str, metric: str) -> bool:
 
 
 def _cell(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    if any(map(math.isnan, values)):
-        return "undefined"
-    mean = f"{statistics.fmean(values):.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+    return mean_and_spread(values, lambda percent: fixed(percent, 1))
 
 
 SPIRALS = Layout(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import shutil
 import time
 from bisect import bisect_left
@@ -22,7 +21,7 @@ from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
 from squall.engine.scored import blank_record
 from squall.engine.stages import Stage, StageError, Work
-from squall.files import atomic_write
+from squall.files import atomic_write, read_json, write_json
 from squall.networks.checkpoint import Checkpoint
 from squall.report.records import Record, write_records
 from squall.studies.tabular.collection import Collection, UciSet, find_sets, read_collection
@@ -151,8 +150,7 @@ class _Recipe(Recipe[TabularConfig]):
         with repeatedly(tell, _TELL_EVERY_S):
             for _ in map_in_processes(_train_set, trainings, self.processes):
                 pass
-        with atomic_write(self.train_dir / _LEFT_OUT) as file:
-            json.dump(collection.damaged, file, indent=1)
+        write_json(self.train_dir / _LEFT_OUT, collection.damaged, indent=1)
 
     def score(self, work: Work) -> None:
         """Write what every network reached, and the means over folds."""
@@ -186,7 +184,7 @@ def list_stages(experiment: Experiment[TabularConfig]) -> list[Stage]:
 def read_left_out(experiment: Experiment[Any]) -> dict[str, str]:
     """What was wrong with the sets that could not be trained on, by their names."""
     path = experiment.directory / "train" / _LEFT_OUT
-    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, str] = read_json(path)
     return found
 
 
@@ -195,7 +193,7 @@ def _scores_path(train_dir: Path, name: str) -> Path:
 
 
 def _read_scores(path: Path) -> SetScores:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path, null_as_nan=True)  # the scores of a network that diverged
     record.pop("data")
     networks = tuple(NetworkScore(**network) for network in record.pop("networks"))
     constant = tuple(record.pop("constant_inputs"))
@@ -209,7 +207,7 @@ def _train_set(training: _Training) -> None:
         training.progress.write_text(str(epoch), encoding="utf-8")
 
     stamp = _digest(training.data)
-    if training.result.is_file() and json.loads(training.result.read_text())["data"] == stamp:
+    if training.result.is_file() and read_json(training.result)["data"] == stamp:
         tell(training.settings.network.epochs)
         return
     torch.set_num_threads(training.threads)
@@ -220,8 +218,7 @@ def _train_set(training: _Training) -> None:
         on_epoch=tell,
         checkpoint=Checkpoint(training.checkpoint, stamp, _SAVE_EVERY_S),
     )
-    with atomic_write(training.result) as file:
-        json.dump({"data": stamp, **asdict(scores)}, file)
+    write_json(training.result, {"data": stamp, **asdict(scores)}, nan_as_null=True)
     training.checkpoint.unlink(missing_ok=True)
 
 
@@ -267,8 +264,10 @@ def _set_records(template: Record, scores: SetScores) -> Iterator[Record]:
                 n=sum(fold.samples for fold in folds),
                 seconds=round(scores.seconds, 2),
             )
+            diverged = sum(fold.diverged > 0 for fold in folds)
+            reason = f"{diverged} of {len(folds)} networks diverged" if diverged else ""
             for metric in METRICS:
                 mean = float(np.mean([getattr(fold, metric) for fold in folds]))
-                yield replace(cell, metric=metric, value=100 * mean)
+                yield cell.measured(metric, 100 * mean, otherwise=reason)
             untrained = float(sum(fold.untrained for fold in folds))
-            yield replace(cell, metric=UNTRAINED, value=untrained, unit="networks", n=len(folds))
+            yield cell.measured(UNTRAINED, untrained, n=len(folds))

@@ -14,6 +14,7 @@ from squall.report.figures import SERIES, figure_svg
 from squall.report.page import figure_html
 from squall.report.report import Report, Run, Section
 from squall.report.tables import Layout
+from squall.scoring.metrics import declared
 from squall.scoring.ranks import nemenyi_critical_difference
 from squall.studies.tabular.recipe import read_left_out
 from squall.studies.tabular.tables import (
@@ -53,7 +54,8 @@ def _sections(runs: Sequence[Run]) -> list[Section]:
                 svg = scatter_svg(sound, "squentropy", other)
                 figures.append(figure_html(svg, label=f"squentropy against {other}"))
     ranks = []
-    for metric, name in METRICS.items():
+    for metric in METRICS:
+        name = declared(metric).title
         svg = ranks_svg(widest, metric)
         if svg:
             ranks.append(f"<h3>{html.escape(name)}</h3>" + figure_html(svg, label=f"{name} ranks"))
@@ -73,9 +75,8 @@ def scatter_svg(scores: StudyScores, loss: str, other: str) -> str:
     titles: dict[str, str] = {}
     name = f"Scatter plots of {loss} against {other} on {len(scores.sets)} sets"
     with figure_svg(width=8.4, height=4.2, name=name, titles=titles) as (figure, written):
-        for axes, (metric, shown) in zip(
-            figure.subplots(1, len(METRICS)), METRICS.items(), strict=True
-        ):
+        for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
+            shown = declared(metric).heading
             means = scores.means(metric)
             x, y = (means[:, scores.losses.index(one)] for one in (other, loss))
             for row, set_name in enumerate(scores.sets):
@@ -84,8 +85,8 @@ def scatter_svg(scores: StudyScores, loss: str, other: str) -> str:
                 titles[f"{metric}-{row}"] = f"{set_name}: {y[row]:.2f} against {x[row]:.2f}"
             ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
             axes.plot(ends, ends, color=SERIES[5], linewidth=1)
-            axes.set_xlabel(f"{shown} % of {other}")
-            axes.set_ylabel(f"{shown} % of {loss}")
+            axes.set_xlabel(f"{shown} of {other}")
+            axes.set_ylabel(f"{shown} of {loss}")
             axes.set_title(f"{int((y > x).sum())} above, {int((y < x).sum())} below", fontsize=10)
             axes.set_aspect("equal")
             axes.grid(alpha=0.3)
@@ -111,8 +112,11 @@ def ranks_svg(scores: StudyScores, metric: str) -> str:
     distance = nemenyi_critical_difference(systems=count, data_sets=found.data_sets)
     order = np.argsort(found.average_ranks)
     ranks = np.array(found.average_ranks)[order]
-    name = f"Mean ranks in {METRICS[metric]} over {found.data_sets} sets, 1 the best: " + ", ".join(
-        f"{scores.losses[place]} {rank:.2f}" for place, rank in zip(order, ranks, strict=True)
+    name = (
+        f"Mean ranks in {declared(metric).title} over {found.data_sets} sets, 1 the best: "
+        + ", ".join(
+            f"{scores.losses[place]} {rank:.2f}" for place, rank in zip(order, ranks, strict=True)
+        )
     )
     with figure_svg(width=8.4, height=0.9 + 0.3 * count, name=name) as (figure, written):
         axes = figure.subplots()

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.report.records import Record
-from squall.report.tables import Table
+from squall.report.tables import UNDEFINED, Table
 from squall.scoring.bootstrap import compare_means
+from squall.scoring.metrics import declared
 from squall.scoring.ranks import (
     FriedmanRanks,
     friedman,
     nemenyi_critical_difference,
     wilcoxon_signed_rank,
 )
-from squall.scoring.significance import adjust_p_values
+from squall.scoring.significance import SIGNIFICANT, adjust_p_values
 
 __all__ = [
     "METRICS",
@@ -34,13 +35,12 @@ __all__ = [
     "tabular_tables",
 ]
 
-METRICS = {"accuracy": "accuracy", "ece": "ECE"}
+METRICS = ("accuracy", "ece")
 UNTRAINED = "untrained"
-_LOWER_IS_BETTER = ("ece",)
-_SIGNIFICANT = 0.05
+_TITLES = tuple(declared(metric).title for metric in METRICS)
 _SOURCE_SETS = 121
 _EQUAL = 1e-9  # percent; means that differ by less are ties
-_WORST = {"accuracy": -1000.0, "ece": 1000.0}  # below and above any percentage
+_BEYOND = 1000.0  # any percentage
 
 NOTES = (
     "Accuracy and expected calibration error in percent, of the softmax of the logits for every "
@@ -85,7 +85,8 @@ class StudyScores:
     def ranked(self, metric: str) -> NDArray[np.float64]:
         """(S, L) means over seeds to order the losses by: with a diverged network, the worst."""
         means = self.means(metric)
-        return np.where(np.isnan(means), _WORST[metric], means)
+        worst = _BEYOND if declared(metric).lower_is_better else -_BEYOND
+        return np.where(np.isnan(means), worst, means)
 
     def deviations(self, metric: str) -> NDArray[np.float64]:
         """(S, L) standard deviations over seeds; 0 of one seed."""
@@ -139,7 +140,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Whether `loss` is better or worse beyond chance."""
-        if self.p_corrected >= _SIGNIFICANT:
+        if self.p_corrected >= SIGNIFICANT:
             return "not told apart"
         return "better" if self.ahead else "worse"
 
@@ -182,10 +183,10 @@ def _of_experiment(experiment: str, records: Sequence[Record]) -> StudyScores:
     for record in records:
         row, column = sets.index(record.condition), losses.index(record.system)
         if record.metric == UNTRAINED:
-            untrained[row, column] += int(record.value)
+            untrained[row, column] += int(record.number)
             networks[row, column] += record.n
         else:
-            values[record.metric][row, column, seeds.index(record.seed)] = record.value
+            values[record.metric][row, column, seeds.index(record.seed)] = record.number
     return StudyScores(
         experiment,
         tuple(losses),
@@ -238,7 +239,7 @@ def compare_losses(scores: StudyScores, metric: str) -> list[Comparison]:
                 difference=difference.value,
                 low=difference.low,
                 high=difference.high,
-                ahead=(test.positive > test.negative) != (metric in _LOWER_IS_BETTER),
+                ahead=(test.positive > test.negative) != declared(metric).lower_is_better,
                 p_value=test.p_value,
                 p_corrected=p_corrected,
             )
@@ -250,7 +251,7 @@ def rank_losses(scores: StudyScores, metric: str) -> FriedmanRanks | None:
     """Friedman's test of the losses over sets; None of fewer than two losses or sets."""
     if min(len(scores.losses), len(scores.sets)) < 2:
         return None
-    return friedman(values=scores.ranked(metric), lower_is_better=metric in _LOWER_IS_BETTER)
+    return friedman(values=scores.ranked(metric), lower_is_better=declared(metric).lower_is_better)
 
 
 def claims_of_source(scores: StudyScores) -> list[Claim]:
@@ -266,7 +267,7 @@ def claims_of_source(scores: StudyScores) -> list[Claim]:
             ahead = _lead(scores, metric, "squentropy", others)
             claims.append(
                 Claim(
-                    f"squentropy {text} in {METRICS[metric]}",
+                    f"squentropy {text} in {declared(metric).title}",
                     source,
                     int((ahead > 0).sum()),
                     int((ahead == 0).sum()),
@@ -288,7 +289,7 @@ def _lead(
 
 def _gains(values: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
     """Values with the better ones higher; what is next to nothing is 0."""
-    gains = -values if metric in _LOWER_IS_BETTER else values
+    gains = -values if declared(metric).lower_is_better else values
     return np.where(np.abs(gains) <= _EQUAL, 0.0, gains)
 
 
@@ -321,7 +322,7 @@ def _claims(scores: StudyScores, pairs: Sequence[Comparison]) -> Table:
         for claim in claims_of_source(scores)
     ]
     note = "; ".join(
-        f"{c.loss} against {c.other}, {METRICS[c.metric]}: {c.verdict}"
+        f"{c.loss} against {c.other}, {declared(c.metric).title}: {c.verdict}"
         for c in pairs
         if c.loss == "squentropy"
     )
@@ -356,7 +357,7 @@ def _losses(scores: StudyScores) -> Table:
         cells.append(f"{scores.untrained[:, number].sum()} of {scores.networks.sum()}")
         rows.append(cells)
     head = ["loss"]
-    for name in METRICS.values():
+    for name in _TITLES:
         head += [f"{name} %", f"{name}: sd over seeds", f"{name}: best alone on", f"{name}: rank"]
     head += ["sets with a diverged network", "untrained networks"]
     notes = []
@@ -366,7 +367,7 @@ def _losses(scores: StudyScores) -> Table:
                 systems=len(scores.losses), data_sets=len(scores.sets)
             )
             notes.append(
-                f"{METRICS[metric]}: Friedman's test (Iman and Davenport's F) "
+                f"{declared(metric).title}: Friedman's test (Iman and Davenport's F) "
                 f"{_p(found.f_p_value)}; ranks differ beyond chance from {distance:.2f} on "
                 "(Nemenyi, 5 %)"
             )
@@ -391,7 +392,7 @@ def _pairs(pairs: Sequence[Comparison]) -> Table:
         [
             c.loss,
             c.other,
-            METRICS[c.metric],
+            declared(c.metric).title,
             str(c.better),
             str(c.equal),
             str(c.worse),
@@ -416,7 +417,7 @@ def _choices(every: Sequence[StudyScores]) -> Table:
         return Table("", [], [])
     losses = every[0].losses
     head = ["experiment", "sets", "without a diverged network"]
-    for name in METRICS.values():
+    for name in _TITLES:
         head += [f"{name} {loss}" for loss in losses]
         head += [f"{name}: squentropy against ce", "p"]
     head += [f"untrained {loss}" for loss in losses]
@@ -467,7 +468,7 @@ def _untrained(scores: StudyScores) -> Table:
 
 def _sets(scores: StudyScores) -> Table:
     head = ["set", "tested"]
-    for name in METRICS.values():
+    for name in _TITLES:
         head += [f"{name} {loss}" for loss in scores.losses]
     rows = []
     cells = {m: (scores.means(m), scores.deviations(m)) for m in METRICS}
@@ -477,7 +478,7 @@ def _sets(scores: StudyScores) -> Table:
             gains = _gains(means[row], metric)
             best = gains >= np.nanmax(gains) - _EQUAL if np.isfinite(gains).any() else gains > 0
             line += [
-                "undefined" if np.isnan(mean) else f"{mean:.2f} ± {sd:.2f}{' *' if top else ''}"
+                UNDEFINED if np.isnan(mean) else f"{mean:.2f} ± {sd:.2f}{' *' if top else ''}"
                 for mean, sd, top in zip(means[row], deviations[row], best, strict=True)
             ]
         rows.append(line)

@@ -1,0 +1,172 @@
+"""What differences between systems say: a table for each condition, and which are not chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from squall.report.comparison import AGAINST, OVER_SEEDS
+from squall.report.records import Record
+from squall.report.tables import UNDEFINED, Table
+from squall.scoring.metrics import declared
+from squall.scoring.significance import SIGNIFICANT
+
+__all__ = ["comparison_tables"]
+
+_POPULATIONS = {
+    "utterances": "other utterances",
+    "speakers": "other speakers",
+    "seeds": "other speakers and seeds",
+}
+"""What an interval speaks about, from the narrowest claim to the widest."""
+
+
+def comparison_tables(records: Iterable[Record]) -> list[Table]:
+    """A table of differences for each corpus, condition and baseline.
+
+    Args:
+        records: those of `compare_systems`.
+    """
+    places: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        places.setdefault((record.dataset, record.condition), []).append(record)
+    return [
+        _table(f"{dataset}, {condition}", found) for (dataset, condition), found in places.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """What is recorded of a system and a metric in one condition.
+
+    Args:
+        main: the difference.
+        values: by the names of metrics, what was found over all seeds.
+        tests: p values of the matched-pair tests, one for each seed.
+    """
+
+    main: Record
+    values: Mapping[str, float]
+    tests: Sequence[float]
+
+    @classmethod
+    def of(cls, main: Record, records: Sequence[Record]) -> _Difference:
+        metric = main.metric.removesuffix("_difference")
+        mine = [r for r in records if (r.experiment, r.system) == (main.experiment, main.system)]
+        return cls(
+            main,
+            {r.metric: r.number for r in mine if r.seed == OVER_SEEDS},
+            [r.number for r in mine if r.metric == f"{metric}_mapsswe_p"],
+        )
+
+    @property
+    def title(self) -> str:
+        """The metric's name for people."""
+        return declared(self.main.metric).title
+
+    @property
+    def p_value(self) -> float:
+        return self.values[f"{self.main.metric}_p"]
+
+    @property
+    def p_corrected(self) -> float:
+        return self.values[f"{self.main.metric}_p_holm"]
+
+    @property
+    def widest(self) -> str:
+        """The widest population that it speaks about."""
+        return [p for p in _POPULATIONS if f"{self.main.metric}_{p}_low" in self.values][-1]
+
+    def interval(self, population: str) -> str:
+        ends = [
+            self.values.get(f"{self.main.metric}_{population}_{end}") for end in ("low", "high")
+        ]
+        if ends[0] is None or ends[1] is None:
+            return ""
+        return f"{self.signed(ends[0])} to {self.signed(ends[1])}"
+
+    def signed(self, value: float) -> str:
+        if math.isnan(value):
+            return UNDEFINED
+        text = declared(self.main.metric).difference(abs(value))
+        return text if float(text) == 0 else ("-" if value < 0 else "+") + text
+
+    @property
+    def verdict(self) -> str:
+        """`WER 1.20 points lower`."""
+        if self.main.value is None:
+            return f"{self.title} {UNDEFINED}"
+        metric = declared(self.main.metric)
+        amount = metric.difference(abs(self.main.value))
+        points = " points" if metric.unit == "%" else ""
+        return f"{self.title} {amount}{points} {'lower' if self.main.value < 0 else 'higher'}"
+
+
+def _table(title: str, records: Sequence[Record]) -> Table:
+    """The differences of one condition to one baseline."""
+    split, _, baseline = title.partition(AGAINST)
+    populations = [p for p in _POPULATIONS if any(f"_{p}_low" in r.metric for r in records)]
+    tested = any(record.metric.endswith("_mapsswe_p") for record in records)
+    differences = [
+        _Difference.of(record, records)
+        for record in records
+        if record.metric.endswith("_difference")
+    ]
+    head = [
+        "experiment",
+        "system",
+        "metric",
+        "difference",
+        *(f"95 %: {_POPULATIONS[p]}" for p in populations),
+        "p",
+        "p, corrected",
+        *(["MAPSSWE p < 0.05: seeds"] if tested else []),
+    ]
+    rows = [
+        [
+            one.main.experiment,
+            one.main.system,
+            one.title,
+            one.signed(one.main.number),
+            *map(one.interval, populations),
+            _p(one.p_value),
+            _p(one.p_corrected),
+            *([_below(one.tests)] if tested else []),
+        ]
+        for one in differences
+    ]
+    note = _note(differences, baseline, populations[-1])
+    return Table(f"{split}: differences to {baseline}", head, rows, note)
+
+
+def _note(differences: Sequence[_Difference], baseline: str, population: str) -> str:
+    """Which differences are more than chance."""
+    several = len({one.main.experiment for one in differences}) > 1
+    verdicts: dict[bool, list[str]] = {True: [], False: []}
+    for one in differences:
+        place = f" ({one.main.experiment})" if several else ""
+        if one.widest != population:
+            place += f" (for {_POPULATIONS[one.widest]} only)"
+        text = f"{one.main.system}{place}: {one.verdict}"
+        verdicts[one.p_corrected < SIGNIFICANT].append(text)
+    return (
+        f"Told apart from {baseline} at the 5 % level, corrected for the number of systems, for "
+        f"{_POPULATIONS[population]}: {_listed(verdicts[True])} "
+        f"Not told apart from chance: {_listed(verdicts[False])}"
+    )
+
+
+def _listed(verdicts: Sequence[str]) -> str:
+    return "; ".join(verdicts) + "." if verdicts else "none."
+
+
+def _below(tests: Sequence[float]) -> str:
+    """How many of the tests, one for each seed, find a difference."""
+    return f"{sum(p < SIGNIFICANT for p in tests)} of {len(tests)}" if tests else ""
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,114 @@
+"""What is measured: each metric's unit, direction and name for people, declared once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["METRICS", "Metric", "declared"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity that records hold.
+
+    Args:
+        name: in records.
+        title: for people.
+        unit: of its values; empty for a number without one.
+        better: which values are better; empty where neither is.
+        digits: decimals in a table.
+        digits_of_difference: decimals of a difference between systems, if they are others.
+        former_units: what records of earlier versions call the same unit.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower", ""] = ""
+    digits: int = 2
+    digits_of_difference: int | None = None
+    former_units: tuple[str, ...] = ()
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether a lower value is better."""
+        return self.better == "lower"
+
+    @property
+    def heading(self) -> str:
+        """What stands above a column of values: the name, and the unit if it needs one."""
+        return f"{self.title} {self.unit}" if self.unit in ("%", "nats", "dB") else self.title
+
+    def difference(self, value: float) -> str:
+        """A difference as text, without the unit."""
+        digits = self.digits if self.digits_of_difference is None else self.digits_of_difference
+        return f"{value:.{digits}f}"
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("wer", "WER", "%", "lower"),
+        Metric("cer", "CER", "%", "lower"),
+        Metric("ter", "TER", "%", "lower"),
+        Metric("per", "PER", "%", "lower"),
+        Metric("ser", "SER", "%", "lower"),
+        Metric("accuracy", "accuracy", "%", "higher"),
+        Metric("ece", "ECE", "%", "lower"),
+        Metric("ece_adaptive", "adaptive ECE", "%", "lower"),
+        Metric("mce", "MCE", "%", "lower"),
+        Metric("brier", "Brier", "score", "lower"),
+        Metric("nll", "NLL", "nats", "lower"),
+        Metric("temperature", "temperature", "ratio"),
+        Metric("stoi", "STOI", "", "higher", 3, 4),
+        Metric("pesq_nb", "PESQ nb", "MOS-LQO", "higher", 2, 4, ("",)),
+        Metric("pesq_wb", "PESQ wb", "MOS-LQO", "higher", 2, 4, ("",)),
+        Metric("si_sdr", "SI-SDR", "dB", "higher", 1, 2),
+        Metric("mse", "MSE", "", "lower", 4),
+        Metric("dev_mse", "validation MSE", "", "lower", 5),
+        Metric("hit", "HIT", "%", "higher", 1),
+        Metric("fa", "FA", "%", "lower", 1),
+        Metric("hit_fa", "HIT - FA", "%", "higher", 1),
+        Metric("untrained", "untrained networks", "networks", "lower", 0),
+        Metric("epochs", "epochs", "epochs", digits=0),
+        Metric("params", "parameters", "weights", digits=0),
+        Metric("rtf", "RTF", "ratio", "lower", former_units=("",)),
+        Metric("train_seconds", "training", "s", "lower", 0),
+        Metric("match_seconds", "seconds to match", "s", "lower", 0),
+        Metric("p", "p", "p", digits=3),
+    )
+}
+"""By name. A square error is a plain number, which the tables show times 100. PESQ is MOS-LQO, of
+P.862.1 in narrow band and P.862.2 in wide band; `rtf` is seconds of computing per second of audio.
+"""
+
+_DERIVED = re.compile(
+    r"(?P<metric>\w+?)_"
+    r"(?:(?P<p>difference_p|difference_p_holm|mapsswe_p)"
+    r"|difference(?:_(?:utterances|speakers|seeds)_(?:low|high))?)"
+)
+
+
+def declared(name: str) -> Metric:
+    """The metric that a record's name stands for.
+
+    Args:
+        name: that of a metric; of a metric and another system (`match_seconds:dnn`); of a
+            difference between systems or an end of its interval (`wer_difference_seeds_low`),
+            which have the metric's unit; or of a p value (`wer_difference_p`).
+
+    Raises:
+        ValueError: no such metric is declared.
+
+    >>> declared("pesq_nb").unit, declared("wer_difference").unit, declared("wer_mapsswe_p").unit
+    ('MOS-LQO', '%', 'p')
+    """
+    plain = name.partition(":")[0]
+    derived = _DERIVED.fullmatch(name)
+    if derived:
+        plain = "p" if derived["p"] and derived["metric"] in METRICS else derived["metric"]
+    if plain not in METRICS:
+        raise ValueError(f"{name!r} is no metric that squall.scoring.metrics declares")
+    return METRICS[plain]
