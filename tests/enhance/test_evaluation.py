@@ -17,6 +17,7 @@ from squall.audio.mixing import read_mixtures
 from squall.audio.reading import read_audio
 from squall.engine.experiment import Experiment
 from squall.enhance.dataset import by_condition
+from squall.enhance.enhancer import Enhancer
 from squall.enhance.enhancing import enhance_condition, write_flac
 from squall.enhance.evaluation import read_training
 from squall.enhance.frames import FrameSet
@@ -131,6 +132,21 @@ def test_enhanced_audio_is_the_masked_mixture(scored: dict[str, Enhancement]) ->
                 expected = front_end.apply_mask(expected, np.asarray(masks[rows]))
             found = read_audio(folder / f"{utterance}.flac").samples
             np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dnn", "kernel"])
+def test_what_is_measured_is_what_the_command_enhance_gives(
+    scored: dict[str, Enhancement], name: str
+) -> None:
+    """Up to the rounding of the level and half a step of 16 bits."""
+    experiment = scored[name]
+    for condition, model in (("rain/5dB", "rain/5dB"), ("drill/-5dB", "all")):
+        enhancer = Enhancer.load(experiment.directory / "train" / model, experiment.config)
+        audio = _shared(experiment, "mix") / "audio" / condition
+        for path in sorted((experiment.variant_dir("enhanced") / condition).glob("*.flac")):
+            enhanced = enhancer(read_audio(audio / f"{path.stem}.wav").samples)
+            measured = read_audio(path).samples
+            np.testing.assert_allclose(measured, enhanced, rtol=0, atol=0.51 / 2**15 + 1e-5)
 
 
 def test_training_is_recorded_for_each_model(scored: dict[str, Enhancement]) -> None:

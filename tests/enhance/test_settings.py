@@ -71,7 +71,20 @@ def _load(path: Path, **settings: Any) -> EnhancementConfig:
         ({"training.max_frames": 9}, "training.max_frames: "),
         ({"utterances.max_s": 0.1}, "utterances.max_s: "),
         ({"utterances.test": 0}, "utterances.test: "),
-        ({"estimator.name": "kernels"}, "estimator.name: Input should be 'kernel', 'dnn'"),
+        ({"estimator.name": "kernels"}, "there is no such estimator; there are noisy, dnn, kernel"),
+        ({"estimator": {"name": "dnn", "loss": "squentropi"}}, "unknown loss 'squentropi'"),
+        (
+            {"estimator": {"name": "dnn", "loss": "ce", "loss_parameters": {"M": 1}}},
+            "ce has no parameter 'M'",
+        ),
+        (
+            {"estimator": {"name": "dnn", "loss": "ce", "loss_parameters": 3}},
+            "loss_parameters is 3; it must be names with values",
+        ),
+        (
+            {"estimator": {"name": "dnn", "candidates": [{}, {"loss": "mse2"}]}},
+            "unknown loss 'mse2'",
+        ),
         ({"estimator.tune_epochs": 0}, "estimator.tune_epochs: "),
         ({"apply.floor": 1}, "apply.floor: "),
         ({"apply.sets": ["dev"]}, "apply.sets.0: "),
@@ -200,3 +213,12 @@ def test_settings_survive_json(path: Path) -> None:
     assert again == config
     assert again.directory_name == config.directory_name
     assert again.frontend.parameters == {"channels": 32}
+
+
+def test_experiments_keep_their_directories(path: Path) -> None:
+    """The names of experiments on disk: how a loss is spelt and registered is no part of them."""
+    chosen = {"name": "dnn", "loss": "squentropy", "loss_parameters": {"alpha": 0.1}, "patience": 4}
+    found = [_load(path, estimator=estimator).directory_name for estimator in (
+        chosen, {"name": "kernel", "subbands": 1, "memory_gb": 6}, {"name": "oracle"}
+    )]  # fmt: skip
+    assert [name.rpartition("-")[2] for name in found] == ["4da6d22e", "31fa1fb1", "8ccdcd38"]

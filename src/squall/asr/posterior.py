@@ -8,10 +8,11 @@ import torch
 from espnet.nets.scorer_interface import BatchScorerInterface
 
 from squall.asr.settings import RecognitionConfig
+from squall.losses import build_loss
 
 __all__ = ["PosteriorScorer", "log_clipped_posterior", "log_posterior", "posterior_of"]
 
-_SQUARE_TARGETS = {"square": 1.0, "ccql": 1.0, "rescaled_square": None}
+_ANY_CLASSES = 2  # what a loss drives its logits to does not depend on their number
 
 
 def posterior_of(config: RecognitionConfig) -> tuple[str, float]:
@@ -22,11 +23,11 @@ def posterior_of(config: RecognitionConfig) -> tuple[str, float]:
         `auto` gives `clipped` for the square losses and `softmax` for the others; the reason is in
         recipes/an4/README.md, where both are measured.
     """
-    square = config.loss.name in _SQUARE_TARGETS
-    target = _SQUARE_TARGETS.get(config.loss.name, 1.0) or float(config.loss.parameters.get("M", 1))
-    if config.decode.posterior == "auto":
-        return ("clipped" if square else "softmax"), target
-    return config.decode.posterior, target
+    terms = build_loss(config.loss.name, **config.loss.parameters).terms(_ANY_CLASSES)
+    form = config.decode.posterior
+    if form == "auto":
+        form = "clipped" if terms.square else "softmax"
+    return form, float(terms.true_aim)
 
 
 def log_posterior(logits: torch.Tensor, *, form: str, target: float, floor: float) -> torch.Tensor:

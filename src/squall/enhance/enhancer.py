@@ -16,7 +16,7 @@ from squall.audio.frontend import FrontEnd, build_front_end
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig
 
-__all__ = ["SAMPLE_RATE_HZ", "Enhancer", "ReadSamples", "find_model", "shape_mask"]
+__all__ = ["SAMPLE_RATE_HZ", "Enhancer", "ReadSamples", "find_model", "put_mask", "shape_mask"]
 
 Samples = NDArray[np.float32]
 
@@ -40,6 +40,17 @@ def shape_mask(mask: NDArray[np.float32], config: EnhancementConfig) -> NDArray[
     used = (mask > 0.5).astype(np.float32) if config.apply.binarise else mask
     shaped: NDArray[np.float32] = np.maximum(used, np.float32(config.apply.floor))
     return shaped
+
+
+def put_mask(
+    samples: Samples,
+    mask: NDArray[np.float32],
+    *,
+    config: EnhancementConfig,
+    front_end: FrontEnd,
+) -> Samples:
+    """Put a mask (T, F) on the samples (N,) that it was estimated for, as `apply.*` says: (N,)."""
+    return front_end.apply_mask(samples, shape_mask(mask, config))
 
 
 @dataclass(frozen=True)
@@ -115,8 +126,8 @@ class Enhancer:
             arma_order=settings.arma_order,
             gain=gain,
         )
-        mask = shape_mask(self.model.estimate(features), self.config)
-        return self.front_end.apply_mask(samples, mask)
+        mask = self.model.estimate(features)
+        return put_mask(samples, mask, config=self.config, front_end=self.front_end)
 
 
 def _block_samples() -> int:

@@ -14,7 +14,7 @@ from squall.audio.frontend import build_front_end
 from squall.audio.mixing import Mixture
 from squall.audio.reading import read_audio
 from squall.enhance.corpus import SAMPLE_RATE_HZ
-from squall.enhance.enhancer import shape_mask
+from squall.enhance.enhancer import put_mask
 from squall.enhance.frames import FrameSet
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig, model_conditions
@@ -37,6 +37,11 @@ def enhance_condition(
     Writes `<utterance>.flac` for each, the estimated masks of a trained estimator as `masks.npy`
     (in the order of the frame set), and `times.json`, last.
 
+    Convention: the features are those of stage 3, which made them in several processes, where
+    `Enhancer` makes them again; from there on both do the same. A mixture of less than 20 s gets
+    from `Enhancer` what is written here, up to the rounding of its level (a test compares them).
+    The time of `times.json` is that of mask and resynthesis.
+
     Args:
         config: the experiment's settings.
         mixtures: of the condition, in the order of the frame set.
@@ -47,8 +52,8 @@ def enhance_condition(
     """
     frames = FrameSet.read(frames_dir)
     front_end = build_front_end(config.frontend.name, **config.frontend.parameters)
-    model = None
-    if config.estimator.trained:
+    estimator, model = config.estimator.entry, None
+    if estimator.trained:
         own = mixtures[0].condition in model_conditions(config)
         model = MaskModel.load(train_dir / (mixtures[0].condition if own else ALL))
     estimates, seconds = [], 0.0
@@ -57,13 +62,15 @@ def enhance_condition(
             audio_dir / f"{mixture.utterance}.wav", sample_rate_hz=SAMPLE_RATE_HZ
         ).samples
         started = time.perf_counter()
-        if config.estimator.name == "noisy":
-            enhanced = noisy
-        else:
-            ideal = np.asarray(frames.masks[rows])
-            mask = model.estimate(np.asarray(frames.features[rows])) if model else ideal
-            enhanced = front_end.apply_mask(noisy, shape_mask(mask, config))
+        if model:
+            mask = model.estimate(np.asarray(frames.features[rows]))
+            enhanced = put_mask(noisy, mask, config=config, front_end=front_end)
             estimates.append(mask)
+        elif estimator.reference == "ideal":
+            ideal = np.asarray(frames.masks[rows])
+            enhanced = put_mask(noisy, ideal, config=config, front_end=front_end)
+        else:
+            enhanced = noisy
         seconds += time.perf_counter() - started
         write_flac(output_dir / f"{mixture.utterance}.flac", enhanced)
     if model:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from squall.engine.config import ExperimentConfig, parameter_label
+from squall.enhance.estimators.registry import ESTIMATORS, EstimatorEntry
 from squall.settings import Settings
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
 ]
 
 MADE_NOISES = ("babble", "ssn")
-_NOT_HASHED = ("max_epochs", "memory_gb")  # of an estimator: how far and in what space it works
-_SCHEDULE = ("patience", "decay")  # of an estimator: how its fit ends, too long for a table's head
 _SAMPLE_RATE_HZ = 16000
 
 
@@ -192,8 +191,8 @@ class EstimatorConfig(BaseModel):
     """The mask estimator.
 
     Args:
-        name: `kernel`, `dnn`, or one of the references: `oracle` (the ideal mask) and `noisy` (the
-            mixture as it is).
+        name: of `squall.enhance.estimators.registry.ESTIMATORS`: `kernel`, `dnn`, or one of the
+            references: `oracle` (the ideal mask) and `noisy` (the mixture as it is).
         candidates: parameters that the tune stage chooses among by the validation error, as a list
             of groups of them; the first that is best is taken. A kernel machine tunes its own
             bandwidths besides.
@@ -204,9 +203,27 @@ class EstimatorConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: Literal["kernel", "dnn", "oracle", "noisy"]
+    name: str
     candidates: tuple[dict[str, Any], ...] = ()
     tune_epochs: int = Field(default=10, ge=1)
+
+    @field_validator("name")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        if value not in ESTIMATORS:
+            raise ValueError(f"there is no such estimator; there are {', '.join(ESTIMATORS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _parameters_can_be_right(self) -> EstimatorConfig:
+        for candidate in self.candidates or ({},):
+            self.entry.check({**self.parameters, **candidate})
+        return self
+
+    @property
+    def entry(self) -> EstimatorEntry:
+        """What is known of the estimator."""
+        return ESTIMATORS[self.name]
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -216,7 +233,7 @@ class EstimatorConfig(BaseModel):
     @property
     def trained(self) -> bool:
         """Whether there is anything to train."""
-        return self.name in ("kernel", "dnn")
+        return self.entry.trained
 
 
 class ApplyConfig(Settings):
@@ -277,20 +294,22 @@ class EnhancementConfig(ExperimentConfig):
         """The settings that name the experiment directory, without epochs and memory."""
         settings = super().hashed()
         settings["noise"].pop("dir")
-        for key in _NOT_HASHED:
+        for key in self.estimator.entry.free:
             settings["estimator"].pop(key, None)
         return settings
 
     @property
     def system(self) -> str:
         """The estimator with the parameters that the settings give it: `kernel-4`, `dnn`."""
+        entry = self.estimator.entry
         parameters = {
             key: value
             for key, value in self.estimator.parameters.items()
-            if key not in (*_NOT_HASHED, *_SCHEDULE)
+            if key not in (*entry.free, *entry.unnamed)
         }
-        subbands = f"-{parameters.pop('subbands', 4)}" if self.estimator.name == "kernel" else ""
-        return self.estimator.name + subbands + parameter_label(parameters, {})
+        parts = [self.estimator.name]
+        parts += [f"{parameters.pop(key, value)}" for key, value in entry.always_named.items()]
+        return "-".join(parts) + parameter_label(parameters, entry.short_names)
 
 
 ALL = "all"

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.audio.features import Normalizer
-from squall.enhance.estimators.estimator import MaskEstimator, OnProgress
+from squall.enhance.estimators.estimator import MaskEstimator
 from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import FrameSet, draw_frames
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig, model_conditions
 from squall.files import read_json, write_json
 from squall.settings import digest
+from squall.workers import OnProgress
 
 __all__ = [
     "ModelFrames",

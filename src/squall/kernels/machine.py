@@ -57,6 +57,7 @@ __all__ = ["Auto", "KernelMachine", "Metric", "Progress", "Subband", "Validation
 Auto = Literal["auto"]
 Metric = Literal["euclidean", "learned"]
 Progress = Callable[[dict[str, float]], None]
+OnEpoch = Callable[[Tensor, Tensor], None]
 Validation = tuple[ArrayLike, ArrayLike]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
@@ -203,7 +204,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         centres = torch.cat([self._tensor(self.centres_), x])
         t = self._tensor((targets - self.intercept_)[order])
         alpha = self._tensor(self.alpha_)
-        self._solve(centres, alpha, t, x[:0], t[:0], _seed(rng), 1, started, None)
+        tell = self._record_epochs(started, None, validated=False)
+        self._solve(centres, t, (x[:0], t[:0]), alpha=alpha, seed=_seed(rng), epochs=1, tell=tell)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -333,8 +335,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             x, held_x = self._learn_metric(x, t, held_x, seed)
             self._choose_kernels(x, t, held_x, held_t)
         self.history_ = []
-        alpha = x.new_zeros(0, t.shape[1])
-        self._solve(x, alpha, t, held_x, held_t, seed, epochs, started, on_progress)
+        tell = self._record_epochs(started, on_progress, validated=len(held_t) > 0)
+        none = x.new_zeros(0, t.shape[1])
+        self._solve(x, t, (held_x, held_t), alpha=none, seed=seed, epochs=epochs, tell=tell)
         return self
 
     def _choose_kernels(self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor) -> None:
@@ -385,68 +388,56 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.metric_factor_ = factor.cpu().numpy()
         return x @ factor, held_x @ factor
 
-    def _solve(
-        self,
-        centres: Tensor,
-        alpha: Tensor,
-        targets: Tensor,
-        held_x: Tensor,
-        held_targets: Tensor,
-        seed: int,
-        epochs: int,
-        started: float,
-        on_progress: Progress | None,
-    ) -> None:
-        """Train on the last centres, of which `alpha` has the coefficients of the first ones."""
-        points, first = Points.of(centres), len(alpha)
-        alpha = torch.cat([alpha, torch.zeros_like(targets)])
-        batch_size = self._batch_size()
-        shared = _by_kernel(self.subbands_)
-        rows = KernelRows(
-            points,
-            Points.of(held_x),
-            [kernel for kernel, _ in shared],
-            first=first,
-            batch_size=batch_size,
-            memory_bytes=int(self.memory_gb * 1e9),
-        )
-        # The last batch stands for points that the preconditioner has not seen.
-        s, m = self._sample_size(len(centres)), rows.batch_size
-        unseen = points[len(points) - m :]
-        subsample = fill_squared_distances(points[:s], out=centres.new_empty(s, s))
-        across = fill_squared_distances(unseen, points[:s], out=centres.new_empty(m, s))
-        within = fill_squared_distances(unseen, out=centres.new_empty(m, m))
-        heads = []
-        for kernel, bands in shared:
-            preconditioner = choose_preconditioner(kernel(subsample), batch_size=m)
-            measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
-            channels = [torch.arange(band.first, band.last) for band in bands]
-            columns = torch.cat(channels).to(centres.device)
-            groups = [OutputGroup(band.columns, self.patience or np.inf) for band in bands]
-            step = preconditioner.step_size(m, measured)
-            heads.append(Head(groups, columns, alpha[:, columns], preconditioner, step))
-        del subsample, across, within
+    def _record_epochs(
+        self, started: float, on_progress: Progress | None, *, validated: bool
+    ) -> OnEpoch:
+        """What writes `history_`, given the errors (F,) of training and validation of an epoch."""
 
-        def on_epoch(train_mse: Tensor, validation_mse: Tensor) -> None:
+        def tell(train_mse: Tensor, validation_mse: Tensor) -> None:
             entry = {
                 "epoch": len(self.history_) + 1,
                 "seconds": time.perf_counter() - started,
                 "train_mse": train_mse.mean().item(),
             }
-            if len(held_targets):
+            if validated:
                 entry["validation_mse"] = validation_mse.mean().item()
             self.history_.append(entry)
             if on_progress is not None:
                 on_progress(entry)
 
+        return tell
+
+    def _solve(
+        self,
+        centres: Tensor,
+        targets: Tensor,
+        held: tuple[Tensor, Tensor],
+        *,
+        alpha: Tensor,
+        seed: int,
+        epochs: int,
+        tell: OnEpoch,
+    ) -> None:
+        """Train on the last centres, of which `alpha` has the coefficients of the first ones."""
+        points, first = Points.of(centres), len(alpha)
+        alpha = torch.cat([alpha, torch.zeros_like(targets)])
+        rows = KernelRows(
+            points,
+            Points.of(held[0]),
+            [kernel for kernel, _ in _by_kernel(self.subbands_)],
+            first=first,
+            batch_size=self._batch_size(),
+            memory_bytes=int(self.memory_gb * 1e9),
+        )
+        heads = self._heads(points, alpha, batch_size=rows.batch_size)
         solve(
             rows,
             heads,
             targets=targets,
-            validation_targets=held_targets,
+            validation_targets=held[1],
             epochs=epochs,
             seed=seed,
-            on_epoch=on_epoch,
+            on_epoch=tell,
         )
         for head in heads:
             alpha[:, head.columns] = head.best
@@ -461,6 +452,25 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         )
         self.n_iter_ = max(head.epoch for head in heads)
         self.centres_, self.alpha_ = centres.cpu().numpy(), alpha.cpu().numpy()
+
+    def _heads(self, points: Points, alpha: Tensor, *, batch_size: int) -> list[Head]:
+        """The coefficients of each kernel with its preconditioner and step, from a subsample."""
+        s, m = self._sample_size(len(points)), batch_size
+        # The last batch stands for points that the preconditioner has not seen.
+        unseen = points[len(points) - m :]
+        subsample = fill_squared_distances(points[:s], out=alpha.new_empty(s, s))
+        across = fill_squared_distances(unseen, points[:s], out=alpha.new_empty(m, s))
+        within = fill_squared_distances(unseen, out=alpha.new_empty(m, m))
+        heads = []
+        for kernel, bands in _by_kernel(self.subbands_):
+            preconditioner = choose_preconditioner(kernel(subsample), batch_size=m)
+            measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
+            channels = [torch.arange(band.first, band.last) for band in bands]
+            columns = torch.cat(channels).to(alpha.device)
+            groups = [OutputGroup(band.columns, self.patience or np.inf) for band in bands]
+            step = preconditioner.step_size(m, measured)
+            heads.append(Head(groups, columns, alpha[:, columns], preconditioner, step))
+        return heads
 
     def _prepare(self, X: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
         """Centre, convert and apply the metric."""

@@ -38,6 +38,11 @@ class Terms(NamedTuple):
     true_aim: float = 1.0
     wrong: float = 0.0
 
+    @property
+    def square(self) -> bool:
+        """Whether the loss is of squares alone, so that its logits aim at M and 0."""
+        return self.cross_entropy == 0.0
+
     def scaled(self, scale: float) -> Terms:
         """The terms of `scale` times the loss."""
         return self._replace(

@@ -1,21 +1,21 @@
-"""The state of a training in a file, so that one that is killed goes on from there."""
+"""A file that keeps the state of a training, so that one that is killed goes on from there."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from squall.files import atomic_path
-from squall.networks.stack import NetworkStack
 
-__all__ = ["Checkpoint", "TrainingState"]
+__all__ = ["Checkpoint"]
+
+_FORMAT = 2
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,75 +24,57 @@ class Checkpoint:
 
     Args:
         path: the file, which is there as long as nobody removes it.
-        stamp: of everything that decides the training; a file with another one is not gone on from.
-        every_s: seconds from one writing to the next, at the end of an epoch.
+        stamp: everything that decides the training; a file with another one is not gone on from. A
+            mapping, rather than a digest, lets the message say what differs.
+        every_s: seconds from one writing to the next, at the end of an epoch; 0 for every epoch.
+        refuse_others: whether a file with another stamp, or of an earlier version, is an error; or
+            else the training begins anew and overwrites it.
     """
 
     path: Path
-    stamp: str
-    every_s: float
+    stamp: str | Mapping[str, Any]
+    every_s: float = 0.0
+    refuse_others: bool = False
 
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Replace the file by a state: tensors, numbers, strings, and lists and dicts of them."""
+        stamp = self.stamp if isinstance(self.stamp, str) else dict(self.stamp)
+        with atomic_path(self.path) as temporary:
+            torch.save({"format": _FORMAT, "stamp": stamp, "state": state}, temporary)
 
-@dataclass(eq=False)
-class TrainingState:
-    """What a training goes on from.
-
-    Args:
-        stack: the networks of L losses and P problems.
-        optimizer: of the parameters of the stack.
-        streams: what the orders of the samples are drawn from, one per problem.
-        diverged: (L, P), see `squall.networks.training.TrainedNetworks`.
-        train_loss: (L, P) of every epoch that is done.
-    """
-
-    stack: NetworkStack
-    optimizer: torch.optim.SGD
-    streams: Sequence[torch.Generator]
-    diverged: NDArray[np.int64]
-    train_loss: list[NDArray[np.float64]] = field(default_factory=list)
-    _saved: float = field(default_factory=time.monotonic)
-
-    def save_when_due(self, checkpoint: Checkpoint) -> None:
-        """Write the file, if the last writing is long enough ago."""
-        if time.monotonic() - self._saved < checkpoint.every_s:
-            return
-        state = self.optimizer.state
-        contents = {
-            "stamp": checkpoint.stamp,
-            "parameters": self.stack.parameters(),
-            "momenta": [state[p].get("momentum_buffer") for p in self.stack.parameters()],
-            "streams": [stream.get_state() for stream in self.streams],
-            "diverged": torch.from_numpy(self.diverged),
-            "train_loss": [torch.from_numpy(losses) for losses in self.train_loss],
-        }
-        with atomic_path(checkpoint.path) as temporary:
-            torch.save(contents, temporary)
-        self._saved = time.monotonic()
-
-    @torch.no_grad()
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over the state of the file, if there is one with this stamp.
+    def read(self) -> dict[str, Any] | None:
+        """The state in the file, on the CPU; None if there is none to go on from.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is damaged; or it is not of this training, where that is refused.
         """
-        path = checkpoint.path
-        if not path.is_file():
-            return
+        if not self.path.is_file():
+            return None
         try:
-            contents = torch.load(path, weights_only=True)
-        except (RuntimeError, OSError, EOFError, UnpicklingError) as error:
+            contents = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds, none its own
             raise ValueError(
-                f"{path} cannot be read as a checkpoint; remove it to begin its training anew"
+                f"{self.path} cannot be read as a checkpoint; remove it to begin its training anew"
             ) from error
-        if contents["stamp"] != checkpoint.stamp:
-            return
-        for parameter, value, momentum in zip(
-            self.stack.parameters(), contents["parameters"], contents["momenta"], strict=True
-        ):
-            parameter.copy_(value)
-            self.optimizer.state[parameter]["momentum_buffer"] = momentum
-        for stream, drawn in zip(self.streams, contents["streams"], strict=True):
-            stream.set_state(drawn)
-        self.diverged[:] = contents["diverged"].numpy()
-        self.train_loss[:] = [losses.numpy() for losses in contents["train_loss"]]
+        other = self._other(contents)
+        if other is None:
+            state: dict[str, Any] = contents["state"]
+            return state
+        if self.refuse_others:
+            raise ValueError(
+                f"{self.path} is a checkpoint of {other}; remove it to begin its training anew"
+            )
+        _log.warning("%s is a checkpoint of %s: the training begins anew", self.path, other)
+        return None
+
+    def _other(self, contents: Any) -> str | None:
+        """What the file is of, if it is not of this training."""
+        if not isinstance(contents, dict) or contents.get("format") != _FORMAT:
+            return "another version of this program"
+        stamp = contents["stamp"]
+        if stamp == self.stamp:
+            return None
+        if isinstance(stamp, Mapping) and isinstance(self.stamp, Mapping):
+            names = [n for n in {**self.stamp, **stamp} if stamp.get(n) != self.stamp.get(n)]
+            return f"a training with other {', '.join(names)}"
+        return "another training"

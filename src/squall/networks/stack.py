@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated
 
@@ -136,6 +136,16 @@ class NetworkStack:
     def parameters(self) -> tuple[Tensor, ...]:
         """Weights and offsets of all layers."""
         return self.weights + self.offsets
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights and offsets by names, as the training loop keeps them."""
+        return {str(place): parameter for place, parameter in enumerate(self.parameters())}
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], /) -> None:
+        """Copy what `state_dict` gave into the weights and offsets."""
+        for name, parameter in self.state_dict().items():
+            parameter.copy_(state_dict[name])
 
     def repeated(self, times: int) -> NetworkStack:
         """The stack with copies of all its networks behind it, G * times networks."""

@@ -14,14 +14,18 @@ from squall.losses import TokenLoss
 from squall.losses.blocks import block_losses
 from squall.losses.terms import Terms
 from squall.networks.batches import Batches, Problem, Step
-from squall.networks.checkpoint import Checkpoint, TrainingState
+from squall.networks.checkpoint import Checkpoint
+from squall.networks.loop import Epoch, train
 from squall.networks.stack import NetworkSettings, NetworkStack, random_stream
 from squall.networks.workspace import Workspace
 
-__all__ = ["OnEpoch", "TrainedNetworks", "train_networks"]
+__all__ = ["OnEpoch", "Score", "TrainedNetworks", "train_networks"]
 
 OnEpoch = Callable[[int, NetworkStack], object]
 """Called after every epoch with its number, from 1, and the networks; True ends the training."""
+
+Score = Callable[[NetworkStack], float]
+"""Says after every epoch how well the networks do, the lower the better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +33,22 @@ class TrainedNetworks:
     """The networks of L losses and P problems.
 
     Args:
-        stack: L * P networks, those of the first loss first.
+        stack: L * P networks, those of the first loss first; of the best epoch where there is a
+            score.
         losses: their names.
         train_loss: (epochs, L, P) mean loss over each epoch's samples, before each step.
         diverged: (L, P) int64, the first epoch whose loss is not finite, or the last if only the
             weights after it are not; 0 if all is well.
+        scores: (epochs,); None where nobody asked.
+        best_epoch: whose weights these are.
     """
 
     stack: NetworkStack
     losses: tuple[str, ...]
     train_loss: NDArray[np.float64]
     diverged: NDArray[np.int64]
+    scores: NDArray[np.float64] | None
+    best_epoch: int
 
 
 def train_networks(
@@ -48,6 +57,8 @@ def train_networks(
     settings: NetworkSettings,
     *,
     classes: int,
+    score: Score | None = None,
+    patience: int | None = None,
     on_epoch: OnEpoch | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> TrainedNetworks:
@@ -64,6 +75,8 @@ def train_networks(
             the mean over its samples.
         settings: network and training.
         classes: C, the number of logits.
+        score: of all networks together; the weights of the best epoch are kept.
+        patience: stop after so many epochs without a lower score; None never stops.
         on_epoch: called after every epoch; it may copy the networks, not change them.
         checkpoint: where to keep the state, and to go on from if there is one. The result has the
             same bits as without; `on_epoch` is told of the epochs from there on only.
@@ -73,34 +86,24 @@ def train_networks(
             not in [0, C), or the checkpoint is damaged.
     """
     _check(problems, losses, classes)
-    streams = [random_stream(*problem.key) for problem in problems]
-    batches = Batches(problems, streams, settings.batch_size)
-    sizes = settings.sizes(batches.inputs.shape[2], classes)
-    stack = NetworkStack.draw(sizes, streams, batches.inputs.dtype).repeated(len(losses))
-    optimizer = torch.optim.SGD(  # acts on each number alone, so also on each network
-        stack.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov and settings.momentum > 0,
-        weight_decay=settings.weight_decay,
-        fused=True,
+    training = _StackTraining(problems, losses, settings, classes, score)
+    stack = training.network
+
+    def tell(done: Epoch) -> bool:
+        return bool(on_epoch is not None and on_epoch(done.epoch, stack))
+
+    trained = train(
+        training, epochs=settings.epochs, patience=patience, checkpoint=checkpoint, on_epoch=tell
     )
-    terms = [loss.terms(classes).scaled(loss.scale) for loss in losses.values()]
-    passes = _Passes(stack, terms)
-    diverged = np.zeros((len(losses), len(problems)), dtype=np.int64)
-    state = TrainingState(stack, optimizer, streams, diverged)
-    if checkpoint is not None:
-        state.restore(checkpoint)
-    history = state.train_loss
-    for epoch in range(len(history) + 1, settings.epochs + 1):
-        history.append(_epoch(passes, batches, optimizer))
-        diverged[~np.isfinite(history[-1]) & (diverged == 0)] = epoch
-        if checkpoint is not None:
-            state.save_when_due(checkpoint)
-        if on_epoch is not None and on_epoch(epoch, stack):
-            break
-    diverged[~stack.finite().reshape(diverged.shape) & (diverged == 0)] = len(history)
-    return TrainedNetworks(stack.copy(), tuple(losses), np.stack(history), diverged)
+    train_loss = np.stack([epoch.loss.numpy() for epoch in trained.history])
+    return TrainedNetworks(
+        stack.copy(),
+        tuple(losses),
+        train_loss,
+        _diverged(train_loss, stack.finite() if training.finite is None else training.finite),
+        None if score is None else np.array([epoch.score for epoch in trained.history]),
+        trained.best.epoch if trained.best else len(trained.history),
+    )
 
 
 def _check(problems: Sequence[Problem], losses: Mapping[str, TokenLoss], classes: int) -> None:
@@ -125,6 +128,57 @@ def _check(problems: Sequence[Problem], losses: Mapping[str, TokenLoss], classes
                 f"problem {number} has the class {low if low < 0 else high}; with {classes} "
                 f"classes it must be 0 to {classes - 1}"
             )
+
+
+def _diverged(train_loss: NDArray[np.float64], finite: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(L, P), as `TrainedNetworks` has it, from (epochs, L, P) and whether the last weights are."""
+    broken = ~np.isfinite(train_loss)
+    first = np.where(broken.any(axis=0), broken.argmax(axis=0) + 1, 0)
+    found: NDArray[np.int64] = first.astype(np.int64)
+    found[~finite.reshape(found.shape) & (found == 0)] = len(train_loss)
+    return found
+
+
+class _StackTraining:
+    """The networks of L losses and P problems, as the loop trains them."""
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        losses: Mapping[str, TokenLoss],
+        settings: NetworkSettings,
+        classes: int,
+        score: Score | None,
+    ) -> None:
+        self.generators = [random_stream(*problem.key) for problem in problems]
+        self.batches = Batches(problems, self.generators, settings.batch_size)
+        inputs = self.batches.inputs
+        sizes = settings.sizes(inputs.shape[2], classes)
+        stack = NetworkStack.draw(sizes, self.generators, inputs.dtype)
+        self.network = stack.repeated(len(losses))
+        self.optimizer = torch.optim.SGD(  # acts on each number alone, so also on each network
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov and settings.momentum > 0,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        terms = [loss.terms(classes).scaled(loss.scale) for loss in losses.values()]
+        self.passes = _Passes(self.network, terms)
+        self.finite: NDArray[np.bool_] | None = None  # (L * P,) the weights that were scored last
+        self._score = score
+
+    def train_epoch(self, epoch: int) -> Tensor:
+        """The mean losses (L, P)."""
+        return _epoch(self.passes, self.batches, self.optimizer)
+
+    def score(self) -> float | None:
+        """What the caller's score says."""
+        if self._score is None:
+            return None
+        self.finite = self.network.finite()
+        return self._score(self.network)
 
 
 class _Passes:
@@ -154,8 +208,8 @@ class _Passes:
         return (torch.stack(values) * weights).sum((2, 3))
 
 
-def _epoch(passes: _Passes, batches: Batches, optimizer: torch.optim.SGD) -> NDArray[np.float64]:
-    """One step per batch; gives the mean loss (L, P) of the epoch."""
+def _epoch(passes: _Passes, batches: Batches, optimizer: torch.optim.SGD) -> Tensor:
+    """One step per batch; gives the mean loss (L, P) of the epoch, in float64."""
     sums = torch.zeros(len(passes.terms), len(batches.counts), dtype=batches.inputs.dtype)
     for step in batches.steps():
         sums.addcmul_(passes(step), step.counts)
@@ -164,8 +218,7 @@ def _epoch(passes: _Passes, batches: Batches, optimizer: torch.optim.SGD) -> NDA
         else:
             first = torch.arange(len(sums)).unsqueeze(1) * sums.shape[1]
             _step_without((first + step.idle).flatten(), optimizer)
-    means: NDArray[np.float64] = (sums.double() / batches.counts).numpy()
-    return means
+    return sums.double() / batches.counts
 
 
 def _step_without(idle: Tensor, optimizer: torch.optim.SGD) -> None:

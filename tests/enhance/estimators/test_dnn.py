@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from squall.enhance.estimators.adagrad import AdagradMomentum
-from squall.enhance.estimators.dnn import DnnEstimator, MaskNetwork
+from squall.enhance.estimators.dnn import DnnEstimator
 from squall.enhance.estimators.estimator import MaskEstimator, estimator_kind
 from squall.losses import LOSSES, squentropy_loss
+from squall.networks.feedforward import FeedForward
 
 DIMENSIONS, CHANNELS = 6, 3
 SMALL: dict[str, Any] = {
@@ -110,7 +111,7 @@ def test_the_first_step_is_that_of_plain_torch(binary: dict[str, np.ndarray]) ->
         torch.nn.ReLU(),
         torch.nn.Linear(24, 2 * CHANNELS),
     )
-    start = MaskNetwork(
+    start = FeedForward(
         DIMENSIONS, 2 * CHANNELS, hidden_layers=2, hidden_units=24, dropout=0.0, seed=4
     )
     with torch.no_grad():
@@ -125,28 +126,6 @@ def test_the_first_step_is_that_of_plain_torch(binary: dict[str, np.ndarray]) ->
     assert estimator.network_ is not None
     for ours, theirs in zip(estimator.network_.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
-
-
-def test_hidden_units_are_dropped_at_the_share_asked_for_and_keep_their_mean() -> None:
-    network = MaskNetwork(5, 400, hidden_layers=1, hidden_units=4001, dropout=0.3, seed=1)
-    hidden = torch.ones(50, 4001)
-    factors = network._dropout_factors(hidden)
-    assert factors.unique().tolist() == pytest.approx([0.0, 1 / 0.7], rel=1e-4)
-    assert (factors == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert not torch.equal(factors, network._dropout_factors(hidden))
-    network.eval()
-    features = torch.randn(3, 5)
-    assert torch.equal(network(features), network(features))
-    network.train()
-    assert not torch.equal(network(features), network(features))
-
-
-def test_initial_weights_have_the_variance_of_he() -> None:
-    network = MaskNetwork(400, 300, hidden_layers=1, hidden_units=500, dropout=0.0, seed=1)
-    first, last = network.layers
-    assert first.weight.std().item() == pytest.approx(math.sqrt(2 / 400), rel=0.02)
-    assert last.weight.std().item() == pytest.approx(math.sqrt(1 / 500), rel=0.02)
-    assert not any(layer.bias.any() for layer in network.layers)
 
 
 def test_the_same_seed_gives_the_same_bits(data: dict[str, np.ndarray]) -> None:
@@ -232,13 +211,23 @@ def test_a_checkpoint_of_another_run_is_refused(
 ) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     _fit(data, max_epochs=1, checkpoint=checkpoint)
-    with pytest.raises(ValueError, match="other dropout, seed"):
+    with pytest.raises(ValueError, match="of a training with other dropout, seed; remove it"):
         _fit(data, dropout=0.5, seed=7, checkpoint=checkpoint)
     with pytest.raises(ValueError, match="other data"):
         _fit(data | {"masks": data["masks"][::-1]}, checkpoint=checkpoint)
     checkpoint.write_bytes(b"nothing of use")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt: not a usable checkpoint"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read as a checkpoint"):
         _fit(data, checkpoint=checkpoint)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(
+    data: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """As the loop of this file wrote them before it was that of `squall.networks`."""
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"identity": {}, "network": {}, "history": [], "best_mse": math.inf}, path)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is a checkpoint of another version"):
+        _fit(data, checkpoint=path)
 
 
 def test_it_stops_when_it_gets_no_better_and_keeps_the_best_epoch(
@@ -368,6 +357,10 @@ def test_damaged_and_foreign_folders_are_named(data: dict[str, np.ndarray], tmp_
         ({"loss": "squentropi"}, "unknown loss 'squentropi'; use one of mse, bce, ce"),
         ({"loss": "mse", "loss_parameters": {"alpha": 1.0}}, "mse has no parameters"),
         ({"loss": "square", "loss_parameters": {"alpha": 1.0}}, "square has no parameter 'alpha'"),
+        (
+            {"loss": "ce", "loss_parameters": {"reduction": "sum"}},
+            "reduction cannot be chosen here",
+        ),
         ({"loss": "squentropy", "loss_parameters": {"alpha": -1.0}}, "alpha"),
         ({"hidden_units": 0}, "hidden_units is 0"),
         ({"hidden_layers": -1}, "hidden_layers is -1"),

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from squall.enhance.estimators.registry import order_of_systems
 from squall.enhance.report.tables import (
     ENHANCEMENT,
     MATCH_SECONDS,
     enhancement_tables,
-    order_of_systems,
 )
 from squall.report.records import Record
 from squall.report.tables import Table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.files import read_json, write_json
+from squall.workers import OnProgress
 
 __all__ = [
     "ESTIMATOR_FILE",
     "MaskEstimator",
-    "OnProgress",
     "check_features",
     "check_masks",
     "estimator_kind",
@@ -24,9 +24,6 @@ __all__ = [
 
 ESTIMATOR_FILE = "estimator.json"
 """What an estimator is and its parameters, beside its arrays."""
-
-OnProgress = Callable[[int, int, str], None]
-"""Called with what is done, what there is to do, and a few words on it."""
 
 _Estimator = TypeVar("_Estimator", bound="MaskEstimator")
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.enhance.estimators.estimator import (
-    OnProgress,
     check_features,
     check_masks,
     read_estimator_file,
     write_estimator_file,
 )
 from squall.kernels import SubbandKernelMachine
+from squall.workers import OnProgress
 
 __all__ = ["KernelEstimator"]
 

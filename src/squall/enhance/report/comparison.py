@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from squall.engine.experiment import Experiment
+from squall.enhance.estimators.registry import entry_of_system
 from squall.enhance.settings import EnhancementConfig
 from squall.report.comparison import ItemScores, ScoredRun, mean_scores
 from squall.report.report import Run
@@ -16,7 +17,6 @@ from squall.report.report import Run
 __all__ = ["scored_runs"]
 
 _METRICS = ("stoi", "pesq_nb", "pesq_wb", "si_sdr", "mse")
-_BASELINE = "dnn"
 
 Values = dict[tuple[str, str], float]
 """By condition and utterance."""
@@ -25,7 +25,7 @@ Values = dict[tuple[str, str], float]
 def scored_runs(
     experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
 ) -> list[ScoredRun]:
-    """STOI, PESQ, SI-SDR and mask error of every mixture, networks first.
+    """STOI, PESQ, SI-SDR and mask error of every mixture, the baseline's first.
 
     The mixtures of all noises and SNRs that were trained on are compared together, and those of the
     noises that were not: a difference is that of the means over their conditions. An interval is
@@ -56,7 +56,7 @@ def scored_runs(
             shown = tuple(one for one in scores if one.ids)
             if shown:
                 found.append(ScoredRun(replace(run.records[0], condition=condition), shown))
-    return sorted(found, key=lambda one: not one.record.system.startswith(_BASELINE))
+    return sorted(found, key=lambda one: not entry_of_system(one.record.system).baseline)
 
 
 def _read(run: Run) -> dict[str, Values]:

@@ -20,10 +20,11 @@ from squall.audio.reading import read_audio
 from squall.engine.experiment import Experiment
 from squall.engine.scored import read_json, read_run
 from squall.enhance.corpus import SAMPLE_RATE_HZ
+from squall.enhance.estimators.registry import order_of_systems
 from squall.enhance.evaluation import read_training
 from squall.enhance.places import EnhancementPlaces
 from squall.enhance.report.comparison import scored_runs
-from squall.enhance.report.tables import ENHANCEMENT, MATCH_SECONDS, order_of_systems
+from squall.enhance.report.tables import ENHANCEMENT, MATCH_SECONDS
 from squall.enhance.settings import EnhancementConfig
 from squall.report.figures import Curve, figure_svg
 from squall.report.page import audio_html, details_html, figure_html, table_html

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from squall.enhance.estimators.registry import entry_of_system, order_of_systems
 from squall.report.comparison import is_comparison
 from squall.report.differences import comparison_tables
 from squall.report.records import Record
 from squall.report.tables import UNDEFINED, Layout, Table, fixed, mean_and_spread
 from squall.scoring.metrics import declared
 
-__all__ = ["ENHANCEMENT", "MATCH_SECONDS", "enhancement_tables", "order_of_systems"]
+__all__ = ["ENHANCEMENT", "MATCH_SECONDS", "enhancement_tables"]
 
 MATCH_SECONDS = "match_seconds:"
 """Metric, with another system behind it: seconds to reach that system's best validation error."""
@@ -61,16 +62,10 @@ def enhancement_tables(records: Sequence[Record]) -> list[Table]:
 def _tables(records: Sequence[Record]) -> list[Table]:
     """The tables of one experiment."""
     records = [*records, *_hit_minus_fa(records)]
-    tables = [_comparison(records), _gains(records)]
+    tables = [*_comparisons(records), _gains(records)]
     tables += [_metric_table(records, metric, title) for metric, title in _METRICS.items()]
     tables.append(_match_table(records))
     return [table for table in tables if table.rows]
-
-
-def order_of_systems(systems: Iterable[str]) -> list[str]:
-    """Systems in the order of a table: the mixture, networks, kernel machines, the ideal mask."""
-    places = ("noisy", "dnn", "kernel", "oracle")
-    return sorted(set(systems), key=lambda s: (places.index(s.partition("-")[0]), s))
 
 
 def _metric_table(records: Sequence[Record], metric: str, title: str) -> Table:
@@ -122,20 +117,25 @@ def _match_table(records: Sequence[Record]) -> Table:
     )
 
 
-def _comparison(records: Sequence[Record]) -> Table:
-    """Kernel machines against networks, over all conditions and seeds."""
+def _comparisons(records: Sequence[Record]) -> list[Table]:
+    """Each kind of estimator against the baselines, over all conditions and seeds."""
     systems = order_of_systems(r.system for r in records if r.metric == "train_seconds")
-    kernels = [s for s in systems if s.startswith("kernel")]
-    networks = [s for s in systems if s.startswith("dnn")]
-    rows = []
-    for kernel in kernels:
-        for network in networks:
-            row = [f"{kernel} against {network}"]
-            row += [_wins(records, metric, kernel, network) for metric in _COMPARED]
-            row.append(_ratio(records, "train_seconds", kernel, network))
-            rows.append(row)
+    baselines = [s for s in systems if entry_of_system(s).baseline]
     head = ["", *map(_better, _COMPARED), "time / time, median (range)"]
-    return Table("Kernel machines against networks: in how many conditions", head, rows)
+    rows: dict[str, list[list[str]]] = {}
+    for system in systems:
+        if system in baselines:
+            continue
+        for baseline in baselines:
+            kinds = [entry_of_system(one).plural for one in (system, baseline)]
+            row = [f"{system} against {baseline}"]
+            row += [_wins(records, metric, system, baseline) for metric in _COMPARED]
+            row.append(_ratio(records, "train_seconds", system, baseline))
+            rows.setdefault(" against ".join(kinds), []).append(row)
+    return [
+        Table(f"{title[:1].upper()}{title[1:]}: in how many conditions", head, mine)
+        for title, mine in rows.items()
+    ]
 
 
 def _gains(records: Sequence[Record]) -> Table:

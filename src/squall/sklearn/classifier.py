@@ -14,7 +14,7 @@ from squall.losses import TokenLoss, build_loss
 from squall.networks.batches import Problem
 from squall.networks.scaling import varying_inputs
 from squall.networks.stack import NetworkSettings, NetworkStack
-from squall.networks.training import TrainedNetworks, train_networks
+from squall.networks.training import Score, TrainedNetworks, train_networks
 from squall.scoring.temperature import softmax
 
 try:
@@ -176,11 +176,17 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             ("classifier", int(random.randint(2**31 - 1))),
             None if weights is None else torch.from_numpy(weights[kept]),
         )
-        watch = _Watch(loss, inputs[held], targets[held], weights, held, self.patience)
+        held_weights = None if weights is None else weights[held]
         trained = train_networks(
-            [problem], {self.loss: loss}, settings, classes=len(self.classes_), on_epoch=watch
+            [problem],
+            {self.loss: loss},
+            settings,
+            classes=len(self.classes_),
+            score=_held_out_loss(loss, inputs[held], targets[held], held_weights),
+            patience=self.patience,
+            on_epoch=lambda _, stack: not stack.finite().all(),
         )
-        self._keep(trained, watch)
+        self._keep(trained)
         return self
 
     def decision_function(self, X: ArrayLike) -> Floats:
@@ -265,20 +271,19 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _scaled(self, features: Floats) -> Floats:
         return (features - self.feature_mean_) * self.feature_scale_
 
-    def _keep(self, trained: TrainedNetworks, watch: _Watch) -> None:
+    def _keep(self, trained: TrainedNetworks) -> None:
         epoch = int(trained.diverged[0, 0])
         if epoch:
             raise ValueError(
                 f"the loss is not finite any more in epoch {epoch}: take a smaller learning_rate"
                 + ("" if self.standardize else " or scale the inputs")
             )
-        stack = watch.best or trained.stack
-        self.coefs_ = [w[0].numpy() for w in stack.weights]
-        self.intercepts_ = [b[0, 0].numpy() for b in stack.offsets]
+        self.coefs_ = [w[0].numpy() for w in trained.stack.weights]
+        self.intercepts_ = [b[0, 0].numpy() for b in trained.stack.offsets]
         self.n_iter_ = len(trained.train_loss)
         self.loss_curve_ = trained.train_loss[:, 0, 0]
-        self.validation_loss_curve_ = np.array(watch.losses) if self.early_stopping else None
-        self.best_epoch_ = watch.best_epoch if self.early_stopping else self.n_iter_
+        self.validation_loss_curve_ = trained.scores
+        self.best_epoch_ = trained.best_epoch
 
     def _logits(self, X: ArrayLike) -> Floats:
         check_is_fitted(self)
@@ -290,37 +295,20 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return hidden
 
 
-class _Watch:
-    """Looks at a network after every epoch, and says when to stop."""
+def _held_out_loss(
+    loss: TokenLoss,  # one value per sample
+    inputs: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    weights: NDArray[np.float32] | None,
+) -> Score | None:
+    """The mean loss of the one network of a stack on samples; None if there are no samples."""
+    if not len(inputs):
+        return None
+    held, classes = torch.from_numpy(inputs), torch.from_numpy(targets)
+    row_weights = None if weights is None else torch.from_numpy(weights)
 
-    def __init__(
-        self,
-        loss: TokenLoss,  # one value per sample
-        inputs: NDArray[np.float32],
-        targets: NDArray[np.int64],
-        weights: NDArray[np.float32] | None,
-        rows: NDArray[np.int64],
-        patience: int,
-    ) -> None:
-        self.loss = loss
-        self.inputs, self.targets = torch.from_numpy(inputs), torch.from_numpy(targets)
-        self.weights = None if weights is None else torch.from_numpy(weights[rows])
-        self.patience = patience
-        self.losses: list[float] = []
-        self.best: NetworkStack | None = None
-        self.best_epoch = 0
+    def score(stack: NetworkStack) -> float:
+        values = loss(torch.from_numpy(stack.predict(held)[0]), classes)
+        return float((values if row_weights is None else values * row_weights).mean())
 
-    def __call__(self, epoch: int, stack: NetworkStack) -> bool:
-        if not stack.finite().all():
-            return True
-        if not len(self.inputs):
-            return False
-        logits = torch.from_numpy(stack.predict(self.inputs)[0])
-        self.losses.append(self._mean_loss(logits))
-        if self.best is None or self.losses[-1] < self.losses[self.best_epoch - 1]:
-            self.best, self.best_epoch = stack.copy(), epoch
-        return epoch - self.best_epoch >= self.patience
-
-    def _mean_loss(self, logits: torch.Tensor) -> float:
-        values = self.loss(logits, self.targets)
-        return float((values if self.weights is None else values * self.weights).mean())
+    return score
