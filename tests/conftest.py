@@ -108,7 +108,7 @@ def an4_corpus(demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def tiny_enhancer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an enhancement experiment with a trained model, see `tiny_enhancer.py`."""
+    """The folder of an enhancement experiment with a trained model, see `support/tiny_enhancer.py`."""
     from tiny_enhancer import write_enhancer
 
     return write_enhancer(tmp_path_factory.mktemp("exp"))
