@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the other cores have workers of their own
@@ -38,6 +38,15 @@ def _same_draws_in_any_order() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_start_quickly() -> Iterator[None]:
+    """Processes that tests start begin with `support/children/sitecustomize.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = Path(__file__).parent / "support" / "children"
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -166,12 +166,14 @@ def test_an_error_names_what_is_wrong_and_stops_at_once(squall: Squall, tiny_dat
         assert "1 prepare" not in out
 
 
-MOMENTS = (
+MOMENTS = {
     # The command alone: the experiment and its processes notice.
-    Moment(lambda run: run.writes("features-*/train/*/*/frames.json"), None, whole_group=False),
-    Moment(lambda run: run.writes("train/*/*/checkpoint-*.pt"), "5-train"),
-    Moment(lambda run: run.said("7 score: "), "7-score"),
-)
+    "features": Moment(
+        lambda run: run.writes("features-*/train/*/*/frames.json"), None, whole_group=False
+    ),
+    "train": Moment(lambda run: run.writes("train/*/*/checkpoint-*.pt"), "5-train"),
+    "score": Moment(lambda run: run.said("7 score: "), "7-score"),
+}
 
 
 @pytest.fixture
@@ -206,11 +208,17 @@ def _numbers(exp_dir: Path) -> dict[tuple[str, str], float]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "names",
+    [("features", "train"), pytest.param(tuple(MOMENTS), marks=pytest.mark.nightly)],
+    ids=["two kills", "all kills"],
+)
 def test_a_recipe_killed_in_any_stage_ends_with_the_same_result(
-    start: Callable[[str], Run],
+    start: Callable[[str], Run], names: tuple[str, ...]
 ) -> None:
+    """Nightly in the scoring too, which writes its files whole or not at all as all stages do."""
     whole = start("whole")
-    for moment in MOMENTS:
+    for moment in map(MOMENTS.__getitem__, names):
         run = start("killed")
         run.wait_until(moment.reached)
         run.kill(whole_group=moment.whole_group)

@@ -14,29 +14,32 @@ pytest.importorskip("espnet2")
 
 from squall.report.records import read_records
 
-EPOCHS = 8
-SETTINGS = {**tiny.SETTINGS, "espnet.max_epoch": EPOCHS}
 GRID = ("--grid", "loss.name=squentropy,square", "--jobs", "1")
 
-MOMENTS = (
-    Moment(lambda run: run.said("1 prepare: not done yet"), "1-prepare"),
-    Moment(lambda run: run.said("3 stats: reading all audio"), "3-stats", whole_group=False),
-    Moment(lambda run: run.said("5 train: epoch 1"), "5-train"),
-    Moment(lambda run: run.writes("train/3epoch.pth"), "5-train"),
-    Moment(lambda run: run.writes(".hypotheses.jsonl.*.part"), "6-decode"),
-    Moment(lambda run: run.said("6 decode: done"), None),
-    Moment(lambda run: run.said("square seed 1] 5 train: epoch 1"), None),
-)
+MOMENTS = {
+    "prepare": Moment(lambda run: run.said("1 prepare: not done yet"), "1-prepare"),
+    "stats": Moment(
+        lambda run: run.said("3 stats: reading all audio"), "3-stats", whole_group=False
+    ),
+    "first epoch": Moment(lambda run: run.said("5 train: epoch 1"), "5-train"),
+    "later epoch": Moment(lambda run: run.writes("train/2epoch.pth"), "5-train"),
+    "decode": Moment(lambda run: run.writes(".hypotheses.jsonl.*.part"), "6-decode"),
+    "decoded": Moment(lambda run: run.said("6 decode: done"), None),
+    "other": Moment(lambda run: run.said("square seed 1] 5 train: epoch 1"), None),
+}
+FEW = ("stats", "later epoch", "decode")
 
-Start = Callable[[str], Run]
+Start = Callable[[str, int], Run]
 
 
 @pytest.fixture
 def start(demo_corpus: Path, tmp_path: Path) -> Iterator[Start]:
+    """Start the grid in a folder of its own, with trainings of so many epochs."""
     runs: list[Run] = []
-    assignments = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
 
-    def start(place: str) -> Run:
+    def start(place: str, epochs: int) -> Run:
+        settings = {**tiny.SETTINGS, "espnet.max_epoch": epochs}
+        assignments = [part for k, v in settings.items() for part in ("--set", f"{k}={v}")]
         folder = tmp_path / place
         folder.mkdir(exist_ok=True)
         places = ("--corpus-dir", str(demo_corpus), "--results-dir", str(folder))
@@ -61,24 +64,32 @@ def _hypotheses(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_grid_killed_in_any_stage_ends_with_the_same_table(start: Start, tmp_path: Path) -> None:
-    for moment in MOMENTS:
-        run = start("killed")
+@pytest.mark.parametrize(
+    ("names", "epochs"),
+    [(FEW, 4), pytest.param(tuple(MOMENTS), 8, marks=pytest.mark.nightly)],
+    ids=["few kills", "all kills"],
+)
+def test_a_grid_killed_in_any_stage_ends_with_the_same_table(
+    start: Start, tmp_path: Path, names: tuple[str, ...], epochs: int
+) -> None:
+    """Nightly in all stages; else in the statistics, between two epochs and while it decodes."""
+    for moment in map(MOMENTS.__getitem__, names):
+        run = start("killed", epochs)
         run.wait_until(moment.reached)
         run.kill(whole_group=moment.whole_group)
         if moment.unfinished:
             assert not run.writes(f"{moment.unfinished}.json")
         assert not (tmp_path / "killed" / "results.json").exists()
     for place in ("killed", "whole"):
-        run = start(place)
+        run = start(place, epochs)
         assert run.process.wait(2 * PATIENCE_S) == 0, run.output.read_text()
         skipped = "squentropy seed 1] 5 train: done before, skipped"
         assert run.said(skipped) == (place == "killed")
 
     killed, whole = _table(tmp_path / "killed"), _table(tmp_path / "whole")
     assert killed == whole
-    epochs = [float(value) for (*_, metric), value in whole.items() if metric == "epochs"]
-    assert epochs == [EPOCHS] * 2
+    trained = [float(value) for (*_, metric), value in whole.items() if metric == "epochs"]
+    assert trained == [epochs] * 2
     assert any(metric == "wer_difference" for *_, metric in whole)
     hypotheses = _hypotheses(tmp_path / "whole")
     assert len(hypotheses) == 2
