@@ -14,6 +14,8 @@ pytest.importorskip("espnet2")
 
 from squall.report.records import read_records
 
+Squall = Callable[..., tuple[int, str, str]]
+
 GRID = ("--grid", "loss.name=squentropy,square", "--jobs", "1")
 
 MOMENTS = {
@@ -29,21 +31,18 @@ MOMENTS = {
 }
 FEW = ("stats", "later epoch", "decode")
 
-Start = Callable[[str, int], Run]
+Start = Callable[..., Run]
 
 
 @pytest.fixture
-def start(demo_corpus: Path, tmp_path: Path) -> Iterator[Start]:
-    """Start the grid in a folder of its own, with trainings of so many epochs."""
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the recipe in a folder of its own."""
     runs: list[Run] = []
+    folder = tmp_path / "killed"
+    folder.mkdir()
 
-    def start(place: str, epochs: int) -> Run:
-        settings = {**tiny.SETTINGS, "espnet.max_epoch": epochs}
-        assignments = [part for k, v in settings.items() for part in ("--set", f"{k}={v}")]
-        folder = tmp_path / place
-        folder.mkdir(exist_ok=True)
-        places = ("--corpus-dir", str(demo_corpus), "--results-dir", str(folder))
-        runs.append(Run("demo", folder / "exp", *places, *assignments, *GRID))
+    def start(*arguments: str) -> Run:
+        runs.append(Run("demo", folder / "exp", "--results-dir", str(folder), *arguments))
         return runs[-1]
 
     yield start
@@ -70,28 +69,38 @@ def _hypotheses(folder: Path) -> dict[str, str]:
     ids=["few kills", "all kills"],
 )
 def test_a_grid_killed_in_any_stage_ends_with_the_same_table(
-    start: Start, tmp_path: Path, names: tuple[str, ...], epochs: int
+    start: Start,
+    squall: Squall,
+    demo_corpus: Path,
+    tmp_path: Path,
+    names: tuple[str, ...],
+    epochs: int,
 ) -> None:
     """Nightly in all stages; else in the statistics, between two epochs and while it decodes."""
+    settings = {**tiny.SETTINGS, "espnet.max_epoch": epochs}
+    assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    arguments = ("--corpus-dir", str(demo_corpus), *assignments, *GRID)
     for moment in map(MOMENTS.__getitem__, names):
-        run = start("killed", epochs)
+        run = start(*arguments)
         run.wait_until(moment.reached)
         run.kill(whole_group=moment.whole_group)
         if moment.unfinished:
             assert not run.writes(f"{moment.unfinished}.json")
         assert not (tmp_path / "killed" / "results.json").exists()
-    for place in ("killed", "whole"):
-        run = start(place, epochs)
-        assert run.process.wait(2 * PATIENCE_S) == 0, run.output.read_text()
-        skipped = "squentropy seed 1] 5 train: done before, skipped"
-        assert run.said(skipped) == (place == "killed")
+    run = start(*arguments)
+    code, out, err = squall("demo", *arguments)
+    assert code == 0, err
+    assert run.process.wait(2 * PATIENCE_S) == 0, run.output.read_text()
+    skipped = "squentropy seed 1] 5 train: done before, skipped"
+    assert run.said(skipped)
+    assert skipped not in out
 
-    killed, whole = _table(tmp_path / "killed"), _table(tmp_path / "whole")
+    killed, whole = _table(tmp_path / "killed"), _table(tmp_path / "results")
     assert killed == whole
     trained = [float(value) for (*_, metric), value in whole.items() if metric == "epochs"]
     assert trained == [epochs] * 2
     assert any(metric == "wer_difference" for *_, metric in whole)
-    hypotheses = _hypotheses(tmp_path / "whole")
+    hypotheses = _hypotheses(tmp_path / "exp")
     assert len(hypotheses) == 2
-    assert _hypotheses(tmp_path / "killed") == hypotheses
-    assert not list((tmp_path / "killed").rglob("train.before-1"))
+    assert _hypotheses(run.exp_dir) == hypotheses
+    assert not list(run.exp_dir.rglob("train.before-1"))
