@@ -177,14 +177,21 @@ MOMENTS = {
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Run]]:
-    """Start the recipe `toy` in a folder of its own."""
+def start(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Run]]:
+    """Start the tiny recipe of a folder of its own, with a network of many epochs."""
+    settings = tiny_enhancement.config(tmp_path / "conf", estimator__max_epochs=12)
+    plain = settings.model_dump(mode="json")
+    (tmp_path / "conf" / "toy" / "tiny.yaml").write_text(yaml.safe_dump(plain))
+    monkeypatch.setenv("SQUALL_ROOT", str(tmp_path))
+    places = ("--corpus-dir", str(tiny_data / "corpus"), "--noise-dir", str(tiny_data / "noise"))
     runs: list[Run] = []
-    folder = tmp_path / "killed"
-    folder.mkdir()
 
-    def start(*arguments: str) -> Run:
-        runs.append(Run("toy", folder / "exp", *arguments))
+    def start(name: str) -> Run:
+        exp_dir = tmp_path / name / "exp"
+        exp_dir.parent.mkdir(exist_ok=True)
+        runs.append(Run("toy", exp_dir, *places, "--workers", "2"))
         return runs[-1]
 
     yield start
@@ -207,40 +214,28 @@ def _numbers(exp_dir: Path) -> dict[tuple[str, str], float]:
     ids=["two kills", "all kills"],
 )
 def test_a_recipe_killed_in_any_stage_ends_with_the_same_result(
-    start: Callable[..., Run],
-    squall: Squall,
-    tiny_data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    names: tuple[str, ...],
+    start: Callable[[str], Run], names: tuple[str, ...]
 ) -> None:
     """Nightly in the scoring too, which writes its files whole or not at all as all stages do."""
-    settings = tiny_enhancement.config(tmp_path / "conf", estimator__max_epochs=12)
-    plain = settings.model_dump(mode="json")
-    (tmp_path / "conf" / "toy" / "tiny.yaml").write_text(yaml.safe_dump(plain))
-    monkeypatch.setenv("SQUALL_ROOT", str(tmp_path))
-    places = ("--corpus-dir", str(tiny_data / "corpus"), "--noise-dir", str(tiny_data / "noise"))
-    arguments = (*places, "--workers", "2")
+    whole = start("whole")
     for moment in map(MOMENTS.__getitem__, names):
-        run = start(*arguments)
+        run = start("killed")
         run.wait_until(moment.reached)
         run.kill(whole_group=moment.whole_group)
         if moment.unfinished:
             assert not run.writes(f"{moment.unfinished}.json")
-    killed = start(*arguments)
-    code, _, err = squall("toy", *arguments)
-    assert code == 0, err
-    assert killed.process.wait(PATIENCE_S) == 0, killed.output.read_text()
-    whole = tmp_path / "exp"
+    killed = start("killed")
+    for run in (killed, whole):
+        assert run.process.wait(PATIENCE_S) == 0, run.output.read_text()
     assert killed.said("2 mix: done before, skipped")
     assert killed.said("5 train: done before, skipped") == ("score" in names)
-    assert _numbers(killed.exp_dir) == _numbers(whole)
+    assert _numbers(killed.exp_dir) == _numbers(whole.exp_dir)
     for name in ("score/default/mixtures.csv", "score/default/channels.csv"):
-        one, two = (next(exp_dir.glob(f"toy/*/{name}")) for exp_dir in (killed.exp_dir, whole))
+        one, two = (next(run.exp_dir.glob(f"toy/*/{name}")) for run in (killed, whole))
         assert one.read_text() == two.read_text()
-    for path in whole.glob("toy/*/enhanced/default/*/*/masks.npy"):
-        other = killed.exp_dir / path.relative_to(whole)
+    for path in whole.exp_dir.glob("toy/*/enhanced/default/*/*/masks.npy"):
+        other = killed.exp_dir / path.relative_to(whole.exp_dir)
         np.testing.assert_array_equal(np.load(other), np.load(path))
-    epochs = [v for (_, metric), v in _numbers(whole).items() if metric == "epochs"]
+    epochs = [v for (_, metric), v in _numbers(whole.exp_dir).items() if metric == "epochs"]
     assert len(epochs) == 5
     assert max(epochs) > 5
