@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the other cores have workers of their own
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +26,41 @@ from squall.corpora.manifest import Utterance
 ROOT = Path(__file__).parents[1]
 
 MakeUtterance = Callable[..., Utterance]
+
+
+_LEFT_OUT = pytest.StashKey[set[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LEFT_OUT] = set()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.config.stash[_LEFT_OUT].add(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left out"] = sorted(session.config.stash[_LEFT_OUT])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[_LEFT_OUT].update(getattr(node, "workeroutput", {}).get("left out", ()))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if left_out := config.stash[_LEFT_OUT]:
+        terminalreporter.write_line(
+            f"left out: {len(left_out)} tests that ./run.sh test -m nightly runs"
+        )
+        for name in sorted(left_out):
+            terminalreporter.write_line(f"  {name}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
