@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other cores have workers of their own
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -13,6 +17,9 @@ import soundfile
 import torch
 
 import tiny
+import tiny_enhancement
+from cells_here import run_cells_here
+from made_once import made_once
 from squall.corpora.demo.corpus import write_demo_corpus
 from squall.corpora.manifest import Utterance
 
@@ -21,12 +28,61 @@ ROOT = Path(__file__).parents[1]
 MakeUtterance = Callable[..., Utterance]
 
 
+_LEFT_OUT = pytest.StashKey[set[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LEFT_OUT] = set()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.config.stash[_LEFT_OUT].add(item.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left out"] = sorted(session.config.stash[_LEFT_OUT])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[_LEFT_OUT].update(getattr(node, "workeroutput", {}).get("left out", ()))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if left_out := config.stash[_LEFT_OUT]:
+        terminalreporter.write_line(
+            f"left out: {len(left_out)} tests that ./run.sh test -m nightly runs"
+        )
+        for name in sorted(left_out):
+            terminalreporter.write_line(f"  {name}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow tests come first, so that no long one is left when the other cores have ended."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _same_draws_in_any_order() -> None:
     """What a test draws at random does not depend on the tests before it."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_start_quickly() -> Iterator[None]:
+    """Processes that tests start begin with `support/children/sitecustomize.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = Path(__file__).parent / "support" / "children"
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -89,21 +145,27 @@ def make_utterance(tmp_path: Path) -> MakeUtterance:
     return make
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`squall run` runs its experiments in this process, see `support/cells_here.py`."""
+    monkeypatch.setattr("squall.cli.run.run_cells", run_cells_here)
+
+
 @pytest.fixture(scope="session")
 def demo_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo corpus with 14 training, 4 development and 4 test utterances."""
     pytest.importorskip("espeakng_loader")
-    folder = tmp_path_factory.mktemp("demo") / "corpus"
-    write_demo_corpus(folder, train_per_voice=1, dev_per_voice=2, test_per_voice=1)
-    return folder
+    counts = {"train_per_voice": 1, "dev_per_voice": 2, "test_per_voice": 1}
+    return (
+        made_once(tmp_path_factory, "demo", lambda f: write_demo_corpus(f / "corpus", **counts))
+        / "corpus"
+    )
 
 
 @pytest.fixture(scope="session")
 def an4_corpus(demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """14 training and 4 test utterances in AN4's layout."""
-    folder = tmp_path_factory.mktemp("an4") / "corpus"
-    tiny.write_an4(folder, demo_corpus)
-    return folder
+    return made_once(tmp_path_factory, "an4", lambda f: tiny.write_an4(f, demo_corpus))
 
 
 @pytest.fixture(scope="session")
@@ -111,4 +173,12 @@ def tiny_enhancer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an enhancement experiment with a trained model, see `tiny_enhancer.py`."""
     from tiny_enhancer import write_enhancer
 
-    return write_enhancer(tmp_path_factory.mktemp("exp"))
+    folder = made_once(tmp_path_factory, "enhancer", write_enhancer)
+    (settings,) = folder.rglob("config.yaml")
+    return settings.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny `corpus` and `noise` of `support/tiny_enhancement.py`."""
+    return made_once(tmp_path_factory, "enhancement", tiny_enhancement.write)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tiny
+from made_once import made_once
 from squall.engine.experiment import Experiment
 
 
@@ -18,14 +19,23 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def prepared(demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """Stages 0 to 3: what a training needs."""
-    exp_dir = tmp_path_factory.mktemp("prepared")
-    return tiny.run(tiny.config(), corpus=demo_corpus, exp_dir=exp_dir, last=3)[0]
+    """Stages 0 to 3: what a training needs. Nothing may be changed in it."""
+    settings = tiny.config()
+    exp_dir = made_once(
+        tmp_path_factory,
+        "prepared",
+        lambda folder: tiny.run(settings, corpus=demo_corpus, exp_dir=folder, last=3),
+    )
+    return tiny.cell(settings, corpus=demo_corpus, exp_dir=exp_dir).experiment
 
 
 @pytest.fixture(scope="session")
 def trained(demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """All stages, on the square loss: it is decoded with a clipped posterior."""
-    exp_dir = tmp_path_factory.mktemp("trained")
+    """All stages, on the square loss: it is decoded with a clipped posterior. Not to be changed."""
     settings = tiny.config(loss__name="square")
-    return tiny.run(settings, corpus=demo_corpus, exp_dir=exp_dir)[0]
+    exp_dir = made_once(
+        tmp_path_factory,
+        "trained",
+        lambda folder: tiny.run(settings, corpus=demo_corpus, exp_dir=folder),
+    )
+    return tiny.cell(settings, corpus=demo_corpus, exp_dir=exp_dir).experiment

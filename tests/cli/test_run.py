@@ -64,6 +64,7 @@ def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_missing_corpus_is_one_message_and_exit_code_1(root: Path, run: Run) -> None:
     code, out, err = run("run", "toy", "--corpus-dir", root / "none")
     assert code == 1
@@ -73,6 +74,7 @@ def test_a_missing_corpus_is_one_message_and_exit_code_1(root: Path, run: Run) -
     assert "report:" not in out
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_an_unknown_parameter_of_a_loss_is_refused_in_the_first_stage(root: Path, run: Run) -> None:
     code, _, err = run("run", "toy", "--corpus-dir", root, "--set", "loss.alhpa=0.1")
     assert code == 1

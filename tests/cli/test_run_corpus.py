@@ -102,6 +102,7 @@ def test_a_subset_is_an_option_of_the_corpus(told: Callable[..., dict[str, Any]]
     assert told("libri")["options"] == {}
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_corpus_of_one_folder_refuses_two(run: Run, tmp_path: Path) -> None:
     code, err = run("an4", "--corpus-dir", tmp_path, tmp_path)
     assert code == 1
@@ -132,6 +133,7 @@ def test_the_fingerprint_is_of_all_folders(tmp_path: Path) -> None:
     assert corpus_fingerprint(both) == {"files": 3, "bytes": 9}
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("recipe", "hint"),
     [
@@ -148,6 +150,7 @@ def test_an_absent_corpus_says_how_to_get_it(run: Run, recipe: str, hint: str) -
     assert hint in err
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_one_of_several_absent_folders_is_named(run: Run, root: Path, tmp_path: Path) -> None:
     (root / "conf" / "an4" / "small.yaml").write_text("corpus: {name: wsj}\nespnet: {}\n")
     code, err = run("an4", "--corpus-dir", tmp_path, tmp_path / "absent")
@@ -155,6 +158,7 @@ def test_one_of_several_absent_folders_is_named(run: Run, root: Path, tmp_path: 
     assert f"{tmp_path / 'absent'} does not exist" in err
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_nothing_is_fetched_into_the_recordings_at_hand(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data" / "my" / "LibriSpeech").mkdir(parents=True)
     code, err = run("sample", "--download")

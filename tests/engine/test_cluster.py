@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,21 @@ from squall.engine.cluster import _interruptible, run_cells_on_cluster
 from squall.engine.experiment import RunOptions
 from squall.engine.runner import Cell, CellStatus
 from squall.settings import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the following of jobs, and of submitit for the result of a job that has left none."""
+    monkeypatch.setattr("squall.engine.cluster._POLL_S", 0.05)
+    monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 1)
+
+
+@pytest.fixture
+def _interrupts_are_heard() -> Iterator[None]:
+    """A shell's background job hands down an ignored SIGINT, with which submitit ends its jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _cell(tmp_path: Path, seed: int) -> Cell:
@@ -89,6 +104,7 @@ def test_states_of_an_earlier_run_are_not_told(tmp_path: Path, stand_in: Path) -
     assert not any("before" in status.message for _, status in told)
 
 
+@pytest.mark.usefixtures("_interrupts_are_heard")
 def test_jobs_are_cancelled_when_the_user_stops(tmp_path: Path, stand_in: Path) -> None:
     pid_file = tmp_path / "pid"
     stand_in.write_text(

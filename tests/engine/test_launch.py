@@ -23,6 +23,13 @@ TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE
             "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks at the board or at the processes of a training."""
+    monkeypatch.setattr("squall.engine.launch._POLL_S", 0.05)
+    monkeypatch.setattr(distributed, "_POLL_S", 0.05)
+
+
 @pytest.mark.parametrize(
     "environment", [{}, {"WORLD_SIZE": "1"}, {"WORLD_SIZE": ""}, {"WORLD_SIZE": "1", "RANK": "0"}]
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny_enhancement
+from made_once import made_once
 from squall.engine.experiment import Experiment
 from squall.enhance.settings import EnhancementConfig
 
@@ -14,17 +15,20 @@ Enhancement = Experiment[EnhancementConfig]
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny `corpus` and `noise`; nothing may be changed in it."""
-    return tiny_enhancement.write(tmp_path_factory.mktemp("enhancement"))
-
-
-@pytest.fixture(scope="session")
 def scored(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Enhancement]:
     """A scored experiment of each estimator, by its name; nothing may be changed in them."""
-    exp_dir = tmp_path_factory.mktemp("scored") / "exp"
-    found = {}
-    for name in ("noisy", "oracle", "dnn", "kernel"):
-        settings = tiny_enhancement.config(exp_dir.parent, name)
-        found[name], _ = tiny_enhancement.run(settings, tiny_data, exp_dir=exp_dir)
-    return found
+    folder = made_once(tmp_path_factory, "scored", lambda folder: _score(folder, tiny_data))
+    return {
+        name: Experiment(settings, tiny_enhancement.options(tiny_data, exp_dir=folder / "exp"))
+        for name, settings in _settings(folder).items()
+    }
+
+
+def _settings(folder: Path) -> dict[str, EnhancementConfig]:
+    names = ("noisy", "oracle", "dnn", "kernel")
+    return {name: tiny_enhancement.config(folder, name) for name in names}
+
+
+def _score(folder: Path, data: Path) -> None:
+    for settings in _settings(folder).values():
+        tiny_enhancement.run(settings, data, exp_dir=folder / "exp")

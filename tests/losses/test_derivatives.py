@@ -206,8 +206,10 @@ def test_compiler_takes_changing_sizes(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("config", [CASES[2], CASES[4]], ids=["rescaled_square", "squentropy"])
 def test_inductor_gives_the_same_numbers(config: dict[str, Any]) -> None:
+    """Nightly: a C++ compiler runs. The graphs that it is given are traced and run above."""
     logits, target = make_batch(16, classes=10, dtype=torch.float32)
     loss = build_loss(**config)
     compiled = torch.compile(loss, fullgraph=True)

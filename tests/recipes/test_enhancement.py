@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 import tiny_enhancement
+from commands import ENHANCEMENT, numbered, work_done
 from killed_runs import PATIENCE_S, Moment, Run
-from squall.cli import main
 from squall.report.records import Record, read_records
 
 pytest.importorskip("matplotlib")
 
 Squall = Callable[..., tuple[int, str, str]]
 
-STAGES = ["check", "prepare", "mix", "features", "tune", "train", "enhance", "score"]
 QUALITY = {"stoi", "pesq_nb", "pesq_wb", "si_sdr"}
 TRAINING = {"train_seconds", "epochs", "dev_mse"}
 MASK = {"irm": {"mse"}, "ibm": {"mse", "accuracy", "hit", "fa"}}
@@ -35,40 +32,8 @@ SMALL_GRID = [{"name": name, "max_epochs": 2} for name in ("noisy", "oracle")] +
 ]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny `corpus` and `noise`."""
-    return tiny_enhancement.write(tmp_path_factory.mktemp("enhancement"))
-
-
-@pytest.fixture
-def squall(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Squall:
-    """`squall run RECIPE`: exit code, standard output and error."""
-    monkeypatch.delenv("SQUALL_COMMAND", raising=False)  # set where run.sh runs the tests
-
-    def run(recipe: str, *arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(["run", recipe, *map(str, arguments)])
-        return code, *capfd.readouterr()
-
-    return run
-
-
-def _tiny_settings(**changes: Any) -> list[str]:
-    chosen = {**tiny_enhancement.SETTINGS, **changes}
-    return [part for k, v in chosen.items() for part in ("--set", f"{k}={json.dumps(v)}")]
-
-
-def _places(data: Path, tmp_path: Path) -> list[object]:
-    places = {"corpus": data / "corpus", "noise": data / "noise", "exp": tmp_path / "exp"}
-    given = [part for name, path in places.items() for part in (f"--{name}-dir", path)]
-    return [*given, "--results-dir", tmp_path / "results", "--workers", 1]
-
-
-def _work_done(out: str) -> list[str]:
-    """The stages that did not skip, e.g. `5 train`, each once."""
-    done = [line for line in out.splitlines() if ": done in " in line]
-    return sorted({line.split("] ")[1].split(":")[0] for line in done})
+def _places(data: Path) -> list[object]:
+    return ["--corpus-dir", data / "corpus", "--noise-dir", data / "noise", "--workers", 1]
 
 
 def _rows_agree(experiment: Path, records: dict[tuple[str, str], Record]) -> None:
@@ -121,34 +86,33 @@ def _check_results(tmp_path: Path, recipe: str, mask: str) -> None:
 
 @pytest.mark.slow
 def test_all_stages_run_with_ratio_masks_and_run_again_skips(
-    squall: Squall, data: Path, tmp_path: Path
+    squall: Squall, tiny_data: Path, tmp_path: Path
 ) -> None:
     arguments = [
-        *_places(data, tmp_path), "--preset", "sample",
-        *_tiny_settings(estimator={"name": "kernel", "max_epochs": 2}),
+        *_places(tiny_data), "--preset", "sample",
         "--grid", "estimator.name=noisy,oracle,dnn,kernel",
     ]  # fmt: skip
-    code, out, err = squall("enhance_timit", *arguments)
+    settings = {**tiny_enhancement.SETTINGS, "estimator": {"name": "kernel", "max_epochs": 2}}
+    code, out, err = squall("enhance_timit", *arguments, settings=settings)
     assert code == 0, err
-    assert _work_done(out) == [f"{number} {name}" for number, name in enumerate(STAGES)]
+    assert sorted({*work_done(out)}) == numbered(ENHANCEMENT)
     _check_results(tmp_path, "enhance_timit", "irm")
     before = (tmp_path / "results" / "results.json").read_text()
 
-    code, out, err = squall("enhance_timit", *arguments)
+    code, out, err = squall("enhance_timit", *arguments, settings=settings)
     assert code == 0, err
-    assert _work_done(out) == ["0 check"]
+    assert {*work_done(out)} == {"0 check"}
     assert (tmp_path / "results" / "results.json").read_text() == before
 
 
 @pytest.mark.slow
 def test_all_stages_run_with_binary_masks_of_another_front_end(
-    squall: Squall, data: Path, tmp_path: Path
+    squall: Squall, tiny_data: Path, tmp_path: Path
 ) -> None:
-    arguments = [
-        *_places(data, tmp_path), "--preset", "sample",
-        *_tiny_settings(**{"frontend": {"name": "stft"}, "grid": {"estimator": SMALL_GRID}}),
-    ]  # fmt: skip
-    code, _, err = squall("enhance_hint", *arguments)
+    arguments = [*_places(tiny_data), "--preset", "sample"]
+    changes = {"frontend": {"name": "stft"}, "grid": {"estimator": SMALL_GRID}}
+    settings = {**tiny_enhancement.SETTINGS, **changes}
+    code, _, err = squall("enhance_hint", *arguments, settings=settings)
     assert code == 0, err
     _check_results(tmp_path, "enhance_hint", "ibm")
     (channels,) = {
@@ -168,59 +132,60 @@ def test_the_demo_runs_on_the_spoken_corpus(
         "training": {"models": ["all"], "max_frames": 200, "max_dev_frames": 100},
         "grid": {"estimator": SMALL_GRID[2:]},
     }
-    assignments = [part for k, v in small.items() for part in ("--set", f"{k}={json.dumps(v)}")]
-    places = ["--corpus-dir", demo_corpus, "--exp-dir", tmp_path, "--results-dir", tmp_path]
-    code, _, err = squall("enhance_demo", *places, *assignments)
+    arguments = ("enhance_demo", "--corpus-dir", demo_corpus)
+    code, _, err = squall(*arguments, settings=small, processes=True)
     assert code == 0, err
-    records = read_records(tmp_path / "results.json")
+    records = read_records(tmp_path / "results" / "results.json")
     assert {r.condition for r in records if r.metric == "stoi"} == {"babble/0dB", "ssn/0dB"}
     assert {r.dataset for r in records} == {"demo"}
 
 
 @pytest.mark.parametrize("recipe", ["enhance_demo", "enhance_hint", "enhance_timit"])
 def test_a_dry_run_names_the_experiments_and_makes_nothing(
-    squall: Squall, data: Path, tmp_path: Path, recipe: str
+    squall: Squall, tiny_data: Path, tmp_path: Path, recipe: str
 ) -> None:
-    arguments = ("--exp-dir", tmp_path, "--corpus-dir", data, "--noise-dir", data, "--dry-run")
+    arguments = ("--corpus-dir", tiny_data, "--noise-dir", tiny_data, "--dry-run")
     code, out, err = squall(recipe, *arguments)
     assert code == 0, err
     assert out.count("5 train") >= 4
     assert not list(tmp_path.iterdir())
 
 
-def test_an_error_names_what_is_wrong_and_stops_at_once(
-    squall: Squall, data: Path, tmp_path: Path
-) -> None:
-    arguments = [*_places(data, tmp_path), "--preset", "sample", *_tiny_settings()]
+def test_an_error_names_what_is_wrong_and_stops_at_once(squall: Squall, tiny_data: Path) -> None:
+    arguments = [*_places(tiny_data), "--preset", "sample"]
     for setting, message in (
         ("noise={seen: [hail]}", "no noise hail; there are drill, rain"),
         ("estimator={name: kernel, gama: 1}", "the kernel machine has no 'gama'"),
     ):
         grid = ("--set", "grid={}", "--set", setting)
-        code, out, err = squall("enhance_timit", *arguments, *grid)
+        code, out, err = squall(
+            "enhance_timit", *arguments, *grid, settings=tiny_enhancement.SETTINGS
+        )
         assert code == 1
         assert message in err
         assert "1 prepare" not in out
 
 
-MOMENTS = (
+MOMENTS = {
     # The command alone: the experiment and its processes notice.
-    Moment(lambda run: run.writes("features-*/train/*/*/frames.json"), None, whole_group=False),
-    Moment(lambda run: run.writes("train/*/*/checkpoint-*.pt"), "5-train"),
-    Moment(lambda run: run.said("7 score: "), "7-score"),
-)
+    "features": Moment(
+        lambda run: run.writes("features-*/train/*/*/frames.json"), None, whole_group=False
+    ),
+    "train": Moment(lambda run: run.writes("train/*/*/checkpoint-*.pt"), "5-train"),
+    "score": Moment(lambda run: run.said("7 score: "), "7-score"),
+}
 
 
 @pytest.fixture
 def start(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], Run]]:
     """Start the tiny recipe of a folder of its own, with a network of many epochs."""
     settings = tiny_enhancement.config(tmp_path / "conf", estimator__max_epochs=12)
     plain = settings.model_dump(mode="json")
     (tmp_path / "conf" / "toy" / "tiny.yaml").write_text(yaml.safe_dump(plain))
     monkeypatch.setenv("SQUALL_ROOT", str(tmp_path))
-    places = ("--corpus-dir", str(data / "corpus"), "--noise-dir", str(data / "noise"))
+    places = ("--corpus-dir", str(tiny_data / "corpus"), "--noise-dir", str(tiny_data / "noise"))
     runs: list[Run] = []
 
     def start(name: str) -> Run:
@@ -243,11 +208,17 @@ def _numbers(exp_dir: Path) -> dict[tuple[str, str], float]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "names",
+    [("features", "train"), pytest.param(tuple(MOMENTS), marks=pytest.mark.nightly)],
+    ids=["two kills", "all kills"],
+)
 def test_a_recipe_killed_in_any_stage_ends_with_the_same_result(
-    start: Callable[[str], Run],
+    start: Callable[[str], Run], names: tuple[str, ...]
 ) -> None:
+    """Nightly in the scoring too, which writes its files whole or not at all as all stages do."""
     whole = start("whole")
-    for moment in MOMENTS:
+    for moment in map(MOMENTS.__getitem__, names):
         run = start("killed")
         run.wait_until(moment.reached)
         run.kill(whole_group=moment.whole_group)
@@ -256,7 +227,8 @@ def test_a_recipe_killed_in_any_stage_ends_with_the_same_result(
     killed = start("killed")
     for run in (killed, whole):
         assert run.process.wait(PATIENCE_S) == 0, run.output.read_text()
-    assert killed.said("5 train: done before, skipped")
+    assert killed.said("2 mix: done before, skipped")
+    assert killed.said("5 train: done before, skipped") == ("score" in names)
     assert _numbers(killed.exp_dir) == _numbers(whole.exp_dir)
     for name in ("score/default/mixtures.csv", "score/default/channels.csv"):
         one, two = (next(run.exp_dir.glob(f"toy/*/{name}")) for run in (killed, whole))

@@ -14,33 +14,35 @@ pytest.importorskip("espnet2")
 
 from squall.report.records import read_records
 
-EPOCHS = 8
-SETTINGS = {**tiny.SETTINGS, "espnet.max_epoch": EPOCHS}
+Squall = Callable[..., tuple[int, str, str]]
+
 GRID = ("--grid", "loss.name=squentropy,square", "--jobs", "1")
 
-MOMENTS = (
-    Moment(lambda run: run.said("1 prepare: not done yet"), "1-prepare"),
-    Moment(lambda run: run.said("3 stats: reading all audio"), "3-stats", whole_group=False),
-    Moment(lambda run: run.said("5 train: epoch 1"), "5-train"),
-    Moment(lambda run: run.writes("train/3epoch.pth"), "5-train"),
-    Moment(lambda run: run.writes(".hypotheses.jsonl.*.part"), "6-decode"),
-    Moment(lambda run: run.said("6 decode: done"), None),
-    Moment(lambda run: run.said("square seed 1] 5 train: epoch 1"), None),
-)
+MOMENTS = {
+    "prepare": Moment(lambda run: run.said("1 prepare: not done yet"), "1-prepare"),
+    "stats": Moment(
+        lambda run: run.said("3 stats: reading all audio"), "3-stats", whole_group=False
+    ),
+    "first epoch": Moment(lambda run: run.said("5 train: epoch 1"), "5-train"),
+    "later epoch": Moment(lambda run: run.writes("train/2epoch.pth"), "5-train"),
+    "decode": Moment(lambda run: run.writes(".hypotheses.jsonl.*.part"), "6-decode"),
+    "decoded": Moment(lambda run: run.said("6 decode: done"), None),
+    "other": Moment(lambda run: run.said("square seed 1] 5 train: epoch 1"), None),
+}
+FEW = ("stats", "later epoch", "decode")
 
-Start = Callable[[str], Run]
+Start = Callable[..., Run]
 
 
 @pytest.fixture
-def start(demo_corpus: Path, tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the recipe in a folder of its own."""
     runs: list[Run] = []
-    assignments = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    folder = tmp_path / "killed"
+    folder.mkdir()
 
-    def start(place: str) -> Run:
-        folder = tmp_path / place
-        folder.mkdir(exist_ok=True)
-        places = ("--corpus-dir", str(demo_corpus), "--results-dir", str(folder))
-        runs.append(Run("demo", folder / "exp", *places, *assignments, *GRID))
+    def start(*arguments: str) -> Run:
+        runs.append(Run("demo", folder / "exp", "--results-dir", str(folder), *arguments))
         return runs[-1]
 
     yield start
@@ -61,26 +63,44 @@ def _hypotheses(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_grid_killed_in_any_stage_ends_with_the_same_table(start: Start, tmp_path: Path) -> None:
-    for moment in MOMENTS:
-        run = start("killed")
+@pytest.mark.parametrize(
+    ("names", "epochs"),
+    [(FEW, 4), pytest.param(tuple(MOMENTS), 8, marks=pytest.mark.nightly)],
+    ids=["few kills", "all kills"],
+)
+def test_a_grid_killed_in_any_stage_ends_with_the_same_table(
+    start: Start,
+    squall: Squall,
+    demo_corpus: Path,
+    tmp_path: Path,
+    names: tuple[str, ...],
+    epochs: int,
+) -> None:
+    """Nightly in all stages; else in the statistics, between two epochs and while it decodes."""
+    settings = {**tiny.SETTINGS, "espnet.max_epoch": epochs}
+    assignments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    arguments = ("--corpus-dir", str(demo_corpus), *assignments, *GRID)
+    for moment in map(MOMENTS.__getitem__, names):
+        run = start(*arguments)
         run.wait_until(moment.reached)
         run.kill(whole_group=moment.whole_group)
         if moment.unfinished:
             assert not run.writes(f"{moment.unfinished}.json")
         assert not (tmp_path / "killed" / "results.json").exists()
-    for place in ("killed", "whole"):
-        run = start(place)
-        assert run.process.wait(2 * PATIENCE_S) == 0, run.output.read_text()
-        skipped = "squentropy seed 1] 5 train: done before, skipped"
-        assert run.said(skipped) == (place == "killed")
+    run = start(*arguments)
+    code, out, err = squall("demo", *arguments)
+    assert code == 0, err
+    assert run.process.wait(2 * PATIENCE_S) == 0, run.output.read_text()
+    skipped = "squentropy seed 1] 5 train: done before, skipped"
+    assert run.said(skipped)
+    assert skipped not in out
 
-    killed, whole = _table(tmp_path / "killed"), _table(tmp_path / "whole")
+    killed, whole = _table(tmp_path / "killed"), _table(tmp_path / "results")
     assert killed == whole
-    epochs = [float(value) for (*_, metric), value in whole.items() if metric == "epochs"]
-    assert epochs == [EPOCHS] * 2
+    trained = [float(value) for (*_, metric), value in whole.items() if metric == "epochs"]
+    assert trained == [epochs] * 2
     assert any(metric == "wer_difference" for *_, metric in whole)
-    hypotheses = _hypotheses(tmp_path / "whole")
+    hypotheses = _hypotheses(tmp_path / "exp")
     assert len(hypotheses) == 2
-    assert _hypotheses(tmp_path / "killed") == hypotheses
-    assert not list((tmp_path / "killed").rglob("train.before-1"))
+    assert _hypotheses(run.exp_dir) == hypotheses
+    assert not list(run.exp_dir.rglob("train.before-1"))

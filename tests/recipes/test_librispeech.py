@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import tiny
+from commands import RECOGNITION, numbered, work_done
 from squall.corpora import librispeech
 from squall.corpora.demo.corpus import prepare_demo
 from squall.corpora.download import ChecksumError
@@ -30,12 +31,10 @@ pytest.importorskip("espnet2")
 from squall.asr import language_model
 from squall.asr.recipe import list_stages
 from squall.asr.settings import RecognitionConfig
-from squall.cli import main
 
 Squall = Callable[..., tuple[int, str, str]]
 
 SETS = {"train": "train-clean-100", "dev": "dev-clean", "test": "test-clean"}
-STAGES = ["check", "prepare", "tokens", "stats", "lm", "train", "decode", "score"]
 PIECES = {"tokens": "{units: bpe, vocabulary_size: 40}"}
 LANGUAGE_MODEL = {
     "lm.espnet": "{max_epoch: 1, lm: transformer, batch_type: sorted, batch_size: 8, "
@@ -79,60 +78,50 @@ def corpus(written: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def squall(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Squall:
+def sample(squall: Squall) -> Squall:
     """The `sample` experiment with the tiny model: exit code, standard output and error."""
 
     def run(*arguments: object, **settings: object) -> tuple[int, str, str]:
         chosen = {**tiny.SETTINGS, "loss.name": "ce", **settings}
-        assignments = [part for k, v in chosen.items() for part in ("--set", f"{k}={v}")]
-        places = ("--exp-dir", str(tmp_path / "exp"), "--results-dir", str(tmp_path))
-        command = ["run", "librispeech", "--preset", "sample", *places, *assignments]
-        capfd.readouterr()
-        code = main([*command, *map(str, arguments)])
-        return code, *capfd.readouterr()
+        return squall("librispeech", "--preset", "sample", *arguments, settings=chosen)
 
     return run
 
 
-def _work_done(out: str) -> list[str]:
-    done = [line for line in out.splitlines() if ": done in " in line]
-    return sorted(line.split("] ")[1].split(":")[0] for line in done)
-
-
 @pytest.mark.slow
 def test_all_stages_run_with_a_further_set_and_run_again_skips(
-    squall: Squall, written: Path, tmp_path: Path
+    sample: Squall, written: Path, tmp_path: Path
 ) -> None:
     settings = {
         "corpus.options.extra": "test-other",
         "decode.sets": "[dev, test, test-other]",
     }
-    code, out, err = squall("--corpus-dir", written, **settings)
+    code, out, err = sample("--corpus-dir", written, **settings)
     assert code == 0, err
-    assert _work_done(out) == [f"{number} {name}" for number, name in enumerate(STAGES)]
-    records = read_records(tmp_path / "results.json")
+    assert work_done(out) == numbered(RECOGNITION)
+    records = read_records(tmp_path / "results" / "results.json")
     assert {r.condition for r in records if r.metric == "wer"} == {"dev", "test", "test-other"}
     assert {r.dataset for r in records} == {"librispeech"}
     assert {r.n for r in records if r.metric == "ser" and r.condition != "dev"} == {2}
-    assert "test-other" in (tmp_path / "RESULTS.md").read_text()
+    assert "test-other" in (tmp_path / "results" / "RESULTS.md").read_text()
 
     arguments = ("--corpus-dir", written.parent, "--stage", 1, "--stop-stage", 5)
-    code, out, err = squall(*arguments, **settings)  # the folder that holds LibriSpeech
+    code, out, err = sample(*arguments, **settings)  # the folder that holds LibriSpeech
     assert code == 0, err
-    assert _work_done(out) == ["4 lm"]
+    assert work_done(out) == ["4 lm"]
 
 
 @pytest.mark.slow
 def test_pieces_and_a_language_model_of_another_text(
-    squall: Squall, written: Path, tmp_path: Path
+    sample: Squall, written: Path, tmp_path: Path
 ) -> None:
     lines = [path.read_text().split(maxsplit=1)[1] for path in written.rglob("*.trans.txt")]
     text = tmp_path / "my text.gz"
     text.write_bytes(gzip.compress("".join(["a line\n", *lines]).encode()))
-    settings = {**PIECES, **LANGUAGE_MODEL, "lm.text": text}
-    code, out, err = squall("--corpus-dir", written, **settings)
+    settings = {**PIECES, **LANGUAGE_MODEL, "lm.text": str(text)}
+    code, out, err = sample("--corpus-dir", written, **settings)
     assert code == 0, err
-    assert _work_done(out) == [f"{number} {name}" for number, name in enumerate(STAGES)]
+    assert work_done(out) == numbered(RECOGNITION)
     (lm,) = (tmp_path / "exp" / "librispeech" / "shared").glob("lm-*/lm")
     assert len((lm / "text" / "split.0").read_text().splitlines()) == len(lines) + 1
     (log,) = (tmp_path / "exp").rglob("4-lm.log")
@@ -141,9 +130,9 @@ def test_pieces_and_a_language_model_of_another_text(
     assert "'a' 1" in told
 
     text.write_bytes(gzip.compress("".join(lines).encode()))
-    code, out, err = squall("--corpus-dir", written, "--stage", 1, "--stop-stage", 4, **settings)
+    code, out, err = sample("--corpus-dir", written, "--stage", 1, "--stop-stage", 4, **settings)
     assert code == 0, err
-    assert _work_done(out) == ["4 lm"]
+    assert work_done(out) == ["4 lm"]
     assert (lm.parent / "lm.before-1" / "model.pth").exists()
 
 
@@ -232,20 +221,20 @@ def _share_a_speaker(root: Path) -> None:
     ],
 )
 def test_a_damaged_corpus_stops_in_the_second_stage(
-    squall: Squall, corpus: Path, damage: Callable[[Path], None], messages: list[str]
+    sample: Squall, corpus: Path, damage: Callable[[Path], None], messages: list[str]
 ) -> None:
     damage(corpus)
-    code, out, err = squall("--corpus-dir", corpus, "--stage", 1, "--stop-stage", 2)
+    code, out, err = sample("--corpus-dir", corpus, "--stage", 1, "--stop-stage", 2)
     assert code == 1
     for message in messages:
         assert message in err
     assert "2 tokens" not in out
 
 
-def test_a_broken_recording_is_left_out_when_asked_for(squall: Squall, corpus: Path) -> None:
+def test_a_broken_recording_is_left_out_when_asked_for(sample: Squall, corpus: Path) -> None:
     _damage_audio(corpus)
     arguments = ("--corpus-dir", corpus, "--stage", 1, "--stop-stage", 1, "--skip-bad")
-    code, out, err = squall(*arguments)
+    code, out, err = sample(*arguments)
     assert code == 0, err
     assert "train 14, dev 3, test 2 utterances; 1 problems left out" in out
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from squall.cli import main
 from squall.engine.experiment import RunOptions, repository_root
 from squall.engine.runner import Cell, run_cell
 from squall.engine.tasks import load_config
@@ -61,19 +60,14 @@ def collection(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def squall(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Squall:
+def study(squall: Squall) -> Squall:
     """`squall run RECIPE` on small settings: exit code, standard output and error."""
-    monkeypatch.delenv("SQUALL_COMMAND", raising=False)
 
-    def run(recipe: str, settings: dict[str, Any], *arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        sets = [part for k, v in settings.items() for part in ("--set", f"{k}={json.dumps(v)}")]
-        places = ["--exp-dir", tmp_path / "exp", "--results-dir", tmp_path / "results"]
-        alone = ["--workers", 1] if recipe == "tabular" else []
-        code = main(["run", recipe, *map(str, [*places, *sets, *alone, *arguments])])
-        return code, *capfd.readouterr()
+    def run(
+        recipe: str, settings: dict[str, Any], *arguments: object, processes: bool = False
+    ) -> tuple[int, str, str]:
+        alone = ("--workers", 1) if recipe == "tabular" else ()
+        return squall(recipe, *alone, *arguments, settings=settings, processes=processes)
 
     return run
 
@@ -87,8 +81,8 @@ def _by_key(records: list[Record]) -> dict[tuple[str, str, int, str], Record]:
     return {(r.condition, r.system, r.seed, r.metric): r for r in records}
 
 
-def test_tabular(squall: Squall, collection: Path, tmp_path: Path) -> None:
-    code, out, err = squall("tabular", FAST, "--corpus-dir", collection)
+def test_tabular(study: Squall, collection: Path, tmp_path: Path) -> None:
+    code, out, err = study("tabular", FAST, "--corpus-dir", collection, processes=True)
     assert code == 0, err
     assert "2 sets of 72 samples; about" in out
     experiment = _experiment(tmp_path, "tabular")
@@ -173,23 +167,23 @@ def test_a_set_goes_on_from_its_checkpoint_to_the_same_scores(
 
 
 def test_tabular_goes_on_where_it_was_and_trains_what_has_changed(
-    squall: Squall, collection: Path, tmp_path: Path
+    study: Squall, collection: Path, tmp_path: Path
 ) -> None:
     arguments = ("tabular", FAST, "--corpus-dir", collection)
-    assert squall(*arguments)[0] == 0
+    assert study(*arguments)[0] == 0
     sets = _experiment(tmp_path, "tabular") / "train" / "sets"
     before = {name: (sets / f"{name}.json").stat().st_mtime_ns for name in SETS}
-    _, out, _ = squall(*arguments)
+    _, out, _ = study(*arguments)
     assert "5 train: done before, skipped" in out
     (sets / "little.json").unlink()
     (sets.parent / "left_out.json").unlink()  # as if it had been killed
-    assert squall(*arguments)[0] == 0
+    assert study(*arguments)[0] == 0
     assert (sets / "big.json").stat().st_mtime_ns == before["big"]
     assert (sets / "little.json").stat().st_mtime_ns != before["little"]
     again = json.loads((sets / "little.json").read_text())
     path = collection / "little" / "little_R.dat"
     path.write_text(path.read_text().replace("0.", "10.", 1))
-    code, out, err = squall(*arguments)
+    code, out, err = study(*arguments)
     assert code == 0, err
     assert "5 train: fingerprint.bytes was" in out
     assert (sets / "big.json").stat().st_mtime_ns == before["big"]
@@ -197,7 +191,7 @@ def test_tabular_goes_on_where_it_was_and_trains_what_has_changed(
 
 
 def test_damaged_sets_are_named_and_the_others_run(
-    squall: Squall, collection: Path, tmp_path: Path
+    study: Squall, collection: Path, tmp_path: Path
 ) -> None:
     for name in ("flat", "holes", "lacking", "lonely", "narrow"):
         write_uci_set(collection, name, samples=20)
@@ -215,7 +209,7 @@ def test_damaged_sets_are_named_and_the_others_run(
         *("\t".join([*line.split("\t")[:3], "7", line[-1]]) for line in lines[1:]),
     ]
     (collection / "flat" / "flat_R.dat").write_text("\n".join(constant) + "\n")
-    code, out, err = squall("tabular", FAST, "--corpus-dir", collection)
+    code, out, err = study("tabular", FAST, "--corpus-dir", collection)
     assert code == 0, err
     told = [
         "flat: input 3 is 7 in all rows of flat_R.dat; leave the column out",
@@ -232,30 +226,30 @@ def test_damaged_sets_are_named_and_the_others_run(
     assert {record.condition for record in records} == set(SETS)
 
 
-def test_nothing_but_damage_is_an_error(squall: Squall, tmp_path: Path) -> None:
+def test_nothing_but_damage_is_an_error(study: Squall, tmp_path: Path) -> None:
     folder = write_uci_set(tmp_path / "uci", "only", samples=20)
     (folder / "conxuntos_kfold.dat").write_text("0 1\n")
-    code, _, err = squall("tabular", FAST, "--corpus-dir", folder.parent)
+    code, _, err = study("tabular", FAST, "--corpus-dir", folder.parent)
     assert code == 1
     assert "no set can be used: only: conxuntos_kfold.dat has 1 lines of rows, not 8" in err
 
 
-def test_one_set_of_many(squall: Squall, collection: Path, tmp_path: Path) -> None:
+def test_one_set_of_many(study: Squall, collection: Path, tmp_path: Path) -> None:
     settings = FAST | {"sets": ["little"], "study.losses": {"ce": {}}}
-    assert squall("tabular", settings, "--corpus-dir", collection)[0] == 0
+    assert study("tabular", settings, "--corpus-dir", collection)[0] == 0
     records = read_records(tmp_path / "results" / "results.json")
     assert {record.condition for record in records} == {"little"}
     assert {record.system for record in records} == {"ce"}
-    code, _, err = squall("tabular", FAST | {"sets": ["lost"]}, "--corpus-dir", collection)
+    code, _, err = study("tabular", FAST | {"sets": ["lost"]}, "--corpus-dir", collection)
     assert code == 1
     assert "has no data of the set 'lost'" in err
 
 
 def test_other_choices_have_rows_of_their_own(
-    squall: Squall, collection: Path, tmp_path: Path
+    study: Squall, collection: Path, tmp_path: Path
 ) -> None:
     grid = ("--grid", "study.scaling=training,published")
-    assert squall("tabular", FAST, "--corpus-dir", collection, *grid)[0] == 0
+    assert study("tabular", FAST, "--corpus-dir", collection, *grid)[0] == 0
     found = {r.experiment for r in read_records(tmp_path / "results" / "results.json")}
     usual = "collection hidden=(4,) epochs=3"
     assert found == {usual, f"{usual} scaling=published"}
@@ -264,9 +258,9 @@ def test_other_choices_have_rows_of_their_own(
     assert sum(row.startswith("| collection hidden") for row in rows) == 2
 
 
-def test_spiral(squall: Squall, tmp_path: Path) -> None:
+def test_spiral(study: Squall, tmp_path: Path) -> None:
     settings = {"study.samples": 40, "study.epochs": [1, 3], "study.grid": 5}
-    code, out, err = squall("spiral", settings, "--grid", "seed=1,2")
+    code, out, err = study("spiral", settings, "--grid", "seed=1,2", processes=True)
     assert code == 0, err
     assert "3 networks, 40 samples, 3 epochs" in out
     records = _by_key(read_records(tmp_path / "results" / "results.json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 
 import tiny
+from commands import RECOGNITION, numbered, work_done
 from squall.corpora.timit import CORE_TEST_SPEAKERS, DEV_SPEAKERS
 from squall.report.records import read_records
 from squall.text.phones import fold_phones
@@ -31,7 +33,6 @@ SENTENCES = {
 }
 TRAIN = ("FCJF0", "MDAC0", "FVMH0")
 SAMPLE = ("dr1-fvmh0", "dr1-mcpm0", "dr2-faem0", "dr2-marc0", "dr3-falk0", "dr3-madc0")
-STAGES = ["check", "prepare", "tokens", "stats", "lm", "train", "decode", "score"]
 
 
 def _write(stem: Path, labels: list[str], *, upper: bool) -> None:
@@ -77,28 +78,10 @@ def write_sample(folder: Path) -> Path:
 
 
 @pytest.fixture
-def squall(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Squall:
+def timit(squall: Squall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squall:
     """`squall run timit --preset sample` with the tiny model: exit code, output and errors."""
     monkeypatch.setenv("SQUALL_DATA", str(tmp_path / "data"))
-    assignments = [part for k, v in tiny.SETTINGS.items() for part in ("--set", f"{k}={v}")]
-    places = ("--exp-dir", str(tmp_path / "exp"), "--results-dir", str(tmp_path))
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(
-            ["run", "timit", "--preset", "sample", *places, *assignments, *map(str, arguments)]
-        )
-        return code, *capfd.readouterr()
-
-    return run
-
-
-def _work_done(out: str) -> list[str]:
-    """The stages that did not skip, e.g. `5 train`, each as often as it was run."""
-    done = [line for line in out.splitlines() if ": done in " in line]
-    return sorted(line.split("] ")[1].split(":")[0] for line in done)
+    return partial(squall, "timit", "--preset", "sample", settings=tiny.SETTINGS)
 
 
 def _phones(*sentences: str) -> int:
@@ -107,17 +90,17 @@ def _phones(*sentences: str) -> int:
 
 
 @pytest.mark.slow
-def test_the_folds_of_the_sample_are_run_and_averaged(squall: Squall, tmp_path: Path) -> None:
+def test_the_folds_of_the_sample_are_run_and_averaged(timit: Squall, tmp_path: Path) -> None:
     write_sample(tmp_path / "data" / "timit-nltk")
     arguments = (
         *("--set", "corpus.options.test_speakers=3", "--set", "corpus.options.dev_speakers=1"),
         *("--grid", "corpus.options.fold=0,1", "loss.name=squentropy"),
     )
-    code, out, err = squall(*arguments)
+    code, out, err = timit(*arguments)
     assert code == 0, err
-    assert _work_done(out) == sorted(2 * [f"{n} {name}" for n, name in enumerate(STAGES)])
+    assert work_done(out) == sorted(2 * numbered(RECOGNITION))
 
-    records = read_records(tmp_path / "results.json")
+    records = read_records(tmp_path / "results" / "results.json")
     found = {(r.condition, r.metric): r for r in records}
     folds = {f"{split}/fold{fold}" for split in ("dev", "test") for fold in (0, 1)}
     assert {condition for condition, _ in found if condition.count("/") == 1} == folds
@@ -126,7 +109,7 @@ def test_the_folds_of_the_sample_are_run_and_averaged(squall: Squall, tmp_path: 
     }  # fmt: skip
     tested = 3 * _phones("SI5", "SX3")
     assert found["test/fold0", "per"].n == found["test/fold1", "per"].n == tested
-    results = (tmp_path / "RESULTS.md").read_text()
+    results = (tmp_path / "results" / "RESULTS.md").read_text()
     assert "timit, test, mean over folds" in results
     assert f"(of {2 * tested})" in results
     assert "WER" not in results.split("## How")[0]
@@ -139,22 +122,22 @@ def test_the_folds_of_the_sample_are_run_and_averaged(squall: Squall, tmp_path: 
             speakers += sorted({row["speaker"] for row in csv.DictReader(file)})
     assert sorted(speakers) == sorted(name[4:].upper() for name in SAMPLE)
 
-    code, out, err = squall(*arguments)
+    code, out, err = timit(*arguments)
     assert code == 0, err
-    assert _work_done(out) == ["0 check", "0 check", "4 lm", "4 lm"]
-    assert read_records(tmp_path / "results.json") == records
+    assert work_done(out) == ["0 check", "0 check", "4 lm", "4 lm"]
+    assert read_records(tmp_path / "results" / "results.json") == records
 
 
 @pytest.mark.slow
-def test_the_whole_corpus_in_phones_and_in_characters(squall: Squall, tmp_path: Path) -> None:
+def test_the_whole_corpus_in_phones_and_in_characters(timit: Squall, tmp_path: Path) -> None:
     corpus = write_whole(tmp_path / "LDC93S1" / "timit")
-    code, out, err = squall(
+    code, out, err = timit(
         *("--corpus-dir", corpus.parent, "--set", "corpus.options={}"),
         *("--grid", "loss.name=ce", "tokens.units=phone39,char"),
     )
     assert code == 0, err
-    assert _work_done(out).count("1 prepare") == 1
-    assert _work_done(out).count("2 tokens") == _work_done(out).count("7 score") == 2
+    assert work_done(out).count("1 prepare") == 1
+    assert work_done(out).count("2 tokens") == work_done(out).count("7 score") == 2
 
     recipe_dir = tmp_path / "exp" / "timit"
     results = {}
@@ -210,7 +193,7 @@ def _twice(folder: Path) -> None:
     ids=["prompt", "phones", "label", "times", "cut", "twice", "absent", "empty"],
 )
 def test_what_is_broken_is_named(
-    squall: Squall, tmp_path: Path, damage: Damage, messages: list[str]
+    timit: Squall, tmp_path: Path, damage: Damage, messages: list[str]
 ) -> None:
     corpus = write_sample(tmp_path / "data" / "timit-nltk")
     arguments = (
@@ -218,16 +201,16 @@ def test_what_is_broken_is_named(
         *("--grid", "loss.name=ce", "corpus.options.fold=0", "--stop-stage", 2),
     )
     damage(corpus)
-    code, out, err = squall(*arguments)
+    code, out, err = timit(*arguments)
     assert code == 1, out
     for message in messages:
         assert message in err
 
 
-def test_a_missing_speaker_of_the_whole_corpus_is_named(squall: Squall, tmp_path: Path) -> None:
+def test_a_missing_speaker_of_the_whole_corpus_is_named(timit: Squall, tmp_path: Path) -> None:
     corpus = write_whole(tmp_path / "timit")
     shutil.rmtree(next(corpus.rglob("FADG0")))
-    code, _, err = squall(
+    code, _, err = timit(
         *("--corpus-dir", corpus, "--set", "corpus.options={}"),
         *("--grid", "loss.name=ce", "--stop-stage", 2),
     )

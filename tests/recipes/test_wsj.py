@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from commands import RECOGNITION, numbered, work_done
 from squall.report.records import read_records
 from tiny_wsj import ROWS, lose_disc, lose_line, rows_of_demo, write_wsj
 
 pytest.importorskip("espnet2")
-
-from squall.cli import main
 
 Squall = Callable[..., tuple[int, str, str]]
 
@@ -43,68 +42,61 @@ SMALL = {
         "lm.espnet.max_epoch=1",
     ],
 }
-STAGES = ["check", "prepare", "tokens", "stats", "lm", "train", "decode", "score"]
 
 
 @pytest.fixture
-def squall(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Squall:
+def wsj(squall: Squall) -> Squall:
     """`squall run wsj` with a tiny model: exit code, output and errors."""
-    places = ("--exp-dir", str(tmp_path / "exp"), "--results-dir", str(tmp_path))
 
     def run(preset: str, *arguments: object) -> tuple[int, str, str]:
-        capfd.readouterr()
         assignments = [part for setting in SMALL[preset] for part in ("--set", setting)]
         settings = ("--set", "decode.beam_size=2", "--preset", preset, *assignments)
-        code = main(["run", "wsj", *places, *settings, *map(str, arguments)])
-        return code, *capfd.readouterr()
+        return squall("wsj", *settings, *arguments)
 
     return run
-
-
-def _work_done(out: str) -> list[str]:
-    done = [line for line in out.splitlines() if ": done in " in line]
-    return [line.split("] ")[1].split(":")[0] for line in done]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", SMALL)
 def test_all_stages_run_on_the_discs(
-    squall: Squall, demo_corpus: Path, tmp_path: Path, preset: str
+    wsj: Squall, demo_corpus: Path, tmp_path: Path, preset: str
 ) -> None:
     rows = rows_of_demo(demo_corpus)
     write_wsj(tmp_path / "discs", rows)
     folders = (tmp_path / "discs" / "WSJ0", tmp_path / "discs" / "WSJ1")
     arguments = ("--corpus-dir", *folders, "--set", "loss.name=rescaled_square")
-    code, out, err = squall(preset, *arguments)
+    code, out, err = wsj(preset, *arguments)
     assert code == 0, err
-    assert _work_done(out) == [f"{number} {name}" for number, name in enumerate(STAGES)]
+    assert work_done(out) == numbered(RECOGNITION)
 
-    records = {(r.condition, r.metric): r for r in read_records(tmp_path / "results.json")}
+    records = {
+        (r.condition, r.metric): r for r in read_records(tmp_path / "results" / "results.json")
+    }
     assert {system.system for system in records.values()} == {"rescaled_square-m15-k1"}
     tested = [row for row in rows if row.split == "test"]
     assert records["test", "wer"].n == sum(len(row.words.split()) for row in tested)
     assert {metric for condition, metric in records if condition == "test"} >= {"wer", "cer", "rtf"}
 
-    code, out, err = squall(preset, *arguments)
+    code, out, err = wsj(preset, *arguments)
     assert code == 0, err
-    assert _work_done(out) == ["0 check"]
+    assert work_done(out) == ["0 check"]
 
 
-def test_a_disc_that_is_missing_is_listed(squall: Squall, tmp_path: Path) -> None:
+def test_a_disc_that_is_missing_is_listed(wsj: Squall, tmp_path: Path) -> None:
     discs = tmp_path / "discs"
     write_wsj(discs)
     lose_disc(discs, "13-16.1")
-    code, _, err = squall(
+    code, _, err = wsj(
         "rnn", "--corpus-dir", discs / "WSJ0", discs / "WSJ1", "--set", "loss.name=ce"
     )
     assert code == 1
     assert "13-16.1" in err
 
 
-def test_an_utterance_without_transcript_is_named(squall: Squall, tmp_path: Path) -> None:
+def test_an_utterance_without_transcript_is_named(wsj: Squall, tmp_path: Path) -> None:
     discs = tmp_path / "discs"
     write_wsj(discs)
     lose_line(discs, ROWS[0])
-    code, _, err = squall("rnn", "--corpus-dir", discs, "--set", "loss.name=ce")
+    code, _, err = wsj("rnn", "--corpus-dir", discs, "--set", "loss.name=ce")
     assert code == 1
     assert ROWS[0].id in err

@@ -25,6 +25,8 @@ def librosa_mfcc(samples, *, rate_hz, fft):
     return librosa.feature.mfcc(S=np.log(bands), n_mfcc=31).T
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("librosa")  # which compiles functions in each process that uses them
 @pytest.mark.parametrize(("rate_hz", "fft"), [(16000, 512), (8000, 256)])
 @pytest.mark.parametrize("level", [1e-5, 1.0])
 def test_same_as_librosa(rate_hz, fft, level):

@@ -43,14 +43,21 @@ def config(recipe: str = "demo", **settings: Any) -> RecognitionConfig:
     return load_config(path, {**SETTINGS, **further})
 
 
+def cell(
+    settings: RecognitionConfig, *, corpus: Path, exp_dir: Path, last: int = 7, **options: Any
+) -> Cell:
+    """Stages 0 to `last` of an experiment below `exp_dir`."""
+    return Cell(settings, RunOptions(str(exp_dir), str(corpus), **options), last=last)
+
+
 def run(
     settings: RecognitionConfig, *, corpus: Path, exp_dir: Path, last: int = 7, **options: Any
 ) -> tuple[Experiment, list[str]]:
     """Run stages 0 to `last` in this process; the experiment, and the stages that did work."""
     told: list[str] = []
-    cell = Cell(settings, RunOptions(str(exp_dir), str(corpus), **options), last=last)
-    run_cell(cell, lambda stage, done, total, text: told.append(f"{stage.title}: {text}"))
-    return cell.experiment, [line.split(":")[0] for line in told if ": done in " in line]
+    chosen = cell(settings, corpus=corpus, exp_dir=exp_dir, last=last, **options)
+    run_cell(chosen, lambda stage, done, total, text: told.append(f"{stage.title}: {text}"))
+    return chosen.experiment, [line.split(":")[0] for line in told if ": done in " in line]
 
 
 def first_test_samples(experiment: Experiment) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -53,7 +53,8 @@ def config(folder: Path, estimator: str = "dnn", **settings: Any) -> Enhancement
     """Settings of `<folder>/toy/tiny.yaml` with a small estimator; `a__b=1` stands for `a.b=1`."""
     path = folder / "toy" / "tiny.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("task: enhancement\n")
+    if not path.exists():  # another worker may be reading it
+        path.write_text("task: enhancement\n")
     small = {f"estimator.{key}": value for key, value in SMALL.get(estimator, {}).items()}
     chosen = deepcopy({**SETTINGS, "estimator.name": estimator, **small})
     chosen.update({key.replace("__", "."): value for key, value in settings.items()})
@@ -62,8 +63,14 @@ def config(folder: Path, estimator: str = "dnn", **settings: Any) -> Enhancement
     return found
 
 
+def options(folder: Path, *, exp_dir: Path, **further: Any) -> RunOptions:
+    """Options of a run on the `corpus` and `noise` of a folder; `further` ones take precedence."""
+    places = {"corpus_dir": str(folder / "corpus"), "noise_dir": str(folder / "noise")}
+    return RunOptions(str(exp_dir), **{**places, "workers": 1, **further})
+
+
 def run(
-    settings: EnhancementConfig, folder: Path, *, exp_dir: Path, last: int = 7, **options: Any
+    settings: EnhancementConfig, folder: Path, *, exp_dir: Path, last: int = 7, **further: Any
 ) -> tuple[Experiment[EnhancementConfig], list[str]]:
     """Run stages 0 to `last` in this process; the experiment, and the stages that did work.
 
@@ -72,12 +79,11 @@ def run(
         folder: has `corpus` and `noise`.
         exp_dir: where experiments go.
         last: stage to stop after.
-        options: further ones of `Cell`, and `noise_dir` or others of `RunOptions`.
+        further: options of `Cell`, and `noise_dir` or others of `RunOptions`.
     """
     told: list[str] = []
-    places = {"corpus_dir": str(folder / "corpus"), "noise_dir": str(folder / "noise")}
-    given = {key: options.pop(key) for key in ("first", "force") if key in options}
-    chosen = RunOptions(str(exp_dir), **{**places, "workers": 1, **options})
+    given = {key: further.pop(key) for key in ("first", "force") if key in further}
+    chosen = options(folder, exp_dir=exp_dir, **further)
     cell = Cell(settings, chosen, last=last, **given)
     run_cell(cell, lambda stage, done, total, text: told.append(f"{stage.title}: {text}"))
     done = [line.split(":")[0] for line in told if ": done in " in line]
