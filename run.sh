@@ -103,8 +103,7 @@ main() {
     fi
     if [ "$recipe" = test ]; then
         cd "$root"
-        # The last -m counts: an option `-m nightly` takes the place of this one.
-        exec "$venv/bin/python" -m pytest -n auto --dist loadgroup -m 'not nightly' "$@"
+        exec "$venv/bin/python" -m pytest "$@"
     fi
     exec bash "$root/recipes/$recipe/run.sh" "$@"
 }
