@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import types
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from squall.asr.recogniser import Hypothesis
 from squall.asr.settings import RecognitionConfig
 from squall.cli import main
+from squall.cli.transcribe import _as_json
 from squall.engine.experiment import Experiment, RunOptions
 
 
@@ -94,6 +97,13 @@ def test_json_has_one_object_per_line(model: Path, tmp_path: Path) -> None:
         "conversions": ["resampled"],
     }
     assert len(records) == 2
+
+
+def test_json_is_strict_where_the_search_found_nothing() -> None:
+    nothing = Hypothesis("", (), -math.inf, 0.0, ())
+    result = types.SimpleNamespace(path="a", duration_s=0.2, hypothesis=nothing, conversions=[])
+    record = json.loads(_as_json(result), parse_constant=lambda word: pytest.fail(word))
+    assert (record["text"], record["score"], record["confidence"]) == ("", None, 0.0)
 
 
 def test_a_folder_that_is_no_model_is_named(

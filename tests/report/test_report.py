@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from dataclasses import replace
@@ -204,6 +205,17 @@ def test_a_folder_that_is_gone_has_no_link(tmp_path: Path) -> None:
 def test_the_same_experiments_give_the_same_page(tmp_path: Path) -> None:
     experiments = [_experiment(tmp_path)]
     assert _html(collect(experiments), tmp_path) == _html(collect(experiments), tmp_path)
+
+
+@pytest.mark.parametrize("number", [None, math.nan])
+def test_a_loss_that_was_not_finite_is_a_gap_in_its_curve(
+    tmp_path: Path, number: float | None
+) -> None:
+    """Null, or NaN as earlier versions wrote it."""
+    history = [{**epoch, "train": {**epoch["train"], "loss": number}} for epoch in HISTORY[3:]]
+    report = collect([_experiment(tmp_path, history=[*HISTORY[:3], *history])])
+    assert [math.isnan(epoch["train"]["loss"]) for epoch in report.runs[0].history[2:4]] == [0, 1]
+    assert "training loss" in _html(report, tmp_path)
 
 
 def test_results_are_merged_into_a_folder(tmp_path: Path) -> None:
