@@ -20,6 +20,7 @@ def _loaded_by(module: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["squall.scoring", "squall.kernels"])
 def test_scoring_and_kernels_can_be_lifted_out(room: str) -> None:
     ours = {name for name in _loaded_by(room) if name.startswith("squall.")}
