@@ -147,6 +147,7 @@ def test_only_recognition_imports_espnet() -> None:
     assert {name for name in users if not name.startswith("squall.asr.")} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_imports_nothing_of_the_project(library: str) -> None:
     room = f"squall.{library}"
@@ -157,6 +158,7 @@ def test_a_library_imports_nothing_of_the_project(library: str) -> None:
     assert {name for name in others if not name.startswith(room)} == set()
 
 
+@pytest.mark.slow
 def test_enhancement_needs_no_espnet() -> None:
     assert _loaded_by("squall.enhance.recipe") & {"espnet", "espnet2"} == set()
 

@@ -36,6 +36,7 @@ def draw(samples: int = 200, classes: int = 3, **options: Any) -> tuple[np.ndarr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "options",

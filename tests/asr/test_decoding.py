@@ -174,6 +174,7 @@ def _test_split(experiment: Experiment) -> list[Utterance]:
     return read_manifest(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_decoding_again_writes_the_same_hypotheses(
     trained: Experiment, tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
@@ -202,6 +203,7 @@ def test_decoding_again_writes_the_same_hypotheses(
     assert facts["parameters"] == recogniser.parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_utterance_that_is_too_short_is_named(
     trained: Experiment,

@@ -69,6 +69,7 @@ def test_a_cell_survives_json(tmp_path: Path) -> None:
     assert Cell.from_json(cell.to_json()) == cell
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_reported_and_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     good = [_cell(tmp_path, seed=seed, corpus_dir=str(tmp_path / "corpus")) for seed in (1, 3)]

@@ -186,6 +186,7 @@ def test_frames_have_the_binary_mask_at_the_snr_of_their_mixture(
         np.testing.assert_array_equal(frames.masks[rows], mask)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_bits(
     noisy: Enhancement, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def _noise(length: int, *, seed: int = 0) -> np.ndarray:
     return (0.05 * noise * (1 + np.sin(2 * np.pi * time_s / 3))).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_blocks_give_what_the_whole_signal_gives(
     enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_a_variant_enhances_and_scores_again_without_training(run: Run, tiny_data: Path) -> None:
     plain, done = run(tiny_data)
     assert done == [*FIRST, "4 tune", "5 train", "6 enhance", "7 score"]
@@ -76,11 +77,13 @@ def test_a_variant_enhances_and_scores_again_without_training(run: Run, tiny_dat
     assert run(tiny_data)[1] == EVERY_TIME
 
 
+@pytest.mark.slow
 def test_estimators_share_everything_before_the_tuning(run: Run, tiny_data: Path) -> None:
     assert run(tiny_data, "noisy", last=5)[1] == [*FIRST, "4 tune", "5 train"]
     assert run(tiny_data, "kernel", last=5)[1] == ["0 check", "4 tune", "5 train"]
 
 
+@pytest.mark.slow
 def test_masks_share_the_mixtures(run: Run, tiny_data: Path) -> None:
     one, _ = run(tiny_data, "noisy", last=3)
     two, done = run(tiny_data, "noisy", last=3, mask__name="ibm", frontend__name="stft")
@@ -88,6 +91,7 @@ def test_masks_share_the_mixtures(run: Run, tiny_data: Path) -> None:
     assert EnhancementPlaces(one).mix == EnhancementPlaces(two).mix
 
 
+@pytest.mark.slow
 def test_more_epochs_train_on_and_score_again(run: Run, tiny_data: Path) -> None:
     only_all = {"training__models": ["all"]}
     short, _ = run(tiny_data, **only_all)
@@ -103,6 +107,7 @@ def test_more_epochs_train_on_and_score_again(run: Run, tiny_data: Path) -> None
     assert epochs == [4.0]
 
 
+@pytest.mark.slow
 def test_a_forced_training_begins_anew(run: Run, tiny_data: Path) -> None:
     experiment, _ = run(tiny_data, last=5, training__models=["all"])
     model = experiment.directory / "train" / "all" / "weights.pt"
@@ -113,6 +118,7 @@ def test_a_forced_training_begins_anew(run: Run, tiny_data: Path) -> None:
     assert model.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_other_speech_is_mixed_and_trained_on_anew(run: Run, own_data: Path) -> None:
     """Also where training had begun: its checkpoint is of frames that are no more."""
     only_all = {"training__models": ["all"]}
@@ -124,6 +130,7 @@ def test_other_speech_is_mixed_and_trained_on_anew(run: Run, own_data: Path) -> 
     assert done == [*FIRST, "4 tune", "5 train", "6 enhance", "7 score"]
 
 
+@pytest.mark.slow
 def test_tuning_decides_what_is_trained(run: Run, tiny_data: Path) -> None:
     candidates = [{"hidden_units": 3}, {"hidden_units": 5}]
     experiment, _ = run(

@@ -29,6 +29,7 @@ def _fit(**parameters: Any) -> EigenProRegressor:
     return EigenProRegressor(batch_size=64, **parameters).fit(X, Y, validation=HELD)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "estimator",
@@ -45,6 +46,7 @@ def test_scikit_learn_contract(estimator: EigenProRegressor) -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gamma", "bandwidth", "epochs"), [(0.7, 1.0, 40), (1.0, 1.0, 80), (1.4, 0.5, 150)]
 )
@@ -339,6 +341,7 @@ print(peak_kb() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(("memory_gb", "least"), [(0.08, 0.0), (0.3, 0.2), (0.6, 0.4)])
 def test_memory_bound_is_honoured(memory_gb: float, least: float) -> None:

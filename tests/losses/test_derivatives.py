@@ -180,6 +180,7 @@ def test_func_gradients_equal_autograd(config: dict[str, Any]) -> None:
     torch.testing.assert_close(hessian, reverse)
 
 
+@pytest.mark.slow
 @every_loss
 def test_compiler_traces_one_graph_with_the_same_numbers(config: dict[str, Any]) -> None:
     logits, target = make_batch(2, 6, classes=4)
@@ -196,6 +197,7 @@ def test_compiler_traces_one_graph_with_the_same_numbers(config: dict[str, Any])
     )
 
 
+@pytest.mark.slow
 @every_loss
 def test_compiler_takes_changing_sizes(config: dict[str, Any]) -> None:
     loss = build_loss(**config)

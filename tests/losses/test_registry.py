@@ -100,6 +100,7 @@ def test_docstrings_have_examples() -> None:
         assert any(examples), f"{name} has no example"
 
 
+@pytest.mark.slow
 def test_needs_torch_only() -> None:
     code = (
         "import sys, torch; before = set(sys.modules); import squall.losses;"

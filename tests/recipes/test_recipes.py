@@ -93,6 +93,7 @@ def test_a_corrupt_file_stops_the_run_and_is_named(
     assert "2 tokens" not in out
 
 
+@pytest.mark.slow
 def test_a_corrupt_file_is_left_out_when_asked_for(
     squall: Squall, damaged: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def _by_key(records: list[Record]) -> dict[tuple[str, str, int, str], Record]:
     return {(r.condition, r.system, r.seed, r.metric): r for r in records}
 
 
+@pytest.mark.slow
 def test_tabular(study: Squall, collection: Path, tmp_path: Path) -> None:
     code, out, err = study("tabular", FAST, "--corpus-dir", collection, processes=True)
     assert code == 0, err
@@ -122,6 +123,7 @@ def _cell(collection: Path, tmp_path: Path, *, epochs: int) -> Cell:
     return Cell(load_config(path, settings), options, first=5)
 
 
+@pytest.mark.slow
 def test_progress_within_a_set_is_told(
     collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +168,7 @@ def test_a_set_goes_on_from_its_checkpoint_to_the_same_scores(
     assert not list(train.rglob("*.pt"))
 
 
+@pytest.mark.slow
 def test_tabular_goes_on_where_it_was_and_trains_what_has_changed(
     study: Squall, collection: Path, tmp_path: Path
 ) -> None:
@@ -245,6 +248,7 @@ def test_one_set_of_many(study: Squall, collection: Path, tmp_path: Path) -> Non
     assert "has no data of the set 'lost'" in err
 
 
+@pytest.mark.slow
 def test_other_choices_have_rows_of_their_own(
     study: Squall, collection: Path, tmp_path: Path
 ) -> None:
@@ -258,6 +262,7 @@ def test_other_choices_have_rows_of_their_own(
     assert sum(row.startswith("| collection hidden") for row in rows) == 2
 
 
+@pytest.mark.slow
 def test_spiral(study: Squall, tmp_path: Path) -> None:
     settings = {"study.samples": 40, "study.epochs": [1, 3], "study.grid": 5}
     code, out, err = study("spiral", settings, "--grid", "seed=1,2", processes=True)

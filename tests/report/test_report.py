@@ -77,6 +77,7 @@ def _anchors(text: str) -> list[str]:
     return [anchor.split("-")[0] for anchor in ["main", *re.findall('<section id="(.*?)"', text)]]
 
 
+@pytest.mark.slow
 def test_text_is_escaped(tmp_path: Path) -> None:
     page = _Page(_html(collect([_experiment(tmp_path)]), tmp_path))
     assert COMMAND in page.text
@@ -92,6 +93,7 @@ def test_errors_are_counted_and_marked(tmp_path: Path) -> None:
     assert "ann_1" not in text
 
 
+@pytest.mark.slow
 def test_numbers_stand_in_the_table(tmp_path: Path) -> None:
     report = collect([_experiment(tmp_path), _experiment(tmp_path, loss={"name": "square"})])
     table, differences = report.tables[:2]
@@ -115,6 +117,7 @@ def test_there_is_one_figure_per_curve_that_was_recorded(tmp_path: Path) -> None
     assert "greedy CTC" not in text
 
 
+@pytest.mark.slow
 def test_every_run_has_its_line_in_a_figure(tmp_path: Path) -> None:
     experiments = [
         _experiment(tmp_path),
@@ -167,6 +170,7 @@ def test_what_differs_between_the_settings_is_a_table(tmp_path: Path) -> None:
     assert "description: the first" in text
 
 
+@pytest.mark.slow
 def test_many_differences_stand_below_each_other(tmp_path: Path) -> None:
     settings = {"loss": {"name": "square"}, "seed": 2, "decode": {"beam_size": 3}}
     experiments = [_experiment(tmp_path), _experiment(tmp_path, **settings)]
@@ -177,6 +181,7 @@ def test_many_differences_stand_below_each_other(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_single_run_has_its_settings_on_paper_too(tmp_path: Path) -> None:
     text = _section(_html(collect([_experiment(tmp_path)]), tmp_path), "settings")
     assert "<table" not in text

@@ -305,6 +305,7 @@ def pairs(speech):
     ]
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_scores_in_the_same_order(pairs):
     alone = list(score_pairs(pairs, extended=True))
     assert list(score_pairs(iter(pairs), extended=True, jobs=2)) == alone
@@ -319,6 +320,7 @@ def test_pairs_are_read_as_they_are_needed(pairs):
     assert taken == [0]
 
 
+@pytest.mark.slow
 def test_a_pair_that_brings_pesq_down_costs_its_pesq_only(pairs, tmp_path, monkeypatch):
     (tmp_path / "pesq.py").write_text(
         "import os\n"
@@ -337,6 +339,7 @@ def test_a_pair_that_brings_pesq_down_costs_its_pesq_only(pairs, tmp_path, monke
     assert [round(each.si_sdr.value) for each in scores] == [0, 3, 6, 9, 12, 15]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_process_reaches_the_caller(pairs):
     pairs[1] = SpeechPair(reference=pairs[1].reference, estimate=pairs[1].estimate[:-1])
     with pytest.raises(ValueError, match="16000 samples, estimate 15999"):

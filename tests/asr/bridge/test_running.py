@@ -31,6 +31,7 @@ def test_the_model_is_registered_with_espnets_own_task() -> None:
     assert model_choices.get_class(MODEL_NAME) is SquallModel
 
 
+@pytest.mark.slow
 def test_g2p_and_its_downloads_are_kept_out_of_recognition() -> None:
     program = (
         "import sys; from squall.asr.decoding import load_recogniser; "
@@ -40,6 +41,7 @@ def test_g2p_and_its_downloads_are_kept_out_of_recognition() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task_of", [espnet_task, language_model_task])
 def test_a_task_that_is_handed_to_another_process_brings_all_it_needs(
     task_of: Callable[[], Any],

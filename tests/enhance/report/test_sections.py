@@ -179,6 +179,7 @@ def test_a_report_leaves_the_experiments_as_they_are(
     assert files() == before
 
 
+@pytest.mark.slow
 def test_every_seed_and_variant_has_its_player(
     scored: dict[str, Enhancement], tiny_data: Path, tmp_path: Path
 ) -> None:

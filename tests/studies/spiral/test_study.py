@@ -137,6 +137,7 @@ def test_the_defaults_are_the_epochs_of_the_source() -> None:
     assert list(settings.losses) == ["ce", "squentropy", "rescaled_square"]
 
 
+@pytest.mark.slow
 def test_every_loss_learns_the_spirals() -> None:
     study = study_spirals(SpiralSettings(samples=400, epochs=(20, 300), grid=11))
     for one in study.boundaries:

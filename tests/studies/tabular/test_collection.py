@@ -241,6 +241,7 @@ def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_collection(tmp_path, ["toy", "iriss"])
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_every_set_at_hand_is_read(real_data: Path) -> None:
     found = read_collection(real_data / "uci121")
