@@ -75,7 +75,8 @@ def train_networks(
             the mean over its samples.
         settings: network and training.
         classes: C, the number of logits.
-        score: of all networks together; the weights of the best epoch are kept.
+        score: of all networks together; the weights of the best epoch are kept, and the training
+            ends when no network has finite weights any more.
         patience: stop after so many epochs without a lower score; None never stops.
         on_epoch: called after every epoch; it may copy the networks, not change them.
         checkpoint: where to keep the state, and to go on from if there is one. The result has the
@@ -90,7 +91,8 @@ def train_networks(
     stack = training.network
 
     def tell(done: Epoch) -> bool:
-        return bool(on_epoch is not None and on_epoch(done.epoch, stack))
+        broken = training.finite is not None and not training.finite.any()
+        return broken or bool(on_epoch is not None and on_epoch(done.epoch, stack))
 
     trained = train(
         training, epochs=settings.epochs, patience=patience, checkpoint=checkpoint, on_epoch=tell

@@ -184,7 +184,7 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             classes=len(self.classes_),
             score=_held_out_loss(loss, inputs[held], targets[held], held_weights),
             patience=self.patience,
-            on_epoch=lambda _, stack: not stack.finite().all(),
+            on_epoch=None if len(held) else lambda _, stack: not stack.finite().all(),
         )
         self._keep(trained)
         return self
