@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ class Checkpoint:
         every_s: seconds from one writing to the next, at the end of an epoch; 0 for every epoch.
         refuse_others: whether a file with another stamp, or of an earlier version, is an error; or
             else the training begins anew and overwrites it.
+        earlier: brings the contents of a file of an earlier version into the form of this one.
     """
 
     path: Path
     stamp: str | Mapping[str, Any]
     every_s: float = 0.0
     refuse_others: bool = False
+    earlier: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace the file by a state: tensors, numbers, strings, and lists and dicts of them."""
@@ -52,6 +54,8 @@ class Checkpoint:
             return None
         try:
             contents = torch.load(self.path, map_location="cpu", weights_only=True)
+            if self.earlier is not None and "format" not in contents:
+                contents = {"format": _FORMAT, **self.earlier(contents)}
         except Exception as error:  # torch raises many kinds, none its own
             raise ValueError(
                 f"{self.path} cannot be read as a checkpoint; remove it to begin its training anew"

@@ -220,13 +220,35 @@ def test_a_checkpoint_of_another_run_is_refused(
         _fit(data, checkpoint=checkpoint)
 
 
-def test_a_checkpoint_of_an_earlier_version_is_refused(
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(
     data: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    """As the loop of this file wrote them before it was that of `squall.networks`."""
+    """As they were written before the loop was that of `squall.networks`: other names, one level.
+
+    Experiments that were made then are continued with more epochs.
+    """
     path = tmp_path / "checkpoint.pt"
-    torch.save({"identity": {}, "network": {}, "history": [], "best_mse": math.inf}, path)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is a checkpoint of another version"):
+    short = _fit(data, max_epochs=3, checkpoint=path)
+    now = torch.load(path, weights_only=True)
+    state = now["state"]
+    order, dropout = state["generators"]
+    names = ("network", "optimizer", "best_epoch", "best_weights")
+    earlier = {
+        "identity": now["stamp"],
+        **{name: state[name] for name in names},
+        "order_random": order,
+        "dropout_random": dropout,
+        "history": short.history_,
+        "best_mse": min(entry["dev_mse"] for entry in short.history_),
+    }
+    torch.save(earlier, path)
+    longer = _fit(data, max_epochs=5, checkpoint=path)
+    whole = _fit(data, max_epochs=5)
+    assert _errors(longer) == _errors(whole)
+    predictions = [e.predict(data["dev_features"]) for e in (whole, longer)]
+    assert predictions[0].tobytes() == predictions[1].tobytes()
+    torch.save({**earlier, "identity": {**now["stamp"], "seed": 7}}, path)
+    with pytest.raises(ValueError, match="of a training with other seed; remove it"):
         _fit(data, checkpoint=path)
 
 

@@ -159,7 +159,8 @@ class DnnEstimator:
 
         kept = None
         if checkpoint is not None:
-            kept = Checkpoint(checkpoint, training.stamp(), refuse_others=True)
+            stamp = training.stamp()
+            kept = Checkpoint(checkpoint, stamp, refuse_others=True, earlier=_of_first_format)
         trained = train(
             training,
             epochs=self.max_epochs,
@@ -343,6 +344,23 @@ class _MaskTraining(BatchTraining):
             square_error += float(np.square(difference).sum(dtype=np.float64))
             start += len(probs)
         return square_error / dev_masks.size
+
+
+def _of_first_format(contents: Mapping[str, Any]) -> dict[str, Any]:
+    """What squall 0.1's first checkpoints hold, in the form of today's."""
+    history = [
+        {
+            "epoch": entry["epoch"],
+            "seconds": entry["seconds"],
+            "loss": entry["train_loss"],
+            "score": entry["dev_mse"],
+        }
+        for entry in contents["history"]
+    ]
+    names = ("network", "optimizer", "best_epoch", "best_weights")
+    generators = [contents["order_random"], contents["dropout_random"]]
+    state = {**{name: contents[name] for name in names}, "history": history}
+    return {"stamp": contents["identity"], "state": {**state, "generators": generators}}
 
 
 def _build_optimizer(estimator: DnnEstimator, network: FeedForward) -> torch.optim.Optimizer:
