@@ -16,6 +16,7 @@ import soundfile
 import torch
 
 import tiny
+from squall.engine.stages import Work
 from training_runs import epochs, weights
 
 pytest.importorskip("espnet2")
@@ -252,5 +253,5 @@ def test_stages_train_with_the_gpus_of_the_options(
     experiment = Experiment(tiny.config(lm__espnet={"lm": "seq_rnn"}), options)
     stage = list_stages(experiment)[number]
     assert stage.name == name
-    stage.run(lambda *_: None)
+    stage.run(Work(lambda *_: None, {"inputs": {}, "fingerprint": None}))
     assert asked == [expected]
