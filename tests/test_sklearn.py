@@ -95,6 +95,7 @@ def test_labels_may_be_strings_and_two_classes_have_one_decision_value() -> None
     assert model.score(X, names) > 0.85
 
 
+@pytest.mark.slow
 def test_pipelines_grid_search_and_clones() -> None:
     X, y = load_iris(return_X_y=True)
     options = {**SMALL, "batch_size": 16}

@@ -48,6 +48,7 @@ def squall(trained: Experiment, capsys: pytest.CaptureFixture[str]) -> Any:
     return call
 
 
+@pytest.mark.slow
 def test_one_file_gives_one_line(squall: Any, speech: Path, trained: Experiment) -> None:
     expected = load_recogniser(trained, device="cpu", threads=1)(
         soundfile.read(speech / "plain.wav", dtype="float32")[0]
@@ -79,6 +80,7 @@ def test_two_equal_channels_give_the_text_of_one(squall: Any, speech: Path) -> N
     assert squall(speech / "stereo.wav")[1] == squall(speech / "plain.wav")[1]
 
 
+@pytest.mark.slow
 def test_a_folder_is_searched_for_audio(squall: Any, speech: Path) -> None:
     code, out, _ = squall(speech)
     assert code == 0
@@ -123,6 +125,7 @@ def test_json_has_words_with_confidences(squall: Any, speech: Path) -> None:
     assert all(0 <= word["confidence"] <= 1 for word in second["words"])
 
 
+@pytest.mark.slow
 def test_output_goes_to_a_file(squall: Any, speech: Path, tmp_path: Path) -> None:
     expected = squall(speech)[1]
     code, out, _ = squall(speech, "-o", tmp_path / "found.txt")

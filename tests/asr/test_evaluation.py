@@ -148,6 +148,7 @@ def test_a_missing_hypothesis_is_an_error(trained: Experiment, tmp_path: Path) -
         _evaluate_as(trained, texts, tmp_path)
 
 
+@pytest.mark.slow
 def test_pieces_have_a_rate_of_their_own(demo_corpus: Path, tmp_path: Path) -> None:
     import sentencepiece
 

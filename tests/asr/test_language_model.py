@@ -20,7 +20,7 @@ from squall.asr.settings import RecognitionConfig
 from squall.engine.experiment import Experiment
 
 # What the module trains is trained by one worker.
-pytestmark = pytest.mark.xdist_group("language model")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("language model")]
 
 LANGUAGE_MODEL = {
     "lm__espnet": {

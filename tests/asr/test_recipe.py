@@ -25,6 +25,7 @@ from squall.report.records import read_records
 EVERY_TIME = ["0 check", "4 lm"]
 
 
+@pytest.mark.slow
 def test_the_posterior_is_a_variant_of_one_trained_model(demo_corpus: Path, tmp_path: Path) -> None:
     plain = tiny.config(loss__name="square")
     experiment, _ = tiny.run(plain, corpus=demo_corpus, exp_dir=tmp_path)
@@ -47,6 +48,7 @@ def test_the_posterior_is_a_variant_of_one_trained_model(demo_corpus: Path, tmp_
     assert tiny.run(plain, corpus=demo_corpus, exp_dir=tmp_path)[1] == EVERY_TIME
 
 
+@pytest.mark.slow
 def test_losses_share_everything_before_the_training(demo_corpus: Path, tmp_path: Path) -> None:
     tiny.run(tiny.config(), corpus=demo_corpus, exp_dir=tmp_path, last=5)
     _, done = tiny.run(tiny.config(loss__name="ccql"), corpus=demo_corpus, exp_dir=tmp_path, last=5)
@@ -66,6 +68,7 @@ def test_a_forced_training_begins_anew_and_keeps_the_earlier_one(tmp_path: Path,
     stage.set_aside()  # nothing there: nothing to do
 
 
+@pytest.mark.slow
 def test_more_epochs_continue_the_same_experiment(demo_corpus: Path, tmp_path: Path) -> None:
     first, _ = tiny.run(
         tiny.config(espnet__max_epoch=1), corpus=demo_corpus, exp_dir=tmp_path, last=5
@@ -79,6 +82,7 @@ def test_more_epochs_continue_the_same_experiment(demo_corpus: Path, tmp_path: P
     assert not (more.directory / "train.before-1").exists()
 
 
+@pytest.mark.slow
 def test_another_text_is_trained_on_anew(demo_corpus: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     splits = prepare_demo(demo_corpus)

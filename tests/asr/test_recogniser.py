@@ -142,6 +142,7 @@ def test_an_experiment_without_training_is_refused(prepared: Experiment) -> None
         load_recogniser(prepared, device="cpu", threads=1)
 
 
+@pytest.mark.slow
 def test_an_experiment_can_be_moved(demo_corpus: Path, tmp_path: Path) -> None:
     settings = tiny.config(espnet__max_epoch=1)
     here, _ = tiny.run(settings, corpus=demo_corpus, exp_dir=tmp_path / "exp", last=5)
@@ -171,6 +172,7 @@ def test_the_form_of_the_posterior_changes_the_scores(trained: Experiment) -> No
     assert len(scores) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["softmax", "clipped"])
 def test_an_rnn_decoder_is_searched_with_either_posterior(
     demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory, posterior: str

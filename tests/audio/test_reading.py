@@ -301,6 +301,7 @@ def test_shorten_goes_through_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyP
         read_audio(_shorten(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_byte_order_of_every_an4_recording() -> None:
     root = Path(os.environ.get("SQUALL_DATA", "../shared/data")) / "an4"

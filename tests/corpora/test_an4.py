@@ -187,6 +187,7 @@ def test_a_number_of_speakers_that_cannot_be_held_out_is_refused(count: int) -> 
         hold_out_speakers(_speakers(10), count)
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_the_real_corpus_is_whole_and_sound(real_data: Path) -> None:
     if not (real_data / "an4").is_dir():

@@ -157,6 +157,7 @@ def test_test_comes_before_the_other_conditions(tmp_path: Path) -> None:
     assert titles == ["demo, test", "demo, dev", "demo, other"]
 
 
+@pytest.mark.slow
 def test_what_differs_between_the_settings_is_a_table(tmp_path: Path) -> None:
     one = _experiment(tmp_path, description="the first")
     other = _experiment(tmp_path, loss={"name": "squentropy", "alpha": 0.5}, description="other")
@@ -207,6 +208,7 @@ def test_a_folder_that_is_gone_has_no_link(tmp_path: Path) -> None:
     assert ">logs</td>" in text
 
 
+@pytest.mark.slow
 def test_the_same_experiments_give_the_same_page(tmp_path: Path) -> None:
     experiments = [_experiment(tmp_path)]
     assert _html(collect(experiments), tmp_path) == _html(collect(experiments), tmp_path)

@@ -91,6 +91,7 @@ def _kill_while_saving(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(torch, "save", half_save)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkpoint.pth", "2epoch.pth", "ave_2best.pth"])
 def test_a_kill_while_a_file_is_written_changes_nothing(
     prepared: Experiment,
@@ -114,6 +115,7 @@ def test_a_kill_while_a_file_is_written_changes_nothing(
     _assert_same_training(output_dir, three_epochs)
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_half_written_is_removed(prepared: Experiment, tmp_path: Path) -> None:
     output_dir = tmp_path / "train"
     train(prepared, tiny.config(espnet__max_epoch=1), output_dir)

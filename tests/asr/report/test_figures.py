@@ -91,6 +91,7 @@ def test_curves_are_against_epochs_and_the_time_of_both_phases(
     assert drawn["norm", "epoch"] == []
 
 
+@pytest.mark.slow
 def test_the_trained_recogniser_has_every_curve(trained: Experiment[Any]) -> None:
     history = json.loads((trained.directory / "train" / "history.json").read_text())
     norms = [epoch["valid"]["output_norm"] for epoch in history]

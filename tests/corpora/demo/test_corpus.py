@@ -133,6 +133,7 @@ def test_noise_lies_20_to_30_db_below_the_speech(utterances: list[Utterance]) ->
         assert 16 < 10 * np.log10(speech / noise) < 38
 
 
+@pytest.mark.slow
 def test_a_seed_fixes_every_bit(corpus: Path, tmp_path: Path) -> None:
     write_demo_corpus(tmp_path / "again", **TINY, jobs=2)
     assert _bits(tmp_path / "again") == _bits(corpus)

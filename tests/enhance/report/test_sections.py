@@ -117,6 +117,7 @@ def _page(experiments: list[Enhancement], tmp_path: Path) -> _Page:
     return _Page((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_with_figures_and_players(
     scored: dict[str, Enhancement], tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_players_hold_whole_utterances(scored: dict[str, Enhancement], tmp_path:
         assert 0.6 < abs(samples).max() < 0.75
 
 
+@pytest.mark.slow
 def test_a_report_leaves_the_experiments_as_they_are(
     scored: dict[str, Enhancement], tmp_path: Path
 ) -> None:
@@ -193,6 +195,7 @@ def test_every_seed_and_variant_has_its_player(
     assert "noisy, seed 2" in page.text
 
 
+@pytest.mark.slow
 def test_an_experiment_with_other_conditions_is_shown_where_it_can_be(
     scored: dict[str, Enhancement], tiny_data: Path, tmp_path: Path
 ) -> None:
