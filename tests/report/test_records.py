@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a_record import RECORD, a_record
 from squall.asr.report.tables import ERROR_RATES
 from squall.report.records import Record, merge_records, read_records, short_commit, write_records
 from squall.report.tables import write_results
@@ -21,27 +22,6 @@ from squall.scoring.metrics import METRICS, declared
 RUN = ("recipe", "experiment", "dataset", "commit", "command", "hardware")
 COLUMNS = ["run", "system", "condition", "seed", "metric", "value", "unit", "n", "seconds"]
 COLUMNS += ["reason"]
-
-RECORD = Record(
-    recipe="an4",
-    experiment="conformer",
-    dataset="an4",
-    system="ce",
-    condition="test",
-    seed=1,
-    metric="wer",
-    value=8.93,
-    unit="%",
-    n=773,
-    commit="0123456789abcdef",
-    command="squall run an4",
-    hardware="a machine",
-    seconds=60.0,
-)
-
-
-def _record(**changes: Any) -> Record:
-    return replace(RECORD, **changes)
 
 
 NAMES = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -101,15 +81,15 @@ def run_of(record: Record) -> tuple[str, ...]:
 def test_a_number_that_is_none_is_refused_and_the_record_named(value: float) -> None:
     message = r"wer of ce, seed 1 \(an4 conformer, an4 test\) is (nan|inf|-inf); .* None, with"
     with pytest.raises(ValueError, match=message):
-        _record(value=value)
+        a_record(value=value)
 
 
 def test_what_has_no_value_has_a_reason_and_what_has_one_has_none() -> None:
     with pytest.raises(ValueError, match=r"wer of ce, .* has no value, and no reason why"):
-        _record(value=None)
+        a_record(value=None)
     with pytest.raises(ValueError, match="a reason for having none: silent"):
-        _record(reason="silent")
-    assert math.isnan(_record(value=None, reason="silent").number)
+        a_record(reason="silent")
+    assert math.isnan(a_record(value=None, reason="silent").number)
     assert RECORD.number == RECORD.value
 
 
@@ -126,13 +106,13 @@ def test_a_number_is_measured_in_its_metrics_unit() -> None:
 
 def test_a_unit_that_is_not_the_metrics_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"results\.json: wer of ce is in 'score', and .* '%'"):
-        write_records(tmp_path / "results.json", [_record(unit="score")])
+        write_records(tmp_path / "results.json", [a_record(unit="score")])
     assert not list(tmp_path.iterdir())
 
 
 def test_one_record_is_one_line_and_a_run_stands_once(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write_records(path, [RECORD, _record(seed=2), _record(seed=3, command="again")])
+    write_records(path, [RECORD, a_record(seed=2), a_record(seed=3, command="again")])
     lines = path.read_text().splitlines()
     assert sum(line.startswith("[") for line in lines) == 3
     assert path.read_text().count('"squall run an4"') == 1
@@ -141,10 +121,10 @@ def test_one_record_is_one_line_and_a_run_stands_once(tmp_path: Path) -> None:
 
 def test_a_further_run_leaves_the_lines_of_the_others_alone(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    records = [_record(seed=seed) for seed in range(3)]
+    records = [a_record(seed=seed) for seed in range(3)]
     write_records(path, records)
     before = path.read_text().splitlines()
-    write_records(path, merge_records(records, [_record(experiment="baseline", commit="f" * 40)]))
+    write_records(path, merge_records(records, [a_record(experiment="baseline", commit="f" * 40)]))
     after = path.read_text().splitlines()
     assert {line.rstrip(",") for line in before} < {line.rstrip(",") for line in after}
     assert len(after) == len(before) + 2
@@ -160,11 +140,11 @@ def _old_form(*records: Record) -> str:
 
 def test_the_list_of_earlier_versions_is_read_and_written_anew_by_merging(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    undefined = _record(seed=2, value=None, reason="undefined; why was not recorded")
+    undefined = a_record(seed=2, value=None, reason="undefined; why was not recorded")
     path.write_text(_old_form(RECORD, undefined))
     assert "NaN" in path.read_text()
     assert read_records(path) == [RECORD, undefined]
-    newer = _record(value=7.0)
+    newer = a_record(value=7.0)
     write_results(tmp_path, [newer], title="Results", layout=ERROR_RATES)
     assert read_records(path) == [newer, undefined]
     assert json.loads(path.read_text(), parse_constant=_refuse)["format"] == 2
@@ -183,7 +163,7 @@ def test_the_list_of_earlier_versions_is_read_and_written_anew_by_merging(tmp_pa
 def test_units_of_earlier_versions_have_the_name_of_now(
     tmp_path: Path, metric: str, unit: str, now: str
 ) -> None:
-    (tmp_path / "result.json").write_text(_old_form(_record(metric=metric, unit=unit)))
+    (tmp_path / "result.json").write_text(_old_form(a_record(metric=metric, unit=unit)))
     assert read_records(tmp_path / "result.json")[0].unit == now
 
 
@@ -193,8 +173,8 @@ def test_no_records_are_a_valid_file(tmp_path: Path) -> None:
 
 
 def test_a_newer_record_takes_the_place_of_the_one_with_its_key() -> None:
-    other = _record(seed=2)
-    newer = _record(value=7.0, commit="f" * 16, command="squall run an4 --force")
+    other = a_record(seed=2)
+    newer = a_record(value=7.0, commit="f" * 16, command="squall run an4 --force")
     assert merge_records([RECORD, other], [newer]) == [newer, other]
 
 
@@ -211,11 +191,11 @@ def test_a_newer_record_takes_the_place_of_the_one_with_its_key() -> None:
     ],
 )
 def test_records_of_different_key_stay_side_by_side(change: dict[str, Any]) -> None:
-    assert len(merge_records([RECORD], [_record(**change)])) == 2
+    assert len(merge_records([RECORD], [a_record(**change)])) == 2
 
 
 def test_merged_records_are_sorted_with_seeds_as_numbers() -> None:
-    seeds = [record.seed for record in merge_records([], [_record(seed=s) for s in (10, 2, 1)])]
+    seeds = [record.seed for record in merge_records([], [a_record(seed=s) for s in (10, 2, 1)])]
     assert seeds == [1, 2, 10]
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a_record import RECORD, a_record
 from squall.asr.report.tables import ERROR_RATES
-from squall.report.records import Record
 from squall.report.tables import (
     fixed,
     markdown_table,
@@ -23,33 +21,13 @@ from squall.report.tables import (
 )
 
 COLUMNS = {"wer": "WER %", "cer": "CER %", "epochs": "epochs", "train_seconds": "training"}
-RECORD = Record(
-    recipe="an4",
-    experiment="conformer",
-    dataset="an4",
-    system="ce",
-    condition="test",
-    seed=1,
-    metric="wer",
-    value=8.93,
-    unit="%",
-    n=773,
-    commit="0123456789abcdef",
-    command="squall run an4",
-    hardware="a machine",
-    seconds=60.0,
-)
-
-
-def _record(**changes: Any) -> Record:
-    return replace(RECORD, **changes)
 
 
 def test_the_page_follows_from_the_file_alone(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     write_results(here, [RECORD], title="Results", layout=ERROR_RATES)
     page = write_results(
-        here, [_record(system="square", value=10.5)], title="Results", layout=ERROR_RATES
+        here, [a_record(system="square", value=10.5)], title="Results", layout=ERROR_RATES
     )
     there.mkdir()
     (there / "results.json").write_bytes((here / "results.json").read_bytes())
@@ -60,7 +38,7 @@ def test_the_page_follows_from_the_file_alone(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_what_is_needed_to_trust_a_number(tmp_path: Path) -> None:
-    dev = _record(condition="dev", command="squall run an4 --seed 1")
+    dev = a_record(condition="dev", command="squall run an4 --seed 1")
     text = write_results(tmp_path, [RECORD, dev], title="Results", layout=ERROR_RATES).read_text()
     assert text.startswith("# Results\n")
     assert "| conformer | ce | 1 | 8.93 (of 773) |" in text
@@ -71,7 +49,7 @@ def test_the_page_shows_what_is_needed_to_trust_a_number(tmp_path: Path) -> None
 
 def test_table_has_mean_and_standard_deviation_over_seeds() -> None:
     values = [8.0, 9.0, 13.0]
-    records = [_record(seed=seed, value=value) for seed, value in enumerate(values)]
+    records = [a_record(seed=seed, value=value) for seed, value in enumerate(values)]
     head, rows = results_table(records, "test", COLUMNS)
     assert head == ["experiment", "system", "seed", "WER %"]
     assert [row[3] for row in rows[:3]] == ["8.00 (of 773)", "9.00 (of 773)", "13.00 (of 773)"]
@@ -85,7 +63,7 @@ def test_one_seed_has_no_mean() -> None:
 
 def test_means_are_in_the_unit_of_the_values() -> None:
     records = [
-        _record(seed=seed, metric=metric, value=value, unit=unit)
+        a_record(seed=seed, metric=metric, value=value, unit=unit)
         for seed, values in enumerate([(600.0, 30), (1200.0, 31)])
         for (metric, unit), value in zip(
             [("train_seconds", "s"), ("epochs", "epochs")], values, strict=True
@@ -103,8 +81,8 @@ def test_means_are_in_the_unit_of_the_values() -> None:
 @pytest.mark.parametrize("metric", ["wer", "train_seconds", "epochs"])
 def test_what_is_not_a_number_is_undefined_and_so_is_its_mean(metric: str) -> None:
     records = [
-        _record(metric=metric, seed=1, value=None, reason="none"),
-        _record(metric=metric, seed=2),
+        a_record(metric=metric, seed=1, value=None, reason="none"),
+        a_record(metric=metric, seed=2),
     ]
     rows = results_table(records, "test", COLUMNS)[1]
     assert rows[0][3] == "undefined"
@@ -112,13 +90,13 @@ def test_what_is_not_a_number_is_undefined_and_so_is_its_mean(metric: str) -> No
 
 
 def test_table_keeps_systems_and_conditions_apart() -> None:
-    records = [RECORD, _record(system="square", value=9.0), _record(condition="dev", value=1.0)]
+    records = [RECORD, a_record(system="square", value=9.0), a_record(condition="dev", value=1.0)]
     rows = results_table(records, "test", COLUMNS)[1]
     assert [row[1] for row in rows] == ["ce", "square"]
 
 
 def test_a_number_that_a_run_lacks_is_left_empty() -> None:
-    records = [RECORD, _record(seed=2), _record(seed=2, metric="cer", value=3.0)]
+    records = [RECORD, a_record(seed=2), a_record(seed=2, metric="cer", value=3.0)]
     rows = results_table(records, "test", COLUMNS)[1]
     assert [row[4] for row in rows] == ["", "3.00 (of 773)", ""]
 
@@ -128,7 +106,7 @@ def test_markdown_table() -> None:
 
 
 def test_the_page_marks_a_commit_with_changed_files(tmp_path: Path) -> None:
-    marked = _record(commit="0123456789abcdef" * 2 + "+")
+    marked = a_record(commit="0123456789abcdef" * 2 + "+")
     text = write_results(tmp_path, [marked], title="Results", layout=ERROR_RATES).read_text()
     assert "commit `0123456789ab+`, on" in text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from squall.asr.export import folded_phones
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
 from squall.engine.experiment import Experiment
+from squall.engine.scored import blank_record
 from squall.files import atomic_write, read_json, write_json
-from squall.report.records import Record, write_records
+from squall.report.records import write_records
 from squall.scoring.error_rates import ErrorReport, format_alignments, score_texts, write_csv
 from squall.scoring.metrics import declared
 from squall.text.phones import fold_phones
@@ -73,21 +74,8 @@ def evaluate(
             for level, of_level in _calibration_values(calibrations[split]).items():
                 values[f"{split}/{level}"] = of_level
     fold = "" if config.fold is None else f"/fold{config.fold}"
-    template = Record(
-        recipe=config.recipe,
-        experiment=config.named(config.experiment),
-        dataset=dataset,
-        system=config.system,
-        condition="",
-        seed=config.seed,
-        metric="",
-        value=0.0,
-        unit="",
-        n=0,
-        commit=provenance["commit"],
-        command=provenance["command"],
-        hardware=provenance["hardware"],
-        seconds=training["train_seconds"][0],
+    template = replace(
+        blank_record(config, provenance), dataset=dataset, seconds=training["train_seconds"][0]
     )
     records = [
         template.measured(

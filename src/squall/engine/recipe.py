@@ -20,8 +20,10 @@ from squall.corpora.validation import ValidationError, leave_out, validate, writ
 from squall.engine.config import ExperimentConfig
 from squall.engine.environment import commit_mark, environment
 from squall.engine.experiment import Experiment
+from squall.engine.scored import blank_record
 from squall.engine.stages import Stage, StageError, Work
 from squall.engine.tasks import task_of
+from squall.report.records import Record
 
 __all__ = ["SPLITS", "Recipe", "SpeechRecipe"]
 
@@ -73,6 +75,11 @@ class Recipe(ABC, Generic[Config]):
         """The environment stamp of the numbers that are made now; `+` marks changed files."""
         stamp = environment(command=self.options.command)
         return {**stamp, "commit": commit_mark(stamp)}
+
+    @property
+    def blank_record(self) -> Record:
+        """A record of the experiment, for `measured` to fill in."""
+        return blank_record(self.config, self.provenance)
 
     def set_threads(self) -> None:
         """Let torch use as many threads in this process as the options say."""

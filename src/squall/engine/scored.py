@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from squall import files
-from squall.engine.environment import commit_mark, environment
+from squall.engine.config import ExperimentConfig
+from squall.engine.environment import commit_mark
 from squall.engine.experiment import Experiment
 from squall.report.records import Record, read_records
 from squall.report.report import Run
@@ -15,13 +16,16 @@ from squall.report.report import Run
 __all__ = ["blank_record", "read_json", "read_run"]
 
 
-def blank_record(experiment: Experiment[Any]) -> Record:
-    """A record with all that says where it comes from, for `measured` to fill in."""
-    config = experiment.config
-    stamp = environment(command=experiment.options.command)
+def blank_record(config: ExperimentConfig, provenance: Mapping[str, Any]) -> Record:
+    """A record with all that says where it comes from, for `measured` to fill in.
+
+    Args:
+        config: the settings of the experiment.
+        provenance: commit, command and hardware, as `Recipe.provenance` has them.
+    """
     return Record(
         recipe=config.recipe,
-        experiment=config.experiment,
+        experiment=config.named(config.experiment),
         dataset=config.corpus.name,
         system=config.system,
         condition="",
@@ -30,9 +34,9 @@ def blank_record(experiment: Experiment[Any]) -> Record:
         value=0.0,
         unit="",
         n=0,
-        commit=commit_mark(stamp),
-        command=stamp["command"],
-        hardware=stamp["hardware"],
+        commit=provenance["commit"],
+        command=provenance["command"],
+        hardware=provenance["hardware"],
         seconds=0.0,
     )
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from squall.audio.mixing import Mixture
 from squall.audio.reading import read_audio
+from squall.engine.scored import blank_record
 from squall.enhance.corpus import SAMPLE_RATE_HZ
 from squall.enhance.dataset import MixtureSource
 from squall.enhance.frames import FrameSet
@@ -167,22 +168,7 @@ def write_scores(
     for name, record in training.items():
         values += [(name, value) for value in _training(record)]
     seconds = {name: record["seconds"] for name, record in training.items()}
-    template = Record(
-        recipe=config.recipe,
-        experiment=config.named(config.experiment),
-        dataset=config.corpus.name,
-        system=config.system,
-        condition="",
-        seed=config.seed,
-        metric="",
-        value=0.0,
-        unit="",
-        n=0,
-        commit=provenance["commit"],
-        command=provenance["command"],
-        hardware=provenance["hardware"],
-        seconds=0.0,
-    )
+    template = blank_record(config, provenance)
     return [
         template.measured(
             metric,

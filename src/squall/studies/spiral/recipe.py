@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
-from squall.engine.scored import blank_record
 from squall.engine.stages import Stage, Work
 from squall.files import atomic_path
 from squall.report.records import Record, write_records
@@ -63,7 +62,7 @@ class _Recipe(Recipe[SpiralConfig]):
         work(1, 1, "scored")
 
     def _records(self) -> Iterator[Record]:
-        template = replace(blank_record(self.experiment), n=self.config.study.samples)
+        template = replace(self.blank_record, n=self.config.study.samples)
         for boundary in read_study(self.experiment).boundaries:
             for metric in ("accuracy", "ece"):
                 yield template.measured(

@@ -19,7 +19,6 @@ import torch
 from squall.corpora.preparation import check_folders, corpus_fingerprint
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
-from squall.engine.scored import blank_record
 from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_write, read_json, write_json
 from squall.networks.checkpoint import Checkpoint
@@ -172,7 +171,7 @@ class _Recipe(Recipe[TabularConfig]):
 
     def _records(self, scores: Sequence[SetScores]) -> list[Record]:
         name = f"{self.config.experiment} {self.config.choices}".rstrip()
-        template = replace(blank_record(self.experiment), experiment=name)
+        template = replace(self.blank_record, experiment=name)
         return [record for one in scores for record in _set_records(template, one)]
 
 
