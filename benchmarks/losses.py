@@ -6,40 +6,58 @@ of them alike. A ratio is taken within its round; the table has the quartiles ov
     python benchmarks/losses.py                            # N = 8,192, C = 1,000 on the CPU
     python benchmarks/losses.py --threads 1 --dtype bfloat16
     python benchmarks/losses.py --device cuda -N 65536 -C 5000 --max-ratio 1.3
+    python benchmarks/losses.py --before ../other/src      # what a change of the losses costs
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import random
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from squall.losses import (
-    ccql_loss,
-    cross_entropy,
-    rescaled_square_loss,
-    square_loss,
-    squentropy_loss,
-)
+import squall.losses
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 REFERENCE = "F.cross_entropy"
-LOSSES: dict[str, Loss] = {
-    REFERENCE: F.cross_entropy,
-    "ce": cross_entropy,
-    "square": square_loss,
-    "rescaled_square": lambda logits, target: rescaled_square_loss(logits, target, k=15, M=30),
-    "ccql": ccql_loss,
-    "squentropy": squentropy_loss,
-}
+
+
+def losses_of(module: ModuleType) -> dict[str, Loss]:
+    """The five losses of `squall.losses`, by their names in a config."""
+    return {
+        "ce": module.cross_entropy,
+        "square": module.square_loss,
+        "rescaled_square": lambda logits, target: module.rescaled_square_loss(
+            logits, target, k=15, M=30
+        ),
+        "ccql": module.ccql_loss,
+        "squentropy": module.squentropy_loss,
+    }
+
+
+def losses_before(source: Path) -> ModuleType:
+    """`squall.losses` of another source folder, beside the one that is imported."""
+    if not (source / "squall" / "losses").is_dir():
+        raise SystemExit(f"--before {source}: there is no squall/losses; name a checkout's src")
+    ours = {name: sys.modules.pop(name) for name in [*sys.modules] if name.startswith("squall")}
+    sys.path.insert(0, str(source))
+    try:
+        return importlib.import_module("squall.losses")
+    finally:
+        sys.path.remove(str(source))
+        for name in [name for name in sys.modules if name.startswith("squall")]:
+            del sys.modules[name]
+        sys.modules.update(ours)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -59,6 +77,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-ratio", type=float, help="exit with 1 if squentropy's median ratio is above this"
     )
+    parser.add_argument(
+        "--before", type=Path, metavar="SRC", help="src of another checkout, to compare with"
+    )
     return parser.parse_args()
 
 
@@ -74,14 +95,23 @@ def time_once(loss: Loss, logits: Tensor, target: Tensor) -> float:
     return time.perf_counter() - start
 
 
-def measure(logits: Tensor, target: Tensor, *, rounds: int, seed: int) -> dict[str, list[float]]:
+def measure(
+    losses: dict[str, Loss], logits: Tensor, target: Tensor, *, rounds: int, seed: int
+) -> dict[str, list[float]]:
     """Seconds of every loss in every round."""
     order = random.Random(seed)
-    seconds: dict[str, list[float]] = {name: [] for name in LOSSES}
+    seconds: dict[str, list[float]] = {name: [] for name in losses}
     for _ in range(rounds):
-        for name in order.sample(list(LOSSES), len(LOSSES)):
-            seconds[name].append(time_once(LOSSES[name], logits, target))
+        for name in order.sample(list(losses), len(losses)):
+            seconds[name].append(time_once(losses[name], logits, target))
     return seconds
+
+
+def ratios(seconds: list[float], others: list[float]) -> tuple[float, float, float]:
+    """The quartiles of the ratios within the rounds."""
+    quotients = [mine / other for mine, other in zip(seconds, others, strict=True)]
+    low, middle, high = statistics.quantiles(quotients, n=4)
+    return low, middle, high
 
 
 def main() -> int:
@@ -93,8 +123,12 @@ def main() -> int:
     logits = torch.randn(args.N, args.C, device=args.device).to(dtype).requires_grad_()
     target = torch.randint(args.C, (args.N,), device=args.device)
 
-    measure(logits, target, rounds=args.warmup, seed=args.seed)
-    seconds = measure(logits, target, rounds=args.repeats, seed=args.seed + 1)
+    losses = {REFERENCE: F.cross_entropy, **losses_of(squall.losses)}
+    if args.before:
+        before = losses_of(losses_before(args.before))
+        losses |= {f"{name}, before": loss for name, loss in before.items()}
+    measure(losses, logits, target, rounds=args.warmup, seed=args.seed)
+    seconds = measure(losses, logits, target, rounds=args.repeats, seed=args.seed + 1)
 
     device = torch.cuda.get_device_name() if logits.is_cuda else args.device
     print(
@@ -105,13 +139,17 @@ def main() -> int:
     print("|---|---|---|---|---|")
     medians = {}
     for name, times in seconds.items():
-        ratios = [mine / other for mine, other in zip(times, seconds[REFERENCE], strict=True)]
         low, middle, high = statistics.quantiles([1e3 * t for t in times], n=4)
-        ratio_low, medians[name], ratio_high = statistics.quantiles(ratios, n=4)
+        ratio_low, medians[name], ratio_high = ratios(times, seconds[REFERENCE])
         print(
             f"| {name} | {middle:.2f} | {low:.2f} to {high:.2f} "
             f"| {medians[name]:.2f} | {ratio_low:.2f} to {ratio_high:.2f} |"
         )
+    if args.before:
+        print("\n| loss | ratio to before | quartiles |\n|---|---|---|")
+        for name in before:
+            low, middle, high = ratios(seconds[name], seconds[f"{name}, before"])
+            print(f"| {name} | {middle:.3f} | {low:.3f} to {high:.3f} |")
     if args.max_ratio is not None and medians["squentropy"] > args.max_ratio:
         print(f"\nsquentropy: {medians['squentropy']:.2f} is above {args.max_ratio}")
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -115,3 +116,37 @@ def test_parameters_out_of_range_fail_when_the_loss_is_made(
 def test_text_from_yaml_is_no_number() -> None:
     with pytest.raises(TypeError, match=r"alpha is '1e-1', a str; .*YAML"):
         build_loss("squentropy", alpha="1e-1")
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8, np.float64, np.float32, np.float16])
+@pytest.mark.parametrize(
+    ("name", "param"),
+    [
+        ("rescaled_square", "k"),
+        ("rescaled_square", "M"),
+        ("ccql", "w"),
+        ("squentropy", "alpha"),
+        ("ce", "label_smoothing"),
+        ("square", "scale"),
+    ],
+)
+def test_numbers_of_numpy_are_numbers(name: str, param: str, number: type) -> None:
+    """What a grid over a numpy array hands over; a narrow one rounds nothing but itself."""
+    logits = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64).view(3, 4)
+    expected = build_loss(name, **{param: 1.0})
+    loss = build_loss(name, **{param: number(1)})
+    assert torch.equal(loss(logits, TARGET), expected(logits, TARGET))
+    assert loss.terms(7).scaled(loss.scale) == expected.terms(7).scaled(expected.scale)
+
+
+def test_arguments_of_numpy_are_arguments() -> None:
+    loss = build_loss(
+        np.str_("square"),
+        reduction=np.str_("sum"),
+        class_dim=np.int64(-1),
+        ignore_index=np.int64(2),
+        check=np.bool_(True),
+        check_finite=np.bool_(True),
+    )
+    plain = build_loss("square", reduction="sum", class_dim=-1, ignore_index=2)
+    assert torch.equal(loss(LOGITS, TARGET), plain(LOGITS, TARGET))

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from squall.losses import LOSSES, blocks, build_loss
+from squall.losses import LOSSES, blocks, build_loss, ccql_loss, cross_entropy
 
 CASES: list[dict[str, Any]] = [
     {"name": "ce", "label_smoothing": 0.1},
@@ -23,6 +26,7 @@ CASES: list[dict[str, Any]] = [
 ]
 
 every_loss = pytest.mark.parametrize("config", CASES, ids=[case["name"] for case in CASES])
+half_precision = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 
 
 def make_batch(
@@ -108,6 +112,87 @@ def test_inputs_stay_untouched(config: dict[str, Any]) -> None:
     assert torch.equal(first, second)
 
 
+def confident_batch(loss: float, classes: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Three tokens whose cross-entropy is about this, with logits of the wrong classes near 0."""
+    generator = torch.Generator().manual_seed(classes)
+    logits = torch.randn(3, classes, generator=generator, dtype=torch.float64) / 2
+    target = torch.arange(3) % classes
+    odds = math.log(math.expm1(loss)) if loss < 700 else loss  # of all the wrong classes
+    logits[torch.arange(3), target] = math.log(classes - 1) - odds
+    return logits.to(dtype), target
+
+
+@half_precision
+@settings(max_examples=30, deadline=None)
+@given(exponent=st.floats(-7, 3), classes=st.sampled_from([2, 3, 50, 5000, 200_000]))
+def test_half_precision_gradient_of_cross_entropy_is_torchs(
+    dtype: torch.dtype, exponent: float, classes: int
+) -> None:
+    logits, target = confident_batch(10**exponent, classes, dtype)
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=dtype):
+        value, expected = cross_entropy(ours, target), F.cross_entropy(theirs, target)
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=3e-7)
+    (65536 * value).backward()
+    (65536 * expected).backward()
+    # To the last digit; at the true class p - 1 leaves both a few digits of float32 only.
+    info, of_true = torch.finfo(dtype), F.one_hot(target, classes)
+    allowed = theirs.grad.double().abs() * info.eps + info.smallest_normal * info.eps
+    allowed += 4 * 65536 / len(target) * torch.finfo(torch.float32).eps * of_true
+    assert bool(((ours.grad.double() - theirs.grad.double()).abs() <= allowed).all())
+
+
+@every_loss
+@half_precision
+@pytest.mark.parametrize("classes", [2, 300, 200_000])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_gradient_is_rounded_after_all_its_factors(
+    config: dict[str, Any], dtype: torch.dtype, classes: int, autocast: bool
+) -> None:
+    loss = build_loss(**{**config, "scale": 1e-3})
+    # A half-precision value takes a half-precision gradient: 65536 would be infinite.
+    factor = 65536 if autocast else 32768
+    for aim in (1e-7, 1e-5, 1e-2, 1.0, 1e3):
+        logits, target = confident_batch(aim, classes, dtype)
+        half, full = logits.clone().requires_grad_(), logits.float().requires_grad_()
+        with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+            (factor * loss(half, target)).backward()
+            (factor * loss(full, target)).backward()
+        assert torch.equal(half.grad, full.grad.to(dtype))
+
+
+@half_precision
+def test_half_precision_gradient_of_one_token_may_exceed_the_range(dtype: torch.dtype) -> None:
+    # At the true class it is sqrt(C - 1) (f - 1), here 73,000, and a tenth of it in the mean.
+    logits = torch.zeros(10, 60_000, dtype=dtype)
+    logits[:, 0] = 300.0
+    logits.requires_grad_()
+    with torch.autocast("cpu", dtype=dtype):
+        value = ccql_loss(logits, torch.zeros(10, dtype=torch.int64))
+    value.backward()  # type: ignore[no-untyped-call]
+    expected = torch.full((10,), math.sqrt(59_999) * 299 / 10).to(dtype)
+    torch.testing.assert_close(logits.grad[:, 0], expected)
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_logits_may_change_before_the_backward_pass(
+    config: dict[str, Any], dtype: torch.dtype
+) -> None:
+    batch, target = make_batch(6, classes=4)
+    loss = build_loss(**config)
+    leaf = batch.to(dtype).requires_grad_()
+    logits = leaf * 1
+    value = loss(logits, target)
+    logits.zero_()
+    expected = gradient_of(loss, leaf, target)
+    found = torch.autograd.grad(value, leaf, create_graph=True)[0]
+    torch.testing.assert_close(found, expected)
+    # The second derivatives are those at the logits, which are gone.
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(found.float().square().sum(), leaf)
+
+
 class LargeStorages(TorchDispatchMode):
     """Collects the storages of at least a given size that operations return."""
 
@@ -130,11 +215,13 @@ class LargeStorages(TorchDispatchMode):
 
 @every_loss
 @pytest.mark.parametrize("with_gradient", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_no_temporary_of_the_size_of_the_logits(
-    config: dict[str, Any], with_gradient: bool, monkeypatch: pytest.MonkeyPatch
+    config: dict[str, Any], with_gradient: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "_BLOCK_ELEMENTS_PER_THREAD", 500)
     logits, target = make_batch(200, classes=50)
+    logits = logits.to(dtype)
     logits.requires_grad_(with_gradient)
     loss = build_loss(**config)
     with LargeStorages(logits.nbytes // 2, known=logits) as forward:
@@ -185,6 +272,7 @@ def test_func_gradients_equal_autograd(config: dict[str, Any]) -> None:
 def test_compiler_traces_one_graph_with_the_same_numbers(config: dict[str, Any]) -> None:
     logits, target = make_batch(2, 6, classes=4)
     loss = build_loss(**config, class_dim=-1)
+    torch.compiler.reset()  # the losses share one forward, and its variants are limited
     # aot_eager traces forward and backward as inductor does, and leaves out the C++ compiler.
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(logits, target), loss(logits, target))
@@ -201,6 +289,7 @@ def test_compiler_traces_one_graph_with_the_same_numbers(config: dict[str, Any])
 @every_loss
 def test_compiler_takes_changing_sizes(config: dict[str, Any]) -> None:
     loss = build_loss(**config)
+    torch.compiler.reset()
     compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend="aot_eager")
     for size in (5, 9):
         logits, target = make_batch(size, classes=size + 2)
@@ -214,6 +303,7 @@ def test_inductor_gives_the_same_numbers(config: dict[str, Any]) -> None:
     """Nightly: a C++ compiler runs. The graphs that it is given are traced and run above."""
     logits, target = make_batch(16, classes=10, dtype=torch.float32)
     loss = build_loss(**config)
+    torch.compiler.reset()
     compiled = torch.compile(loss, fullgraph=True)
     torch.testing.assert_close(compiled(logits, target), loss(logits, target))
     torch.testing.assert_close(

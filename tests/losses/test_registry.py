@@ -9,10 +9,12 @@ import pickle
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from squall import losses
 from squall.losses import LOSSES, SOURCE_SETTINGS, build_loss, loss_parameters
@@ -58,6 +60,52 @@ def test_modules_are_ordinary_modules(name: str) -> None:
     for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):  # noqa: S301
         assert torch.equal(twin(logits, target), loss(logits, target))
     model.eval().to("cpu").train()
+
+
+class OfFeatures(losses.SquentropyLoss):
+    """A subclass with its own constructor, layer, and forward."""
+
+    def __init__(self, width: int, **params: object) -> None:
+        super().__init__(**params)  # type: ignore[arg-type]
+        self.layer = nn.Linear(width, 3)
+
+    def forward(self, features: Tensor, target: Tensor) -> Tensor:
+        return super().forward(self.layer(features), target)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ThroughLayer(losses.RescaledSquareLoss):
+    """The same as a dataclass, with the layer and a weight for it among the fields."""
+
+    layer: nn.Module
+    decay: float = 0.1
+
+    def forward(self, features: Tensor, target: Tensor) -> Tensor:
+        weights = sum(weight.square().sum() for weight in self.layer.parameters())
+        return super().forward(self.layer(features), target) + self.decay * weights
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda: OfFeatures(5, alpha=0.1, reduction="sum"),
+        lambda: ThroughLayer(layer=nn.Linear(5, 3), k=2.0),
+    ],
+    ids=["constructor", "fields"],
+)
+def test_subclass_may_have_layers_and_a_forward_of_its_own(
+    loss: Callable[[], losses.TokenLoss],
+) -> None:
+    module = loss()
+    assert set(module.state_dict()) == {"layer.weight", "layer.bias"}
+    features, target = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
+    value = module(features, target)
+    value.backward()
+    assert all(weight.grad is not None for weight in module.parameters())
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):  # noqa: S301
+        assert torch.equal(twin(features, target), value)
+    with pytest.raises(ValueError, match="scale is 0"):
+        OfFeatures(5, scale=0.0)
 
 
 def test_every_loss_has_the_common_parameters() -> None:

@@ -6,6 +6,7 @@ Each error names the value that is wrong, where it is, and what would be right.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -32,33 +33,41 @@ def check_reduction(reduction: str) -> None:
         raise ValueError(f"reduction is {reduction!r}; it must be one of {', '.join(_REDUCTIONS)}")
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raise ValueError unless the value is finite and above 0, TypeError if it is no number."""
-    _check_number(name, value)
-    if not 0 < value < math.inf:
+def check_positive(name: str, value: float) -> float:
+    """The value as a float.
+
+    Raises ValueError unless it is finite and above 0, TypeError if it is no number.
+    """
+    number = _number(name, value)
+    if not 0 < number < math.inf:
         raise ValueError(f"{name} is {value}; it must be a finite number above 0")
+    return number
 
 
-def check_at_least(name: str, value: float, *, minimum: float) -> None:
-    """Raise ValueError unless the value is finite and at least `minimum`, TypeError likewise."""
-    _check_number(name, value)
-    if not minimum <= value < math.inf:
+def check_at_least(name: str, value: float, *, minimum: float) -> float:
+    """The value as a float; ValueError unless it is finite and at least `minimum`, TypeError."""
+    number = _number(name, value)
+    if not minimum <= number < math.inf:
         raise ValueError(f"{name} is {value}; it must be a finite number of at least {minimum:g}")
+    return number
 
 
-def check_fraction(name: str, value: float) -> None:
-    """Raise ValueError unless the value is in [0, 1], TypeError if it is no number."""
-    _check_number(name, value)
-    if not 0 <= value <= 1:
+def check_fraction(name: str, value: float) -> float:
+    """The value as a float; ValueError unless it is in [0, 1], TypeError if it is no number."""
+    number = _number(name, value)
+    if not 0 <= number <= 1:
         raise ValueError(f"{name} is {value}; it must be between 0 and 1")
+    return number
 
 
-def _check_number(name: str, value: object) -> None:
-    if not isinstance(value, (int, float)):
+def _number(name: str, value: object) -> float:
+    """Python's float for any real number, so that numpy's narrow ones round nothing."""
+    if not isinstance(value, Real):
         raise TypeError(
             f"{name} is {value!r}, a {type(value).__name__}; it must be a number "
             "(YAML reads 1e-3 as text; write 1.0e-3)"
         )
+    return float(value)
 
 
 def count_classes(logits: Tensor, class_dim: int) -> int:

@@ -2,6 +2,7 @@
 
 A module holds the parameters of one function of `squall.losses.functional`, whose docstrings have
 formula, shapes and source. They are checked when the module is made, and all are keyword-only.
+A subclass may have fields, layers and a `forward` of its own.
 
 >>> loss = SquentropyLoss(alpha=0.1)
 >>> loss
@@ -18,14 +19,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
-from squall.losses.functional import (
-    ccql_loss,
-    cross_entropy,
-    rescaled_square_loss,
-    square_loss,
-    squentropy_loss,
-)
+from squall.losses.arguments import count_classes
+from squall.losses.reduction import reduced_loss
 from squall.losses.terms import (
     Terms,
     ccql_terms,
@@ -65,15 +62,38 @@ class TokenLoss(nn.Module):
     check: bool | None = None
     check_finite: bool = False
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """A module, ready for the layers that a subclass may have among its fields."""
+        loss = super().__new__(cls)
+        nn.Module.__init__(loss)
+        return loss
+
     def __post_init__(self) -> None:
-        nn.Module.__init__(self)
-        # A call on the smallest possible input, so that a bad parameter fails here and not
-        # after the data are loaded.
-        self(torch.zeros(1, 2, device="cpu"), torch.zeros(1, dtype=torch.int64, device="cpu"))
+        # A loss of the smallest possible input, so that a bad parameter fails here and not after
+        # the data are loaded. A subclass's own forward may take another and need its layers.
+        logits = torch.zeros(1, 2, device="cpu")
+        TokenLoss.forward(self, logits, torch.zeros(1, dtype=torch.int64, device="cpu"))
 
     @abstractmethod
     def terms(self, classes: int) -> Terms:
-        """The coefficients of the loss of a token with this many classes, before `scale`."""
+        """The coefficients of the loss of a token with this many classes, before `scale`.
+
+        Called when the module is made, too: it needs the fields alone.
+        """
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
+        return reduced_loss(
+            logits,
+            target,
+            self.terms(count_classes(logits, self.class_dim)),
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            class_dim=self.class_dim,
+            scale=self.scale,
+            check=self.check,
+            check_finite=self.check_finite,
+        )
 
     def arguments(self) -> dict[str, Any]:
         """Every argument the module was made with, its defaults included."""
@@ -95,10 +115,6 @@ class CrossEntropyLoss(TokenLoss):
 
     label_smoothing: float = 0.0
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
-        return cross_entropy(logits, target, **self.arguments())
-
     def terms(self, classes: int) -> Terms:
         """Those of this loss."""
         return cross_entropy_terms(label_smoothing=self.label_smoothing)
@@ -107,10 +123,6 @@ class CrossEntropyLoss(TokenLoss):
 @dataclass(eq=False, repr=False, kw_only=True)
 class SquareLoss(TokenLoss):
     """`squall.losses.square_loss` as a module."""
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
-        return square_loss(logits, target, **self.arguments())
 
     def terms(self, classes: int) -> Terms:
         """Those of this loss."""
@@ -129,10 +141,6 @@ class RescaledSquareLoss(TokenLoss):
     k: float = 1.0
     M: float = 1.0
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
-        return rescaled_square_loss(logits, target, **self.arguments())
-
     def terms(self, classes: int) -> Terms:
         """Those of this loss."""
         return rescaled_square_terms(classes, k=self.k, M=self.M)
@@ -147,10 +155,6 @@ class CCQLLoss(TokenLoss):
     """
 
     w: float | None = None
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
-        return ccql_loss(logits, target, **self.arguments())
 
     def terms(self, classes: int) -> Terms:
         """Those of this loss."""
@@ -168,10 +172,6 @@ class SquentropyLoss(TokenLoss):
 
     alpha: float = 1.0
     label_smoothing: float = 0.0
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
-        return squentropy_loss(logits, target, **self.arguments())
 
     def terms(self, classes: int) -> Terms:
         """Those of this loss."""

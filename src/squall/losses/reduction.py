@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from squall.losses.arguments import arrange, check_positive, check_reduction
+from squall.losses.arguments import arrange, check_reduction
 from squall.losses.terms import Terms
 from squall.losses.tokenwise import TokenOptions, token_losses
 
@@ -34,9 +34,8 @@ def reduced_loss(
     dtype is that of the logits, or float32 for half precision under autocast.
     """
     check_reduction(reduction)
-    check_positive("scale", scale)
-    arranged, target = arrange(logits, target, class_dim)
     options = TokenOptions(terms.scaled(scale), ignore_index, check, check_finite)
+    arranged, target = arrange(logits, target, class_dim)
     loss = token_losses(arranged, target, options)
     if reduction != "none":
         loss = loss.sum()

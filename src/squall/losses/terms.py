@@ -44,7 +44,8 @@ class Terms(NamedTuple):
         return self.cross_entropy == 0.0
 
     def scaled(self, scale: float) -> Terms:
-        """The terms of `scale` times the loss."""
+        """The terms of `scale` times the loss, a number above 0."""
+        scale = check_positive("scale", scale)
         return self._replace(
             cross_entropy=scale * self.cross_entropy,
             true=scale * self.true,
@@ -54,7 +55,7 @@ class Terms(NamedTuple):
 
 def cross_entropy_terms(*, label_smoothing: float) -> Terms:
     """Those of `cross_entropy`, of any number of classes."""
-    check_fraction("label_smoothing", label_smoothing)
+    label_smoothing = check_fraction("label_smoothing", label_smoothing)
     return Terms(cross_entropy=1.0, label_smoothing=label_smoothing)
 
 
@@ -65,22 +66,18 @@ def square_terms(classes: int) -> Terms:
 
 def rescaled_square_terms(classes: int, *, k: float, M: float) -> Terms:
     """Those of `rescaled_square_loss`."""
-    check_positive("k", k)
-    check_positive("M", M)
+    k, M = check_positive("k", k), check_positive("M", M)
     return Terms(true=k / classes, true_aim=M, wrong=1 / classes)
 
 
 def ccql_terms(classes: int, *, w: float | None) -> Terms:
     """Those of `ccql_loss`."""
-    if w is None:
-        w = (classes - 1) ** 0.5 - 1
-    else:
-        check_at_least("w", w, minimum=0.0)
+    w = (classes - 1) ** 0.5 - 1 if w is None else check_at_least("w", w, minimum=0.0)
     return Terms(true=(1 + w) / 2, wrong=0.5)
 
 
 def squentropy_terms(classes: int, *, alpha: float, label_smoothing: float) -> Terms:
     """Those of `squentropy_loss`."""
-    check_at_least("alpha", alpha, minimum=0.0)
-    check_fraction("label_smoothing", label_smoothing)
+    alpha = check_at_least("alpha", alpha, minimum=0.0)
+    label_smoothing = check_fraction("label_smoothing", label_smoothing)
     return Terms(cross_entropy=1.0, label_smoothing=label_smoothing, wrong=alpha / (classes - 1))

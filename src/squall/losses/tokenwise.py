@@ -45,7 +45,8 @@ def token_losses(logits: Tensor, target: Tensor, options: TokenOptions) -> Tenso
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
         flat, ignored = _flatten(logits, target, options)
         return token_values(logits, flat, ignored, options.terms).reshape(target.shape)
-    values: Tensor = _apply(_TokenLoss, logits, target, options, _wants_gradient(logits))[0]
+    computed = _apply(_TokenGradients, logits, target, options, _wants_gradient(logits))
+    values: Tensor = _apply(_TokenLosses, logits, target, *computed, options)
     return values
 
 
@@ -63,10 +64,12 @@ def _flatten(logits: Tensor, target: Tensor, options: TokenOptions) -> tuple[Ten
     return flat, flat == options.ignore_index
 
 
-class _TokenLoss(Function):
+class _TokenGradients(Function):
     """(logits, target) -> values, as `token_losses` has them, and gradients (A, S, C) of each.
 
-    The gradients are an empty tensor where nobody asks for them.
+    The gradients are an empty tensor where nobody asks for them. Both are in the dtype of the
+    arithmetic: a half-precision gradient is rounded when all its factors are in. The gradients
+    alone are differentiable here, and the logits are looked at again for that only.
     """
 
     @staticmethod
@@ -83,7 +86,9 @@ class _TokenLoss(Function):
         index = flat.unsqueeze(-1).masked_fill(ignored, 0)
         dtype = accumulation_dtype(logits.dtype)
         values = torch.empty(index.shape, dtype=dtype, device=logits.device)
-        gradients = torch.empty_like(logits) if with_gradient else logits.new_empty(0)
+        gradients = values.new_empty(0)
+        if with_gradient:
+            gradients = torch.empty_like(logits, dtype=dtype)
         any_ignored = not on_cpu or bool(ignored.any())
         for block in blocks(logits):
             out = gradients[block] if with_gradient else None
@@ -97,25 +102,21 @@ class _TokenLoss(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         logits, target, ctx.options, _ = inputs
-        gradients = output[1]
-        ctx.mark_non_differentiable(gradients)
+        values, gradients = output
+        ctx.empty = gradients.ndim != logits.ndim
+        ctx.mark_non_differentiable(values, *([gradients] if ctx.empty else []))
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(logits, target, gradients)
+        ctx.save_for_backward(logits, target)
         ctx.save_for_forward(logits, target)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        if grads[0] is None:
-            return None, None, None, None
-        gradient = _apply(_WeightedGradient, grads[0], *ctx.saved_tensors, ctx.options)
-        return gradient, None, None, None
+        by_logits = None if grads[1] is None else _hessian_products(ctx, grads[1])
+        return by_logits, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        logits, target = ctx.saved_tensors[:2]
-        flat, ignored = _flatten(logits, target, ctx.options)
-        gradients = token_gradients(logits, flat, ignored, ctx.options.terms)
-        return (gradients * tangents[0]).sum(-1).reshape(target.shape), None
+        return None, None if ctx.empty else _hessian_products(ctx, tangents[0])
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
@@ -125,73 +126,75 @@ class _TokenLoss(Function):
         logits = _to_front(logits, in_dims[0], info.batch_size)
         target = _to_front(target, in_dims[1], info.batch_size)
         inputs = (logits.flatten(0, 1), target, options, with_gradient)
-        values, gradients = _apply(_TokenLoss, *inputs)
+        values, gradients = _apply(_TokenGradients, *inputs)
         if with_gradient:
             return (values, gradients.unflatten(0, logits.shape[:2])), (0, 0)
         return (values, gradients), (0, None)
 
 
-class _WeightedGradient(Function):
-    """(weights, logits, target, gradients) -> the gradient of sum(weights * values) by the logits.
+def _hessian_products(ctx: Any, vectors: Tensor) -> Tensor:
+    logits, target = ctx.saved_tensors
+    flat, ignored = _flatten(logits, target, ctx.options)
+    vectors = vectors.to(accumulation_dtype(logits.dtype))
+    return token_hessian_products(logits, flat, ignored, ctx.options.terms, vectors)
 
-    Its value is a mere product; it is a function of the logits for the sake of its derivatives.
-    """
+
+class _TokenLosses(Function):
+    """(logits, target, values, gradients) -> values, with these gradients by the logits."""
 
     @staticmethod
     def forward(
-        weights: Tensor, logits: Tensor, target: Tensor, gradients: Tensor, options: TokenOptions
+        logits: Tensor, target: Tensor, values: Tensor, gradients: Tensor, options: TokenOptions
     ) -> Tensor:
-        flat, ignored = _flatten(logits, target, options)
-        if gradients.shape != logits.shape:
-            gradients = token_gradients(logits, flat, ignored, options.terms)
-        columns = weights.reshape(flat.shape).unsqueeze(-1)
-        if gradients.dtype == columns.dtype:
-            return gradients * columns
-        return torch.mul(gradients, columns, out=torch.empty_like(logits))
+        return values.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        weights, logits, target, _, ctx.options = inputs
-        ctx.save_for_backward(weights, logits, target)
-        ctx.save_for_forward(weights, logits, target)
+        logits, target, _, gradients, ctx.options = inputs
+        ctx.dtype = logits.dtype
+        ctx.at_hand = gradients.ndim == logits.ndim
+        saved = (gradients if ctx.at_hand else logits, target)
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        weights, logits, target = ctx.saved_tensors
-        terms = ctx.options.terms
-        flat, ignored = _flatten(logits, target, ctx.options)
-        vectors = grads[0].to(weights.dtype)
-        gradients = token_gradients(logits, flat, ignored, terms)
-        by_weights = (gradients * vectors).sum(-1).reshape(weights.shape)
-        products = token_hessian_products(logits, flat, ignored, terms, vectors)
-        by_logits = weights.reshape(flat.shape).unsqueeze(-1) * products
-        return by_weights, by_logits.to(logits.dtype), None, None, None
+        gradients = _gradients(ctx)
+        columns = grads[0].reshape(gradients.shape[:2]).unsqueeze(-1)
+        return _product(gradients, columns, ctx.dtype), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        weights, logits, target = ctx.saved_tensors
-        terms = ctx.options.terms
-        flat, ignored = _flatten(logits, target, ctx.options)
-        result = torch.zeros_like(logits, dtype=weights.dtype)
-        if tangents[0] is not None:
-            columns = tangents[0].reshape(flat.shape).unsqueeze(-1)
-            result = result + columns * token_gradients(logits, flat, ignored, terms)
-        if tangents[1] is not None:
-            vectors = tangents[1].to(weights.dtype)
-            products = token_hessian_products(logits, flat, ignored, terms, vectors)
-            result = result + weights.reshape(flat.shape).unsqueeze(-1) * products
-        return result.to(logits.dtype)
+        return (_gradients(ctx) * tangents[0]).sum(-1).reshape(ctx.saved_tensors[1].shape)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-        weights, logits, target, gradients, options = args
-        weights = _to_front(weights, in_dims[0], info.batch_size)
-        logits = _to_front(logits, in_dims[1], info.batch_size)
-        target = _to_front(target, in_dims[2], info.batch_size)
-        if gradients.numel():
-            gradients = _to_front(gradients, in_dims[3], info.batch_size).flatten(0, 1)
-        inputs = (weights, logits.flatten(0, 1), target, gradients, options)
-        return _apply(_WeightedGradient, *inputs).unflatten(0, logits.shape[:2]), 0
+        logits, target, values, gradients = (
+            _to_front(tensor, dim, info.batch_size)
+            for tensor, dim in zip(args[:4], in_dims[:4], strict=True)
+        )
+        gradients = gradients.flatten(0, 1) if gradients.ndim == logits.ndim else args[3]
+        return _apply(_TokenLosses, logits.flatten(0, 1), target, values, gradients, args[4]), 0
+
+
+def _gradients(ctx: Any) -> Tensor:
+    saved, target = ctx.saved_tensors
+    if ctx.at_hand:
+        gradients: Tensor = saved
+        return gradients
+    flat, ignored = _flatten(saved, target, ctx.options)
+    return token_gradients(saved, flat, ignored, ctx.options.terms)
+
+
+def _product(gradients: Tensor, columns: Tensor, dtype: torch.dtype) -> Tensor:
+    """gradients (A, S, C) times columns (A, S, 1) in the dtype, rounded once."""
+    if gradients.dtype == dtype or torch.is_grad_enabled():
+        return (gradients * columns).to(dtype)
+    # By the block, as a product in float32 would be the largest of all tensors.
+    product = torch.empty_like(columns.expand_as(gradients), dtype=dtype)
+    for block in blocks(gradients):
+        product[block] = gradients[block] * columns[block]
+    return product
 
 
 def _to_front(tensor: Tensor, dim: int | None, batch_size: int) -> Tensor:
