@@ -267,6 +267,20 @@ def test_func_gradients_equal_autograd(config: dict[str, Any]) -> None:
     torch.testing.assert_close(hessian, reverse)
 
 
+@every_loss
+@half_precision
+def test_func_derivatives_of_half_precision(config: dict[str, Any], dtype: torch.dtype) -> None:
+    batch, target = make_batch(6, classes=4)
+    half, loss = batch.to(dtype), build_loss(**config)
+    single = build_loss(**config, reduction="none")
+    transforms = [torch.func.grad(loss), torch.func.hessian(loss)]
+    transforms += [torch.func.jacrev(single), torch.func.jacfwd(single)]
+    for transform in transforms:
+        found, expected = transform(half, target), transform(half.double(), target)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(found.double() / scale, expected / scale, rtol=0, atol=0.01)
+
+
 @pytest.mark.slow
 @every_loss
 def test_compiler_traces_one_graph_with_the_same_numbers(config: dict[str, Any]) -> None:

@@ -23,12 +23,15 @@ Arguments that all of them share:
         ignored. Costs one more pass over the logits.
 
 Result: half-precision logits are summed in float32; the result has the dtype of the logits, as
-torch's has, and is float32 under autocast, as torch's is.
+torch's has, and is float32 under autocast, as torch's is. Their gradient is kept in float32 until
+the backward pass and rounded once, when all factors are in.
 
 Raised: ValueError (shapes, parameters, fewer than two classes, NaN or infinite logits), TypeError
 (dtypes), IndexError (a target out of range, as in torch).
 
-Derivatives of any order, `torch.func` (grad, vmap, jvp, hessian) and `torch.compile` work.
+Derivatives of any order, `torch.func` (grad, vmap, jvp, hessian) and `torch.compile` work, but for
+forward mode within forward mode (`jacfwd` of `jacfwd`): through any `autograd.Function` torch gives
+zeros there. The logits may change in place after the loss; for second derivatives they may not.
 
 Convention: a mean over no token at all, where every target is ignored, is 0 with zero gradient.
 torch gives NaN there, which ends a training whose batch happens to hold only padding.

@@ -2,7 +2,12 @@
 
 The forward pass computes the gradient along with the value, while the logits are in cache, and
 keeps it; the backward pass is one product. No other tensor of the size of the logits is made.
-The logits are kept by reference, for second derivatives.
+The logits are kept by reference, for second derivatives alone: until the backward pass, as with
+torch's own losses, they may change.
+
+Convention: the gradient of half-precision logits is kept in float32 and rounded once, after the
+factors of mean, scale and GradScaler, as under torch's autocast. Rounded before, what is below 6e-8
+in float16 would be gone.
 """
 
 from __future__ import annotations
