@@ -207,6 +207,33 @@ def test_probabilities_rounded_to_float16_still_sum_to_one():
     assert scores.log_probs[0] == 0.0
 
 
+def test_probabilities_outside_by_rounding_count_as_the_bound():
+    outside = np.float32([[1 + 2**-23, -(2**-23)], [0.5, 0.5]])
+    found = score_probs(probs=outside, targets=[0, 0])
+    assert found.confidences.tolist() == [1.0, 0.5]
+    assert found.log_probs.tolist() == [0.0, math.log(0.5)]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_tensors_of_torch_are_scored_in_every_type(dtype):
+    torch = pytest.importorskip("torch")
+    logits, targets = _some_logits()
+    tensor = torch.from_numpy(logits).to(getattr(torch, dtype)).requires_grad_()
+    exact = tensor.detach().double().numpy()
+    found = score_logits(logits=tensor, targets=torch.from_numpy(targets))
+    for one, other in zip(
+        _arrays(found), _arrays(score_logits(logits=exact, targets=targets)), strict=True
+    ):
+        assert one.tolist() == other.tolist()
+    fits = [temperature.fit_temperature(logits=x, targets=targets) for x in (tensor, exact)]
+    assert fits[0] == fits[1]
+    probs = tensor.float().softmax(-1)
+    found = score_probs(probs=probs, targets=torch.from_numpy(targets))
+    sure = probs.max(-1).values.to(tensor.dtype)
+    judged = score_confidences(confidences=sure, correct=torch.from_numpy(found.correct))
+    assert judged.ece == pytest.approx(found.calibration().ece, abs=0.005)
+
+
 def test_of_equal_probabilities_the_first_is_the_prediction():
     assert score_probs(probs=[[0.5, 0.5]] * 2, targets=[0, 1]).correct.tolist() == [True, False]
     assert score_logits(logits=[[3.0, 3.0]] * 2, targets=[0, 1]).correct.tolist() == [True, False]

@@ -49,17 +49,16 @@ def _groups_of_equal_width(samples, bins):
 
 
 def _groups_of_equal_mass(samples, bins):
-    """Deal the sorted samples out one by one; equals follow the first of them."""
+    """Deal the sorted samples out one by one; equals follow the first of them, many stay apart."""
     ordered = sorted(samples)
-    groups = [[] for _ in range(bins)]
-    for rank, sample in enumerate(ordered):
-        if rank and ordered[rank - 1][0] == sample[0]:
-            group = next(g for g in groups if sample[0] in [c for c, _ in g])
-        else:
-            starts = [math.ceil(Fraction(b * len(ordered), bins)) for b in range(bins + 1)]
-            group = next(groups[b] for b in range(bins) if starts[b] <= rank < starts[b + 1])
-        group.append(sample)
-    return groups
+    starts = [math.ceil(Fraction(b * len(ordered), bins)) for b in range(bins + 1)]
+    groups = {}
+    for confidence, right in ordered:
+        equals = [rank for rank, (other, _) in enumerate(ordered) if other == confidence]
+        first = next(b for b in range(bins) if starts[b] <= equals[0] < starts[b + 1])
+        key = (confidence,) if len(equals) > Fraction(len(ordered), bins) else first
+        groups.setdefault(key, []).append((confidence, right))
+    return list(groups.values())
 
 
 def test_by_hand():
@@ -121,7 +120,8 @@ def test_equal_widths_against_a_loop(samples, bins):
 @given(SAMPLES, st.sampled_from([1, 2, 3, 10, 15]))
 def test_equal_masses_against_a_loop(samples, bins):
     found = _bin(bin_equal_mass, samples, bins)
-    groups = [group for group in _groups_of_equal_mass(samples, bins) if group]
+    groups = _groups_of_equal_mass(samples, bins)
+    assert len(groups) <= 2 * bins - 1
     assert found.counts.tolist() == [len(group) for group in groups]
     ece, mce = _errors_of_groups(groups)
     assert found.ece == pytest.approx(ece, abs=1e-12)
@@ -212,7 +212,10 @@ def test_different_confidences_fill_bins_equally(confidences, bins):
         ([0.1, 0.2, 0.3, 0.4, 0.5], 2, [0.0, 0.3, 1.0], [3, 2]),
         ([0.1, 0.2, 0.3, 0.4, 0.5], 1, [0.0, 1.0], [5]),
         ([0.4, 0.2], 10, [0.0, 0.2, 1.0], [1, 1]),
-        ([0.1, 0.2, 0.2, 0.2], 2, [0.0, 1.0], [4]),
+        ([0.1, 0.2, 0.2, 0.3], 2, [0.0, 0.2, 1.0], [3, 1]),
+        ([0.1, 0.2, 0.2, 0.2], 2, [0.0, 0.1, 1.0], [1, 3]),
+        ([0.1, 0.2, 0.2, 0.2, 0.3, 0.4], 3, [0.0, 0.1, 0.2, 1.0], [1, 3, 2]),
+        ([0.1, 0.2, 0.2, 0.2, 0.3, 0.3, 0.3], 3, [0.0, 0.1, 0.2, 1.0], [1, 3, 3]),
         ([0.1, 0.2, 0.2, 0.2], 4, [0.0, 0.1, 1.0], [1, 3]),
         ([0.2, 0.2, 0.2, 0.9], 2, [0.0, 0.2, 1.0], [3, 1]),
         ([1.0, 1.0, 1.0, 1.0], 3, [0.0, 1.0], [4]),
@@ -232,6 +235,14 @@ def test_a_cut_through_ties_does_not_sort_right_from_wrong():
     # Nine tenths are right at confidence 0.9: no error, whatever the bins.
     found = bin_equal_mass(confidences=np.full(1000, 0.9), correct=np.arange(1000) % 10 > 0)
     assert found.ece == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_rest_is_not_hidden_in_a_long_run_of_ties():
+    # Five at 0.1 that are right and 95 at 1.0 of which ten are wrong err in opposite directions.
+    confidences, correct = np.repeat([0.1, 1.0], [5, 95]), np.arange(100) < 90
+    found = bin_equal_mass(confidences=confidences, correct=correct)
+    assert found.counts.tolist() == [5, 95]
+    assert found.ece == pytest.approx((5 * 0.9 + 10) / 100)
 
 
 @BIN_BOTH_WAYS
@@ -271,6 +282,7 @@ def test_no_samples_have_no_error(bin_samples):
     [
         ([0.5, 1.01], [True, True], r"confidence of row 1 is 1\.01; it must be in \[0, 1\]"),
         ([-0.25, 1.0], [True, True], r"confidence of row 0 is -0\.25"),
+        ([1.0, 1.0001], [True, True], r"confidence of row 1 is 1\.0001;"),
         ([0.5, 0.5, math.nan], [True] * 3, "confidence of row 2 is nan"),
         ([0.5], [True, False], r"shape \(1,\), correct \(2,\)"),
         ([[0.5]], [[True]], r"both must be \(samples,\)"),
@@ -283,6 +295,15 @@ def test_no_samples_have_no_error(bin_samples):
 def test_wrong_confidences_are_named(bin_samples, confidences, correct, message):
     with pytest.raises(ValueError, match=message):
         bin_samples(confidences=np.array(confidences), correct=np.array(correct))
+
+
+@BIN_BOTH_WAYS
+@pytest.mark.parametrize(
+    "outside", [np.float32([1 + 2**-23, -(2**-23)]), [1.0000001, -1e-7], np.float16([1.001, 0.0])]
+)
+def test_a_confidence_outside_by_rounding_counts_as_the_bound(bin_samples, outside):
+    found = bin_samples(confidences=outside, correct=[True, False])
+    assert (found.ece, found.overall_confidence) == (0.0, 0.5)
 
 
 @BIN_BOTH_WAYS

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from squall.scoring.arrays import as_array
 from squall.scoring.reliability import (
+    ROUNDING,
     ReliabilityBins,
     bin_confidences,
     bin_equal_mass,
@@ -34,7 +36,7 @@ class Calibration:
 
     Args:
         bins: in equal widths, with the data of the reliability diagram.
-        adaptive_bins: with equally many samples.
+        adaptive_bins: with equally many samples, long runs of equal confidences apart.
         brier: mean Brier score; NaN where there are no samples.
         nll: mean negative log-likelihood in nats; NaN where there are no samples.
     """
@@ -155,7 +157,8 @@ def score_probs(*, probs: ArrayLike, targets: ArrayLike) -> TokenScores:
     """Score distributions given as probabilities.
 
     Args:
-        probs: (N, C) in [0, 1], rows that sum to 1 within 0.001; they are taken as they are.
+        probs: (N, C) in [0, 1] but for rounding, rows that sum to 1 within 0.001; they are taken as
+            they are.
         targets: (N,) integers in [0, C). Padding has to be left out before.
 
     Returns:
@@ -175,7 +178,7 @@ def score_probs(*, probs: ArrayLike, targets: ArrayLike) -> TokenScores:
     >>> scores.calibration().brier  # (0.0625 + 0.0625 + 0.25 + 0.25) / 2
     0.3125
     """
-    given = np.asarray(probs)
+    given = as_array(probs)
     if given.ndim != 2 or not given.shape[1] or given.dtype.kind not in "fiu":
         raise ValueError(
             f"probs have shape {given.shape} and type {given.dtype}; they must be numbers "
@@ -197,7 +200,8 @@ def score_logits(*, logits: ArrayLike, targets: ArrayLike, temperature: float = 
     """Score distributions given as logits, whose softmax at a temperature is meant.
 
     Args:
-        logits: (N, C) finite, in any floating type; computed in float64, a few rows at a time.
+        logits: (N, C) finite, in any floating type, an array or a tensor of torch; computed in
+            float64, a few rows at a time. A tensor in bfloat16 is copied to float32 as a whole.
         targets: (N,) integers in [0, C). Padding has to be left out before.
         temperature: T > 0, from `fit_temperature`.
 
@@ -270,7 +274,7 @@ def score_confidences(*, confidences: ArrayLike, correct: ArrayLike, bins: int =
 
 
 def _check_distributions(values: NDArray[np.float64]) -> None:
-    bad = ~(values >= 0.0)  # also where it is NaN
+    bad = ~(values >= -ROUNDING)  # also where it is NaN
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise ValueError(

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ReliabilityBins", "bin_confidences", "bin_equal_mass", "check_confidences"]
+from squall.scoring.arrays import as_array
+
+__all__ = ["ROUNDING", "ReliabilityBins", "bin_confidences", "bin_equal_mass", "check_confidences"]
+
+ROUNDING = 1e-5
+"""By how much sums and products of probabilities in float32 may leave [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +117,8 @@ def bin_confidences(
 
     Args:
         confidences: (N,) in [0, 1]: the largest probability of a token, or a word's confidence.
+            What lies outside by rounding, 1.0000001 in float32, counts as the bound: up to 1e-5, or
+            the precision of their type where that is coarser.
         correct: (N,) booleans, whether what was said with it is right.
         bins: their number B, at least 1.
 
@@ -142,24 +149,32 @@ def bin_equal_mass(
         bins: how many to make, B, at least 1.
 
     Returns:
-        At most B bins. Without ties bin b holds the samples from ceil(bN / B) up to, not including,
-        ceil((b + 1)N / B) in the order of confidence: numbers that differ by one at most, and
-        single samples where N is at most B. The outer edges are 0 and 1; the inner ones are the
-        confidences at the upper ends of their bins.
+        Without ties min(B, N) bins: bin b holds the samples from ceil(bN / B) up to, not including,
+        ceil((b + 1)N / B) in the order of confidence, numbers that differ by one at most. With ties
+        there may be fewer, and no more than 2B - 1. The outer edges are 0 and 1; the inner ones are
+        the confidences at the upper ends of their bins.
 
     Raises:
         ValueError: as in `bin_confidences`.
 
-    Convention: equal confidences are never in different bins, as their order would be arbitrary:
-    they all go into the bin of the first of them, and bins that this leaves empty are left out.
-    Others cut through ties, so that the error depends on the order of the samples.
+    Convention: equal confidences are never in different bins, as their order would be arbitrary.
+    More than N / B of them are a bin of their own, so that a model that is certain of most samples
+    does not hide what it does with the rest; fewer go into the bin of the first of them. Bins that
+    this leaves empty are left out. Others cut through ties, so that the error depends on the order
+    of the samples.
 
     Source: Nguyen and O'Connor 2015; Nixon et al. 2019.
     """
     values, right = check_confidences(confidences, correct)
     bins = _check_bins(bins)
+    if not len(values):
+        return _bin(values, right, np.array([0.0, 1.0]))
     ranks = -(-np.arange(1, bins + 1) * len(values) // bins)  # ceil(bN / B)
-    uppers = np.unique(np.sort(values)[ranks - 1]) if len(values) else np.ones(1)
+    distinct, counts = np.unique(values, return_counts=True)
+    # A run of more than N / B has one of the ranks in it; what lies below it ends before it.
+    runs = np.flatnonzero(counts * bins > len(values))
+    below = distinct[runs[runs > 0] - 1]
+    uppers = np.union1d(np.sort(values)[ranks - 1], below)
     return _bin(values, right, np.concatenate([[0.0], uppers[:-1], [1.0]]))
 
 
@@ -171,7 +186,7 @@ def check_confidences(
     Raises:
         ValueError: as in `bin_confidences`; the message has the first row that is wrong.
     """
-    given, right = np.asarray(confidences), np.asarray(correct)
+    given, right = as_array(confidences), as_array(correct)
     if given.ndim != 1 or given.shape != right.shape:
         raise ValueError(
             f"confidences have shape {given.shape}, correct {right.shape}; both must be (samples,)"
@@ -183,12 +198,14 @@ def check_confidences(
             f"confidences are {given.dtype}, correct is {right.dtype}; they must be numbers in "
             "[0, 1] and booleans, in this order"
         )
+    precision = np.finfo(given.dtype).eps if given.dtype.kind == "f" else 0.0
     values = given.astype(np.float64)
-    bad = ~((values >= 0.0) & (values <= 1.0))  # also where it is NaN
+    kept = np.clip(values, 0.0, 1.0)
+    bad = ~(np.abs(values - kept) <= max(precision, ROUNDING))  # also where it is NaN
     if bad.any():
         row = int(bad.argmax())
-        raise ValueError(f"the confidence of row {row} is {values[row]:g}; it must be in [0, 1]")
-    return values, right
+        raise ValueError(f"the confidence of row {row} is {values[row]}; it must be in [0, 1]")
+    return kept, right
 
 
 def _check_bins(bins: int) -> int:

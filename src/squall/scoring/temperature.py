@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from squall.scoring.arrays import as_array
 from squall.scoring.reliability import check_confidences
 
 __all__ = [
@@ -183,7 +184,7 @@ def check_logits(logits: ArrayLike) -> NDArray[Any]:
     Raises:
         ValueError: the shape is another, or they are not real numbers.
     """
-    given = np.asarray(logits)
+    given = as_array(logits)
     if given.ndim != 2 or not given.shape[1] or given.dtype.kind not in "fiu":
         raise ValueError(
             f"logits have shape {given.shape} and type {given.dtype}; they must be numbers "
@@ -199,7 +200,7 @@ def check_targets(targets: ArrayLike, *, samples: int, classes: int) -> NDArray[
         ValueError: the shape is another, they are not integers, or one is outside [0, C): the
             message has the first row that is wrong.
     """
-    given = np.asarray(targets)
+    given = as_array(targets)
     if given.shape != (samples,):
         raise ValueError(f"targets have shape {given.shape}; {samples} samples need ({samples},)")
     if not samples:
