@@ -110,6 +110,25 @@ def test_pipelines_grid_search_and_clones() -> None:
     assert not hasattr(copy, "coefs_")
 
 
+def test_grids_over_arrays_of_numpy_are_grids() -> None:
+    X, y = draw(60)
+    numbers: dict[str, Any] = {"epochs": 2, "batch_size": 32, "patience": 2}
+    options: dict[str, Any] = {name: np.int64(value) for name, value in numbers.items()}
+    options |= {"hidden": np.array([8]), "momentum": np.float32(0.5), "nesterov": np.True_}
+    grid = {"loss": np.array(["rescaled_square"]), "loss_params": [{"k": np.int64(2)}]}
+    model = SquentropyClassifier(**options, random_state=0)
+    found = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, y).best_estimator_
+    plain = SquentropyClassifier(
+        "rescaled_square",
+        loss_params={"k": 2},
+        hidden=[8],
+        momentum=0.5,
+        random_state=0,
+        **numbers,
+    ).fit(X, y)
+    assert found.predict_proba(X).tolist() == plain.predict_proba(X).tolist()
+
+
 def test_a_pickled_model_predicts_the_same() -> None:
     X, y = draw()
     model = SquentropyClassifier(early_stopping=True, class_weight="balanced", **SMALL).fit(X, y)
