@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
 import kernels.naive_kernels as naive
@@ -228,6 +230,58 @@ def test_saved_model_predicts_the_same(tmp_path: Path, parameters: dict[str, Any
         SubbandKernelMachine.load(tmp_path / "model.npz")
 
 
+def test_names_of_columns_are_saved(tmp_path: Path) -> None:
+    """Columns in another order are refused after loading as they are before."""
+    frame = pandas.DataFrame(X, columns=[f"f{index}" for index in range(X.shape[1])])
+    model = EigenProRegressor().fit(frame, Y)
+    model.save(tmp_path / "model.npz")
+    loaded = EigenProRegressor.load(tmp_path / "model.npz")
+    assert list(loaded.feature_names_in_) == list(frame.columns)
+    assert np.array_equal(loaded.predict(frame), model.predict(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        loaded.predict(frame.iloc[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        EigenProRegressor(
+            gamma=np.float32(1),
+            bandwidth=np.float64(2),
+            epochs=np.int64(3),
+            patience=np.int32(2),
+            batch_size=np.int64(64),
+            random_state=np.int64(4),
+            metric=np.str_("learned"),
+            metric_rank=np.int16(8),
+        ),
+        SubbandKernelMachine(
+            subbands=np.int64(2), gamma=np.array([0.7, 1.0]), bandwidth=np.float32(1.5)
+        ),
+        SubbandKernelMachine(subbands=np.int64(2), gamma=np.float32(1), bandwidth=(1, 2)),
+    ],
+    ids=["one kernel", "list of gamma", "list of bandwidths"],
+)
+def test_parameters_of_numpy_are_saved(model: Any, tmp_path: Path) -> None:
+    model.fit(X, Y).save(tmp_path / "model.npz")
+    loaded = type(model).load(tmp_path / "model.npz")
+    assert np.array_equal(loaded.predict(NEW), model.predict(NEW))
+    assert loaded.subbands_ == model.subbands_
+    np.testing.assert_equal(
+        {name: np.asarray(value).tolist() for name, value in loaded.get_params().items()},
+        {name: np.asarray(value).tolist() for name, value in model.get_params().items()},
+    )
+    assert np.array_equal(clone(loaded).fit(X, Y).predict(NEW), model.predict(NEW))
+
+
+def test_a_search_over_the_grid_of_numpy_is_saved(tmp_path: Path) -> None:
+    grid = {"gamma": np.float32([0.7, 1.0]), "epochs": np.arange(2, 4), "batch_size": [64]}
+    best = GridSearchCV(EigenProRegressor(), grid, cv=2).fit(X, Y).best_estimator_
+    best.save(tmp_path / "model.npz")
+    loaded = EigenProRegressor.load(tmp_path / "model.npz")
+    assert np.array_equal(loaded.fit(X, Y).predict(NEW), best.predict(NEW))
+
+
 def test_saved_file_has_no_pickle(tmp_path: Path) -> None:
     _fit().save(tmp_path / "model.npz")
     with np.load(tmp_path / "model.npz", allow_pickle=False) as file:
@@ -311,8 +365,70 @@ def test_data_that_do_not_fit() -> None:
         EigenProRegressor().fit(X, Y, validation=(HELD[0][:, 1:], HELD[1]))
     with pytest.raises(ValueError, match="NaN"):
         _fit().predict(broken)
-    with pytest.raises(ValueError, match="float32"):
-        EigenProRegressor().fit(X.astype(np.float64) * 1e60, Y)
+    with pytest.raises(ValueError, match=r"a value of 4e\+200 is too large to square"):
+        EigenProRegressor().fit(np.full((9, 2), 4e200), np.arange(9))
+    with pytest.raises(ValueError, match="a feature exceeds the range of float32"):
+        EigenProRegressor().partial_fit(X, Y).partial_fit(X.astype(np.float64) * 1e60, Y)
+    with pytest.raises(ValueError, match="a target exceeds the range of float32"):
+        EigenProRegressor().partial_fit(X, Y).partial_fit(X, Y.astype(np.float64) * 1e60)
+
+
+@pytest.mark.parametrize("y", [["a", "b"] * 300, np.array(["a", "b"] * 300, dtype=object)])
+def test_labels_are_refused(y: Any) -> None:
+    refused = pytest.raises(ValueError, match=r"'a'.*give labels as columns of 0 and 1")
+    with refused:
+        EigenProRegressor().fit(X, y)
+    with refused:
+        EigenProRegressor().fit(X, Y[:, 0], validation=(X, y))
+
+
+@pytest.mark.parametrize(
+    ("x_scale", "x_offset", "y_scale", "y_offset"),
+    [
+        (1, 0, 1, 3e10),
+        (1, 0, 2e19, 0),
+        (1, 0, 1e-30, 0),
+        (1, 0, 1e140, 1e141),
+        (1e-23, 0, 1, 0),
+        (1e20, 1e21, 1, 0),
+        (1e100, 0, 1e-60, 0),
+        (1, 1e8, 1, 0),
+    ],
+)
+@pytest.mark.parametrize("parameters", [{}, {"gamma": "auto"}, {"metric": "learned"}], ids=str)
+def test_scale_and_offset_of_the_data_change_nothing(
+    x_scale: float, x_offset: float, y_scale: float, y_offset: float, parameters: dict[str, Any]
+) -> None:
+    x, y, held_x, held_y, new = (part.astype(np.float64) for part in (X, Y, *HELD, NEW))
+    plain = _fit(**parameters)
+    model = EigenProRegressor(batch_size=64, **parameters).fit(
+        x * x_scale + x_offset,
+        y * y_scale + y_offset,
+        validation=(held_x * x_scale + x_offset, held_y * y_scale + y_offset),
+    )
+    predicted = (model.predict(new * x_scale + x_offset) - y_offset) / y_scale
+    np.testing.assert_allclose(predicted, plain.predict(new), atol=2e-3)
+    assert model.sigma_ == pytest.approx(plain.sigma_ * x_scale**plain.gamma_, rel=1e-3)
+    for name in ("train_mse", "validation_mse"):
+        error = model.history_[0][name] / y_scale**2
+        assert error == pytest.approx(plain.history_[0][name], rel=1e-3)
+    assert model.subbands_[0].validation_mse / y_scale**2 == pytest.approx(
+        plain.subbands_[0].validation_mse, rel=1e-2
+    )
+    again = EigenProRegressor(gamma=model.gamma_, sigma=model.sigma_).fit(x * x_scale + x_offset, y)
+    assert again.sigma_ == pytest.approx(model.sigma_)
+
+
+def test_rows_and_columns_in_any_order_of_memory() -> None:
+    model = _fit()
+    np.testing.assert_allclose(model.predict(NEW[::-1]), model.predict(NEW)[::-1], atol=1e-4)
+    assert np.array_equal(model.predict(np.asfortranarray(NEW)), model.predict(NEW))
+    np.testing.assert_allclose(
+        EigenProRegressor().fit(X[:, ::-1], Y[::1]).predict(NEW[:, ::-1]),
+        EigenProRegressor().fit(X, Y).predict(NEW),
+        atol=1e-4,
+    )
+    EigenProRegressor().fit(X[::-1], Y[::-1], validation=(HELD[0][::-1], HELD[1][::-1]))
 
 
 def test_clone_has_the_parameters_and_nothing_fitted() -> None:

@@ -35,18 +35,27 @@ class EigenProRegressor(KernelMachine):
         device: `auto`, `cpu`, `cuda` or another of torch.
 
     Attributes:
-        centres_: (N, D) float32, training features in the order of the solver, centred and under
-            the metric.
-        alpha_: (N, F) float32 coefficients of the best epoch.
+        centres_: (N, D) float32, training features in the order of the solver, centred, scaled and
+            under the metric.
+        alpha_: (N, F) float32 coefficients of the best epoch, of scaled targets.
         gamma_, sigma_: of the kernel.
         intercept_: (F,) mean of the targets.
         feature_mean_: (D,), subtracted from features.
+        feature_scale_, target_scale_: 1, or the power of two that multiplies features or targets
+            whose squares float32 does not hold.
         metric_factor_: (D, rank) or None.
-        subbands_: the outputs with their kernel, best epoch and validation error.
+        subbands_: the outputs with their kernel, best epoch, validation error, and ridge where
+            they were solved directly.
         search_: all candidates, or None.
         history_: per epoch: epoch, seconds since `fit` began, train_mse (residuals before each
-            step) and validation_mse.
+            step) and validation_mse; `direct`, how many outputs were solved at once, where any
+            were.
         n_iter_: epochs made.
+
+    Convention: where fewer than half of the rows span the kernel matrix (repeated rows, few
+    distinct values, a smooth kernel in few dimensions) its small eigenvalues are rounding, and
+    iteration would only slowly reach what a direct solution gives at once. `fit` then solves
+    directly, with a ridge in the place of early stopping, and warns.
 
     Example:
         >>> import numpy as np
@@ -109,4 +118,4 @@ class EigenProRegressor(KernelMachine):
             return [(self.gamma, self.bandwidth)]
         if isinstance(self.gamma, str):
             raise ValueError(f"sigma = {self.sigma} needs a gamma, not 'auto'; or give a bandwidth")
-        return [(self.gamma, self.sigma / median**self.gamma)]
+        return [(self.gamma, self.sigma / median ** float(self.gamma))]

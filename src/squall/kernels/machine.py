@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +41,7 @@ from squall.kernels.functions import (
     median_distance,
     squared_distances,
 )
+from squall.kernels.low_rank import LowRank, has_low_rank
 from squall.kernels.metric import learn_metric
 from squall.kernels.preconditioner import choose_preconditioner
 from squall.kernels.rows import KernelRows
@@ -57,7 +61,7 @@ __all__ = ["Auto", "KernelMachine", "Metric", "Progress", "Subband", "Validation
 Auto = Literal["auto"]
 Metric = Literal["euclidean", "learned"]
 Progress = Callable[[dict[str, float]], None]
-OnEpoch = Callable[[Tensor, Tensor], None]
+OnEpoch = Callable[..., None]
 Validation = tuple[ArrayLike, ArrayLike]
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
@@ -72,6 +76,9 @@ EIGEN_BYTES = 4 * 8
 # A CPU multiplies no faster in larger batches, which need more eigenpairs; a GPU does, but those
 # beyond half of the default subsample outgrow the preconditioner.
 BATCH_ROWS = {"cpu": 256, "cuda": 1024}
+# Squares of what is larger or smaller would leave the range of float32, or its precision.
+PLAIN_RANGE = (2.0**-30, 2.0**30)
+LARGEST = 1e150  # whose square float64 still holds
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,8 @@ class Subband:
         sigma: scale of the kernel.
         epoch: whose coefficients were kept.
         validation_mse: after that epoch; NaN without validation data.
+        ridge: added to the kernel matrix's diagonal where the system was solved directly; 0 where
+            it was solved by iteration.
     """
 
     first: int
@@ -95,6 +104,7 @@ class Subband:
     sigma: float
     epoch: int = 0
     validation_mse: float = float("nan")
+    ridge: float = 0.0
 
     @property
     def kernel(self) -> ExponentialPowerKernel:
@@ -124,8 +134,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     centres_: NDArray[np.float32]
     alpha_: NDArray[np.float32]
-    intercept_: NDArray[np.float32]
-    feature_mean_: NDArray[np.float32]
+    intercept_: NDArray[np.float64]
+    feature_mean_: NDArray[np.float64]
+    feature_scale_: float
+    target_scale_: float
     metric_factor_: NDArray[np.float32] | None
     subbands_: tuple[Subband, ...]
     history_: list[dict[str, float]]
@@ -202,7 +214,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         order = rng.permutation(len(features))
         x = self._prepare(features)[order]
         centres = torch.cat([self._tensor(self.centres_), x])
-        t = self._tensor((targets - self.intercept_)[order])
+        t = self._prepare_targets(targets)[order]
         alpha = self._tensor(self.alpha_)
         tell = self._record_epochs(started, None, validated=False)
         self._solve(centres, t, (x[:0], t[:0]), alpha=alpha, seed=_seed(rng), epochs=1, tell=tell)
@@ -226,7 +238,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         features: NDArray[Any] = validate_data(self, X, dtype=FLOATS, reset=False)
         device = self._device()
-        dtype = torch.from_numpy(features[:1]).dtype
+        dtype = torch.float32 if features.dtype == np.float32 else torch.float64
         centres = Points.of(self._tensor(self.centres_, dtype))
         alpha = self._tensor(self.alpha_, dtype)
         result = np.empty((len(features), alpha.shape[1]), dtype=features.dtype)
@@ -237,11 +249,12 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             squared = torch.empty(len(block), len(centres), dtype=dtype, device=device)
             fill_squared_distances(block, centres, out=squared)
             values = torch.empty_like(squared)
-            for kernel, bands in _by_kernel(self.subbands_):
+            for kernel, bands in self._by_kernel(self.subbands_):
                 kernel(squared, out=values)
                 for band in bands:
                     part = values @ alpha[:, band.columns]
                     result[start : start + len(part), band.columns] = part.cpu().numpy()
+        result /= self.target_scale_
         result += self.intercept_
         return result[:, 0] if self._flat else result
 
@@ -254,7 +267,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         target = Path(path)
         parameters = self.get_params()
-        if not isinstance(parameters["random_state"], int | np.integer | None):
+        if not isinstance(parameters["random_state"], Integral | None):
             parameters["random_state"] = None
         metadata = {
             "format": FILE_FORMAT,
@@ -265,12 +278,16 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "flat": self._flat,
             "n_features": self.n_features_in_,
             "n_iter": self.n_iter_,
+            "feature_scale": self.feature_scale_,
+            "target_scale": self.target_scale_,
         }
+        if hasattr(self, "feature_names_in_"):
+            metadata["feature_names"] = self.feature_names_in_
         arrays = {name: getattr(self, name) for name in ARRAYS}
         arrays = {name: array for name, array in arrays.items() if array is not None}
         unfinished = target.with_name(target.name + ".part")
         with unfinished.open("wb") as file:
-            np.savez(file, metadata=np.array(json.dumps(metadata, default=float)), **arrays)
+            np.savez(file, metadata=np.array(json.dumps(metadata, default=_plain)), **arrays)
         unfinished.replace(target)
 
     @classmethod
@@ -296,6 +313,11 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         model.history_, model.search_ = metadata["history"], None
         model._flat, model.n_features_in_ = metadata["flat"], metadata["n_features"]
         model.n_iter_ = metadata["n_iter"]
+        # Files of before these were kept have neither.
+        model.feature_scale_ = metadata.get("feature_scale", 1.0)
+        model.target_scale_ = metadata.get("target_scale", 1.0)
+        if "feature_names" in metadata:
+            model.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
         return model
 
     def __sklearn_tags__(self) -> Any:
@@ -322,13 +344,12 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         # Shuffled once, any first rows are a sample and any consecutive rows a batch.
         order, held_order = rng.permutation(len(X)), rng.permutation(len(held_X))
         seed = _seed(rng)
-        with np.errstate(over="ignore"):  # what overflows is refused by `_prepare`
-            self.feature_mean_ = X.mean(0, dtype=np.float64).astype(np.float32)
-        self.intercept_ = y.mean(0, dtype=np.float64).astype(np.float32)
+        self.feature_mean_, self.feature_scale_ = _mean_and_scale(X)
+        self.intercept_, self.target_scale_ = _mean_and_scale(y)
         self.metric_factor_ = None
         x, held_x = self._prepare(X)[order], self._prepare(held_X)[held_order]
-        t = self._tensor((y - self.intercept_)[order])
-        held_t = self._tensor((held_y - self.intercept_)[held_order])
+        t = self._prepare_targets(y)[order]
+        held_t = self._prepare_targets(held_y)[held_order]
 
         self._choose_kernels(x, t, held_x, held_t)
         if self.metric == "learned":
@@ -343,7 +364,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _choose_kernels(self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor) -> None:
         """Set `subbands_`, by a search where gamma or bandwidth is `auto`."""
         groups = self._groups(t.shape[1])
-        median = median_distance(squared_distances(x[:MEDIAN_ROWS]))
+        scaled = median_distance(squared_distances(x[:MEDIAN_ROWS]))
+        median = scaled / self.feature_scale_
         parameters = self._parameters(len(groups), median)
         self.search_ = None
         if any("auto" in pair for pair in parameters):
@@ -358,13 +380,13 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 t[:s],
                 validation=validation,
                 groups=groups,
-                median=median,
+                median=scaled,
                 gammas=GAMMAS if isinstance(gamma, str) else (gamma,),
                 bandwidths=BANDWIDTHS if isinstance(bandwidth, str) else (bandwidth,),
             )
             parameters = [(best.gamma, best.bandwidth) for best in self.search_.best]
         self.subbands_ = tuple(
-            Subband(group.start, group.stop, gamma, bandwidth, bandwidth * median**gamma)
+            _subband(group, float(gamma), float(bandwidth), median)
             for group, (gamma, bandwidth) in zip(groups, parameters, strict=True)
             if not isinstance(gamma, str) and not isinstance(bandwidth, str)
         )
@@ -374,7 +396,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[Tensor, Tensor]:
         """Set `metric_factor_` from first models of a subsample; give the features under it."""
         s = self._sample_size(len(x))
-        kernel = self.subbands_[0].kernel
+        ((kernel, _), *_) = self._by_kernel(self.subbands_)
         alpha = solve_directly(kernel(squared_distances(x[:s])), t[:s])
         factor = learn_metric(
             x[:s],
@@ -393,14 +415,16 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> OnEpoch:
         """What writes `history_`, given the errors (F,) of training and validation of an epoch."""
 
-        def tell(train_mse: Tensor, validation_mse: Tensor) -> None:
+        def tell(train_mse: Tensor, validation_mse: Tensor, direct: int = 0) -> None:
             entry = {
                 "epoch": len(self.history_) + 1,
                 "seconds": time.perf_counter() - started,
-                "train_mse": train_mse.mean().item(),
+                "train_mse": self._in_units(train_mse.mean().item()),
             }
             if validated:
-                entry["validation_mse"] = validation_mse.mean().item()
+                entry["validation_mse"] = self._in_units(validation_mse.mean().item())
+            if direct:
+                entry["direct"] = direct
             self.history_.append(entry)
             if on_progress is not None:
                 on_progress(entry)
@@ -421,49 +445,103 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Train on the last centres, of which `alpha` has the coefficients of the first ones."""
         points, first = Points.of(centres), len(alpha)
         alpha = torch.cat([alpha, torch.zeros_like(targets)])
-        rows = KernelRows(
-            points,
-            Points.of(held[0]),
-            [kernel for kernel, _ in _by_kernel(self.subbands_)],
-            first=first,
-            batch_size=self._batch_size(),
-            memory_bytes=int(self.memory_gb * 1e9),
-        )
-        heads = self._heads(points, alpha, batch_size=rows.batch_size)
-        solve(
-            rows,
-            heads,
-            targets=targets,
-            validation_targets=held[1],
-            epochs=epochs,
-            seed=seed,
-            on_epoch=tell,
-        )
-        for head in heads:
-            alpha[:, head.columns] = head.best
-        outcome = {group.columns.start: group for head in heads for group in head.groups}
-        self.subbands_ = tuple(
-            replace(
-                band,
-                epoch=outcome[band.first].best_epoch,
-                validation_mse=outcome[band.first].best_mse,
+        s = self._sample_size(len(points))
+        sample = fill_squared_distances(points[:s], out=alpha.new_empty(s, s))
+        errors = targets.square().mean(0), held[1].square().mean(0)
+        solved = {}
+        if not first:
+            solved = self._solve_directly(sample, centres, targets, held, alpha, errors)
+            if solved:
+                tell(*errors, direct=sum(band.last - band.first for band in solved.values()))
+        left = [band for band in self.subbands_ if band.first not in solved]
+        if left:
+            rows = KernelRows(
+                points,
+                Points.of(held[0]),
+                [kernel for kernel, _ in self._by_kernel(left)],
+                first=first,
+                batch_size=self._batch_size(),
+                memory_bytes=int(self.memory_gb * 1e9),
             )
-            for band in self.subbands_
-        )
-        self.n_iter_ = max(head.epoch for head in heads)
+            heads = self._heads(left, points, sample, alpha, batch_size=rows.batch_size)
+            solve(
+                rows,
+                heads,
+                targets=targets,
+                validation_targets=held[1],
+                errors=errors,
+                epochs=epochs,
+                seed=seed,
+                on_epoch=tell,
+            )
+            for head in heads:
+                alpha[:, head.columns] = head.best
+            outcome = {group.columns.start: group for head in heads for group in head.groups}
+            for band in left:
+                group = outcome[band.first]
+                error = self._in_units(group.best_mse)
+                solved[band.first] = replace(band, epoch=group.best_epoch, validation_mse=error)
+        self.subbands_ = tuple(solved[band.first] for band in self.subbands_)
+        self.n_iter_ = max((head.epoch for head in heads), default=1) if left else 1
         self.centres_, self.alpha_ = centres.cpu().numpy(), alpha.cpu().numpy()
 
-    def _heads(self, points: Points, alpha: Tensor, *, batch_size: int) -> list[Head]:
+    def _solve_directly(
+        self,
+        sample: Tensor,
+        x: Tensor,
+        targets: Tensor,
+        held: tuple[Tensor, Tensor],
+        alpha: Tensor,
+        errors: tuple[Tensor, Tensor],
+    ) -> dict[int, Subband]:
+        """Solve the subbands in whose kernel few rows span all; give those by their first channel.
+
+        Writes their columns of `alpha` and of the errors.
+        """
+        solved = {}
+        for kernel, bands in self._by_kernel(self.subbands_):
+            if not has_low_rank(kernel(sample)):
+                continue
+            system = LowRank.find(kernel, x, len(sample))
+            if system is None:
+                continue
+            warnings.warn(
+                "the kernel matrix is numerically singular (repeated rows, few distinct values, or "
+                f"a smooth kernel): solved directly from {len(system)} of {len(x)} rows, not by "
+                "iteration",
+                stacklevel=5,  # the line that called `fit`
+            )
+            solutions = system.solve(targets, held, [band.columns for band in bands])
+            for band, solution in zip(bands, solutions, strict=True):
+                alpha[:, band.columns] = solution.alpha.to(alpha)
+                errors[0][band.columns] = solution.train_mse.to(alpha)
+                errors[1][band.columns] = solution.validation_mse.to(alpha)
+                solved[band.first] = replace(
+                    band,
+                    epoch=1,
+                    validation_mse=self._in_units(solution.validation_mse.mean().item()),
+                    ridge=solution.ridge,
+                )
+        return solved
+
+    def _heads(
+        self,
+        subbands: Sequence[Subband],
+        points: Points,
+        sample: Tensor,
+        alpha: Tensor,
+        *,
+        batch_size: int,
+    ) -> list[Head]:
         """The coefficients of each kernel with its preconditioner and step, from a subsample."""
-        s, m = self._sample_size(len(points)), batch_size
+        s, m = len(sample), batch_size
         # The last batch stands for points that the preconditioner has not seen.
         unseen = points[len(points) - m :]
-        subsample = fill_squared_distances(points[:s], out=alpha.new_empty(s, s))
         across = fill_squared_distances(unseen, points[:s], out=alpha.new_empty(m, s))
         within = fill_squared_distances(unseen, out=alpha.new_empty(m, m))
         heads = []
-        for kernel, bands in _by_kernel(self.subbands_):
-            preconditioner = choose_preconditioner(kernel(subsample), batch_size=m)
+        for kernel, bands in self._by_kernel(subbands):
+            preconditioner = choose_preconditioner(kernel(sample), batch_size=m)
             measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
             channels = [torch.arange(band.first, band.last) for band in bands]
             columns = torch.cat(channels).to(alpha.device)
@@ -472,30 +550,54 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             heads.append(Head(groups, columns, alpha[:, columns], preconditioner, step))
         return heads
 
+    def _by_kernel(
+        self, subbands: Sequence[Subband]
+    ) -> list[tuple[ExponentialPowerKernel, list[Subband]]]:
+        """The distinct kernels of scaled features, each with the subbands that use it."""
+        shared: dict[ExponentialPowerKernel, list[Subband]] = {}
+        for band in subbands:
+            sigma = band.sigma * self.feature_scale_**band.gamma
+            shared.setdefault(ExponentialPowerKernel(band.gamma, sigma), []).append(band)
+        return list(shared.items())
+
+    def _in_units(self, mse: float) -> float:
+        """The mean squared error of targets as they were given."""
+        return mse / self.target_scale_**2
+
     def _prepare(self, X: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Centre, convert and apply the metric."""
-        rows = self._tensor(X - self.feature_mean_, dtype)
+        """Centre, scale, convert and apply the metric."""
+        rows = self._tensor(_scaled(X, self.feature_mean_, self.feature_scale_), dtype)
         if not torch.isfinite(rows).all():
-            raise ValueError("a feature exceeds the range of float32; scale the features")
+            raise ValueError(
+                "a feature exceeds the range of float32 beside those of `fit`; scale the features"
+            )
         if self.metric_factor_ is not None:
             rows = rows @ self._tensor(self.metric_factor_, dtype)
         return rows
 
-    def _checked_pair(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> Pair:
-        if reset:
-            checked: Pair = validate_data(
-                self,
-                X,
-                y,
-                dtype=FLOATS,
-                multi_output=True,
-                y_numeric=True,
-                reset=True,
-                ensure_min_samples=2,
+    def _prepare_targets(self, y: NDArray[Any]) -> Tensor:
+        """Centre, scale and convert."""
+        targets = self._tensor(_scaled(y, self.intercept_, self.target_scale_))
+        if not torch.isfinite(targets).all():
+            raise ValueError(
+                "a target exceeds the range of float32 beside those of the training data; "
+                "scale the targets"
             )
-            return checked
-        features = validate_data(self, X, dtype=FLOATS, reset=False)
-        targets = check_array(y, dtype=FLOATS, ensure_2d=False, input_name="y")
+        return targets
+
+    def _checked_pair(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> Pair:
+        least = 2 if reset else 1
+        features = validate_data(self, X, dtype=FLOATS, reset=reset, ensure_min_samples=least)
+        if y is None:
+            raise ValueError("a kernel machine requires y to be passed, but the target y is None")
+        try:
+            targets = check_array(y, dtype=FLOATS, ensure_2d=False, input_name="y")
+        except ValueError as error:
+            if "convert" not in str(error):
+                raise
+            raise ValueError(
+                f"y: {error}. A kernel machine takes numbers: give labels as columns of 0 and 1"
+            ) from None
         check_consistent_length(features, targets)
         return features, targets
 
@@ -540,14 +642,31 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device(), dtype)
 
 
-def _by_kernel(
-    subbands: Sequence[Subband],
-) -> list[tuple[ExponentialPowerKernel, list[Subband]]]:
-    """The distinct kernels, each with the subbands that use it."""
-    shared: dict[ExponentialPowerKernel, list[Subband]] = {}
-    for band in subbands:
-        shared.setdefault(band.kernel, []).append(band)
-    return list(shared.items())
+def _mean_and_scale(values: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
+    """The mean of each column, and the power of two that brings extreme deviations to about 1."""
+    if (most := float(np.abs(values).max())) > LARGEST:
+        raise ValueError(f"a value of {most:g} is too large to square; scale the data")
+    mean = values.mean(0, dtype=np.float64)
+    largest = float(np.abs(values - mean).max())
+    if not largest or PLAIN_RANGE[0] <= largest <= PLAIN_RANGE[1]:
+        return mean, 1.0
+    return mean, 2.0 ** -math.frexp(largest)[1]
+
+
+def _subband(channels: slice, gamma: float, bandwidth: float, median: float) -> Subband:
+    sigma = bandwidth * median**gamma
+    return Subband(channels.start, channels.stop, gamma, bandwidth, sigma)
+
+
+def _scaled(values: NDArray[Any], mean: NDArray[np.float64], scale: float) -> NDArray[Any]:
+    """Centred in the precision that the values have; float32 holds its own mean well enough."""
+    centred: NDArray[Any] = values - mean.astype(values.dtype)
+    return centred if scale == 1 else centred * values.dtype.type(scale)
+
+
+def _plain(value: Any) -> Any:
+    """What numpy and pandas hand over, as JSON has it."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else float(value)
 
 
 def _as_columns(y: NDArray[Any]) -> NDArray[Any]:

@@ -14,6 +14,8 @@ __all__ = ["Preconditioner", "choose_preconditioner"]
 FIRST_Q = 32
 # Times the largest eigenvalue of a batch; at 2 the step would no longer reduce its error.
 LARGEST_STEP = 1.5
+# Times the first eigenvalue: below it float32 kernel values and coefficients are rounding.
+LEAST_EIGENVALUE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Preconditioner:
         shrunk = 1 - tail / values
         # f_i(x_j) = sqrt(s lambda_i) e_ij is the i-th eigenfunction, of norm 1, at x_j.
         leverage = vectors.square() @ (shrunk * s * values)
-        beta = (1 - leverage).max().item()
+        beta = max((1 - leverage).max().item(), tail)  # less than the tail is rounding
         return cls(vectors, shrunk / (s * values), beta, tail)
 
     @property
@@ -112,7 +114,8 @@ def choose_preconditioner(kernel_matrix: Tensor, *, batch_size: int) -> Precondi
 
     More directions would cost time and gain nothing: up to m* a direction's progress per epoch
     depends on its own eigenvalue only. q stays under a quarter of the subsample, beyond which its
-    eigenvectors say little about other points; the step is then the one above m*.
+    eigenvectors say little about other points, and lambda_{q+1} above a millionth of lambda_1,
+    below which eigenpairs are rounding; the step is then the one above m*.
 
     Args:
         kernel_matrix: (s, s), K_ss.
@@ -122,12 +125,11 @@ def choose_preconditioner(kernel_matrix: Tensor, *, batch_size: int) -> Precondi
     available = min(FIRST_Q, s)
     while True:
         system = top_eigenpairs(kernel_matrix, available)
-        for q in range(available):
-            if q and not system.values[q - 1] > 0:
-                break
+        usable = int((system.values >= LEAST_EIGENVALUE * system.values[0]).sum())
+        for q in range(usable):
             chosen = Preconditioner.from_eigensystem(system, q)
             if chosen.critical_batch_size >= batch_size or q >= s // 4:
                 return chosen.to(kernel_matrix)
-        if available == s:
+        if usable < available or available == s:
             return chosen.to(kernel_matrix)
         available = min(2 * available, s)

@@ -79,6 +79,7 @@ def solve(
     *,
     targets: Tensor,
     validation_targets: Tensor,
+    errors: tuple[Tensor, Tensor],
     epochs: int,
     seed: int,
     on_epoch: Callable[[Tensor, Tensor], None],
@@ -94,6 +95,8 @@ def solve(
         heads: changed in place; `best` holds the result.
         targets: (t, F) of the training rows, F over all channels of all heads.
         validation_targets: (v, F); with v = 0 the last epoch counts as the best.
+        errors: mean squared errors (F,) of training and of validation at the start; changed in
+            place.
         epochs: the most passes over the training rows.
         seed: of the order of the batches.
         on_epoch: called after each epoch with the squared errors (F,) of training (the residuals
@@ -101,8 +104,7 @@ def solve(
 
     Source: Ma, Belkin 2019, algorithm 1.
     """
-    train_mse = targets.square().mean(0)
-    validation_mse = validation_targets.square().mean(0)
+    train_mse, validation_mse = errors
     start_mse = train_mse.clone()
     batches = rows.batches
     for cohort in rows.cohorts():

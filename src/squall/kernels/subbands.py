@@ -26,12 +26,12 @@ class SubbandKernelMachine(KernelMachine):
         metric_rank, metric_power, random_state, device: as those of `EigenProRegressor`.
 
     Attributes:
-        subbands_: per subband its channels, kernel, best epoch and validation error.
+        subbands_: per subband its channels, kernel, best epoch, validation error and ridge.
         history_: per pass: epoch (passes so far), seconds since `fit` began, search included,
             train_mse and validation_mse over all outputs at that time. Where kernels are trained
             one after the other, outputs whose turn has not come count with the error of the mean.
-        centres_, alpha_, intercept_, feature_mean_, metric_factor_, search_, n_iter_: as those of
-            `EigenProRegressor`; n_iter_ is the most epochs of a subband.
+        centres_, alpha_, intercept_, feature_mean_, feature_scale_, target_scale_, metric_factor_,
+        search_, n_iter_: as those of `EigenProRegressor`; n_iter_ is the most epochs of a subband.
 
     Source: Hui, Ma, Belkin 2019, section 3.
     """
@@ -103,7 +103,7 @@ def _for_each(name: str, value: float | Sequence[float] | Auto, groups: int) -> 
         if value != "auto":
             raise ValueError(f"{name} is {value!r}; use 'auto', a number or one for each subband")
         return ["auto"] * groups
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | np.number):
         return [float(value)] * groups
     if len(value) != groups:
         raise ValueError(f"{len(value)} values of {name} for {groups} subbands")

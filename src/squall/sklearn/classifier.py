@@ -56,7 +56,7 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         loss_params: parameters of the loss, e.g. `{"alpha": 0.1}` for squentropy or
             `{"k": 1.0, "M": 5.0}`, the source's choice for tables, for rescaled_square. None for
             its defaults.
-        hidden: units of the hidden layers.
+        hidden: units of the hidden layers; a number for one layer.
         epochs: passes over the training data, at most.
         batch_size: samples of a step.
         learning_rate: above 0.
@@ -117,7 +117,7 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         loss: str = "squentropy",
         *,
         loss_params: Mapping[str, Any] | None = None,
-        hidden: Sequence[int] = (64, 128, 64),
+        hidden: int | Sequence[int] = (64, 128, 64),
         epochs: int = 400,
         batch_size: int = 64,
         learning_rate: float = 0.01,
@@ -218,7 +218,7 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if self.patience < 1:
             raise ValueError(f"patience is {self.patience}; it must be at least 1")
         return NetworkSettings(
-            hidden=tuple(self.hidden),
+            hidden=tuple(np.atleast_1d(self.hidden).tolist()),
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
