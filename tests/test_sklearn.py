@@ -248,6 +248,37 @@ def test_wrong_parameters_are_refused(options: dict[str, Any], message: str) -> 
         SquentropyClassifier(**options).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        ({"hidden": 16}, {"hidden": (16,)}),
+        ({"hidden": np.int64(16)}, {"hidden": (16,)}),
+        ({"hidden": np.array([16, 8])}, {"hidden": (16, 8)}),
+        ({"epochs": np.int64(5), "batch_size": np.int32(32)}, {"epochs": 5, "batch_size": 32}),
+        ({"momentum": np.float64(0.5), "nesterov": np.bool_(True)}, {"momentum": 0.5}),
+        ({"loss": np.str_("ce"), "random_state": np.int64(0)}, {"loss": "ce"}),
+        (
+            {"loss": "rescaled_square", "loss_params": {"k": np.int64(1), "M": np.float32(5)}},
+            {"loss": "rescaled_square", "loss_params": {"k": 1.0, "M": 5.0}},
+        ),
+    ],
+    ids=["one layer", "numpy's", "array", "integers", "floats", "loss", "loss_params"],
+)
+def test_parameters_may_be_those_of_numpy(options: dict[str, Any], same: dict[str, Any]) -> None:
+    X, y = draw(60)
+    first, second = (
+        SquentropyClassifier(**{**SMALL, "epochs": 5, **one}).fit(X, y) for one in (options, same)
+    )
+    assert np.array_equal(first.predict_proba(X), second.predict_proba(X))
+
+
+def test_rows_may_be_a_reversed_view() -> None:
+    X, y = draw(60)
+    model = SquentropyClassifier(**SMALL).fit(X[::-1], y[::-1])
+    copy = SquentropyClassifier(**SMALL).fit(X[::-1].copy(), y[::-1].copy())
+    assert np.array_equal(model.predict_proba(X[::-1]), copy.predict_proba(X[::-1].copy()))
+
+
 def test_data_that_cannot_be_learnt_are_refused() -> None:
     X, y = draw(30)
     with pytest.raises(ValueError, match="y has one class only"):
