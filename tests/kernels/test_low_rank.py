@@ -189,12 +189,21 @@ def test_data_of_many_directions_are_solved_by_iteration() -> None:
     assert "direct" not in model.history_[0]
 
 
+@pytest.mark.parametrize(("distinct", "low"), [(200, True), (300, True), (700, False)])
+def test_half_of_the_rows_may_span_the_others(distinct: int, low: bool) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((distinct, 5))[rng.integers(0, distinct, 2000)]
+    squared = squared_distances(torch.from_numpy(rows).float())
+    assert has_low_rank(ExponentialPowerKernel(1.0, 3.0), squared) is low
+
+
 def test_pivots_reproduce_the_matrix() -> None:
     rng = np.random.default_rng(0)
     x = torch.from_numpy(np.repeat(rng.standard_normal((30, 3)), 5, axis=0)).float()
     kernel = ExponentialPowerKernel(1.0, 2.0)
-    matrix = kernel(squared_distances(x.double()))
-    assert has_low_rank(matrix)
+    squared = squared_distances(x.double())
+    matrix = kernel(squared)
+    assert has_low_rank(kernel, squared)
     found = LowRank.find(kernel, x, 20)
     assert found is None  # 30 rows do not fit in 20
     found = LowRank.find(kernel, x, 40)

@@ -500,7 +500,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         solved = {}
         for kernel, bands in self._by_kernel(self.subbands_):
-            if not has_low_rank(kernel(sample)):
+            if not has_low_rank(kernel, sample):
                 continue
             system = LowRank.find(kernel, x, len(sample))
             if system is None:
