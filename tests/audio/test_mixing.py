@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from squall.audio.mixing import (
     MixedSignal,
     Mixture,
+    SnrOver,
     active_samples,
     make_mixture,
     mix_at_snr,
@@ -27,10 +28,12 @@ from squall.audio.mixing import (
     write_mixtures,
 )
 from squall.audio.noise import read_noise
+from squall.audio.offset import subtract_mean
 from squall.corpora.librispeech import prepare_librispeech
 from squall.corpora.manifest import read_utterance
 
 RATE_HZ = 16000
+_OVER = st.sampled_from(["whole", "active"])
 Samples = NDArray[np.float32]
 
 
@@ -67,18 +70,19 @@ def _naive_active(speech: Samples, rate_hz: int) -> NDArray[np.bool_]:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    samples=st.integers(1, 3000),
+    samples=st.integers(2, 3000),
     seed=st.integers(0, 2**32),
     snr_db=st.floats(-60, 60),
     levels=st.tuples(st.floats(1e-5, 2.0), st.floats(1e-5, 2.0)),
+    remove_mean=st.booleans(),
 )
 def test_the_measured_snr_is_the_one_asked_for(
-    samples: int, seed: int, snr_db: float, levels: tuple[float, float]
+    samples: int, seed: int, snr_db: float, levels: tuple[float, float], remove_mean: bool
 ) -> None:
     speech = _speech(samples, seed=seed, level=levels[0])
     noise = _noise(samples, seed=seed + 1, level=levels[1])
     given_speech, given_noise = speech.copy(), noise.copy()
-    mixed = mix_at_snr(speech=speech, noise=noise, snr_db=snr_db)
+    mixed = mix_at_snr(speech=speech, noise=noise, snr_db=snr_db, remove_mean=remove_mean)
     assert _measured_db(mixed) == pytest.approx(snr_db, abs=0.01)
     assert np.array_equal(mixed.noisy, mixed.speech + mixed.noise)
     assert {x.dtype for x in (mixed.speech, mixed.noise, mixed.noisy)} == {np.dtype(np.float32)}
@@ -87,28 +91,65 @@ def test_the_measured_snr_is_the_one_asked_for(
     assert peak <= 1
     assert mixed.gain == 1.0 or peak == pytest.approx(0.99, abs=1e-6)
     factor = mixed.noise_gain * mixed.gain
-    np.testing.assert_allclose(mixed.speech, given_speech * mixed.gain, rtol=1e-6)
-    np.testing.assert_allclose(mixed.noise, given_noise * factor, rtol=1e-6)
+    parts = (given_speech, given_noise)
+    if remove_mean:
+        parts = (subtract_mean(speech), subtract_mean(noise))
+    np.testing.assert_allclose(mixed.speech, parts[0] * mixed.gain, rtol=1e-6)
+    np.testing.assert_allclose(mixed.noise, parts[1] * factor, rtol=1e-6)
     assert np.array_equal(speech, given_speech)
     assert np.array_equal(noise, given_noise)
 
 
+@settings(max_examples=30, deadline=None)
+@given(offsets=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)), over=_OVER)
+def test_the_snr_is_that_of_what_is_heard_whatever_the_offsets(
+    offsets: tuple[float, float], over: SnrOver
+) -> None:
+    speech, noise = _speech(3200, level=0.05), _noise(3200, level=0.05)
+    plain = mix_at_snr(speech=speech, noise=noise, snr_db=5.0, over=over)
+    mixed = mix_at_snr(
+        speech=speech + np.float32(offsets[0]),
+        noise=noise + np.float32(offsets[1]),
+        snr_db=5.0,
+        over=over,
+    )
+    np.testing.assert_allclose(mixed.noisy, plain.noisy, atol=1e-6)
+
+
+def test_an_offset_counts_as_speech_only_where_that_is_asked_for() -> None:
+    speech, noise = _speech(3200, level=0.068), _noise(3200)
+    shifted = speech + np.float32(0.257)
+    mixed = mix_at_snr(speech=shifted, noise=noise, snr_db=5.0, remove_mean=False)
+    heard_db = 20 * math.log10(mixed.gain * speech.std() / mixed.noise.std())
+    assert heard_db == pytest.approx(-9.5, abs=0.5)
+
+
+def test_a_constant_is_silence() -> None:
+    constant = np.full(1600, 0.1, np.float32)
+    with pytest.raises(ValueError, match="speech is silent: zeros or a constant"):
+        mix_at_snr(speech=constant, noise=_noise(1600), snr_db=0.0)
+    with pytest.raises(ValueError, match="noise is silent: zeros or a constant"):
+        mix_at_snr(speech=_speech(1600), noise=constant, snr_db=0.0)
+
+
 def test_gains_by_hand() -> None:
     speech, noise = np.full(4, 0.5, np.float32), np.array([0.1, -0.1, 0.1, -0.1], np.float32)
+    speech[1::2] *= -1
+    noise[2:] *= -1
     mixed = mix_at_snr(speech=speech, noise=noise, snr_db=20.0)
     assert mixed.noise_gain == pytest.approx(0.5)
     assert mixed.gain == 1.0
-    np.testing.assert_allclose(mixed.noisy, [0.55, 0.45, 0.55, 0.45], rtol=1e-6)
+    np.testing.assert_allclose(mixed.noisy, [0.55, -0.55, 0.45, -0.45], rtol=1e-6)
     loud = mix_at_snr(speech=speech, noise=noise, snr_db=-20.0)
     assert loud.noise_gain == pytest.approx(50.0)
     assert loud.gain == pytest.approx(0.99 / 5.5)
-    np.testing.assert_allclose(loud.noisy, np.array([5.5, -4.5, 5.5, -4.5]) * 0.18, rtol=1e-6)
+    np.testing.assert_allclose(loud.noisy, np.array([5.5, -5.5, -4.5, 4.5]) * 0.18, rtol=1e-6)
 
 
 def test_a_part_beyond_full_scale_scales_all_although_the_sum_is_not() -> None:
     speech = np.array([1.2, 0.1], np.float32)
     noise = np.array([-0.5, 0.1], np.float32)
-    mixed = mix_at_snr(speech=speech, noise=noise, snr_db=10.0)
+    mixed = mix_at_snr(speech=speech, noise=noise, snr_db=10.0, remove_mean=False)
     assert mixed.gain == pytest.approx(0.99 / 1.2)
     assert np.abs(mixed.speech).max() == pytest.approx(0.99)
 
@@ -118,18 +159,21 @@ def test_the_active_part_is_that_of_its_definition(rate_hz: int) -> None:
     speech = _speech(5000, level=0.2)
     speech[1600:3200] = _noise(1600, level=0.2 * 10 ** (-30 / 20))
     speech[3200:] *= np.float32(10 ** (-50 / 20))
-    active = active_samples(speech, rate_hz)
+    active = active_samples(speech, rate_hz, remove_mean=False)
+    shifted = subtract_mean(speech) + np.float32(0.3)
+    assert np.array_equal(active_samples(shifted, rate_hz), active_samples(speech, rate_hz))
     assert np.array_equal(active, _naive_active(speech, rate_hz))
     assert active[:3200].all()
     assert not active[3200 + round(0.02 * rate_hz) :].any()
 
 
 def test_the_snr_over_the_active_part_leaves_pauses_out() -> None:
-    speech, noise = _speech(16000), _noise(16000)
-    mixed = mix_at_snr(speech=speech, noise=noise, snr_db=3.0, over="active")
-    assert _measured_db(mixed, _naive_active(speech, RATE_HZ)) == pytest.approx(3.0, abs=0.01)
-    whole = mix_at_snr(speech=speech, noise=noise, snr_db=3.0)
-    assert mixed.noise_gain > 1.2 * whole.noise_gain
+    how: dict[str, Any] = {"speech": _speech(16000), "noise": _noise(16000), "snr_db": 3.0}
+    how["remove_mean"] = False
+    mixed = mix_at_snr(**how, over="active")
+    active = _naive_active(how["speech"], RATE_HZ)
+    assert _measured_db(mixed, active) == pytest.approx(3.0, abs=0.01)
+    assert mixed.noise_gain > 1.2 * mix_at_snr(**how).noise_gain
 
 
 _GOOD = {"speech": _speech(1600), "noise": _noise(1600), "snr_db": 0.0}
@@ -173,7 +217,7 @@ def test_noise_that_is_silent_where_somebody_speaks() -> None:
     noise = _noise(3200)
     noise[:2400] = 0
     with pytest.raises(ValueError, match=r"noise is silent: .* where the SNR is measured"):
-        mix_at_snr(speech=_speech(3200), noise=noise, snr_db=0.0, over="active")
+        mix_at_snr(speech=_speech(3200), noise=noise, snr_db=0.0, over="active", remove_mean=False)
 
 
 @given(length=st.integers(0, 10**7), dev_share=st.floats(0, 0.999))
@@ -225,6 +269,7 @@ def test_a_plan_has_every_utterance_noise_and_snr_once() -> None:
         snr_db=-5.0,
         snr_over="active",
         condition="babble/-5dB",
+        remove_mean=True,
     )
     assert {m.condition for m in plan} == {
         f"{noise}/{snr}dB" for noise in NOISES for snr in ("-5", "0", "2.5")
@@ -329,7 +374,8 @@ def test_a_planned_mixture_is_the_same_to_the_bit(
     mixture, speech, noise = planned
     mixed = make_mixture(mixture, speech=speech, noise=noise)
     stretch = noise[mixture.offset_samples :][:4000]
-    np.testing.assert_allclose(mixed.noise, stretch * mixed.noise_gain * mixed.gain, rtol=1e-6)
+    factor = mixed.noise_gain * mixed.gain
+    np.testing.assert_allclose(mixed.noise, subtract_mean(stretch) * factor, rtol=1e-6)
     assert _measured_db(mixed) == pytest.approx(-3.0, abs=0.01)
     recorded = mixture.with_gains(mixed)
     assert (recorded.noise_gain, recorded.gain) == (mixed.noise_gain, mixed.gain)
@@ -388,6 +434,7 @@ mixtures = st.builds(
     condition=st.text(),
     noise_gain=gains,
     gain=gains,
+    remove_mean=st.booleans(),
 )
 
 
@@ -406,6 +453,13 @@ def test_a_line_is_plain_json(tmp_path: Path) -> None:
     write_mixtures(path, _plan(snrs_db=[0], noises={"rain": 20000}))
     record = json.loads(path.read_text().splitlines()[0])
     assert (record["id"], record["snr_db"], record["noise_gain"]) == ("u1_rain_0dB", 0.0, None)
+
+
+def test_a_table_without_the_word_of_the_mean_is_as_it_was_written_before(tmp_path: Path) -> None:
+    path = tmp_path / "mixtures.jsonl"
+    write_mixtures(path, _plan(remove_mean=False))
+    assert "remove_mean" not in path.read_text()
+    assert not any(mixture.remove_mean for mixture in read_mixtures(path))
 
 
 def _without(record: dict[str, Any], key: str) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ class _Gain:
     """Stands in for an enhancer: multiplies, so that only what files do is seen."""
 
     factor: float = 1.0
+    config = SimpleNamespace(remove_mean=False)
 
     def blocks(self, read: Any, length: int) -> Any:
         for start in range(0, length, 5000):
@@ -65,6 +68,23 @@ def test_a_file_gives_what_its_samples_give(enhancer: Enhancer, tmp_path: Path) 
 def test_silence_stays_silent(enhancer: Enhancer, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.zeros((44100, 2)), 44100)
     assert not _enhanced(enhancer, tmp_path / "a.flac")[0].any()
+
+
+@pytest.mark.parametrize("remove_mean", [False, True])
+def test_an_offset_is_told_with_what_becomes_of_it(
+    enhancer: Enhancer, tmp_path: Path, remove_mean: bool
+) -> None:
+    config = enhancer.config.model_copy(update={"remove_mean": remove_mean})
+    enhancer = dataclasses.replace(enhancer, config=config)
+    noisy = _noise(16000, 2) + np.array([0.0, 0.3])
+    soundfile.write(tmp_path / "a.wav", noisy, RATE_HZ, subtype="FLOAT")
+    _, notes = _enhanced(enhancer, tmp_path / "a.wav")
+    done = "taken away" if remove_mean else "kept, as where this model was trained"
+    assert notes[0].startswith("channel 2: a constant offset of 0.3, ")
+    assert notes[0].endswith(f" times its spread, {done}")
+    assert not any("channel 1" in note for note in notes)
+    soundfile.write(tmp_path / "b.wav", noisy[:, 1], RATE_HZ, subtype="FLOAT")
+    assert _enhanced(enhancer, tmp_path / "b.wav")[1][0].startswith("a constant offset of 0.3")
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 44100])

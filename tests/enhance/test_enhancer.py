@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from squall.audio.features import extract
+from squall.audio.features import LevelOver, extract
+from squall.audio.offset import subtract_mean
 from squall.engine.tasks import open_experiment
 from squall.enhance import enhancer as module
 from squall.enhance.enhancer import SAMPLE_RATE_HZ, Enhancer, find_model, shape_mask
@@ -45,11 +47,55 @@ def test_blocks_give_what_the_whole_signal_gives(
         assert error < 1e-3 * np.abs(whole[part]).max()
 
 
-def test_a_short_signal_is_masked_as_in_training(enhancer: Enhancer) -> None:
-    noisy = _noise(3 * SAMPLE_RATE_HZ) * np.float32(0.2)
-    mask = enhancer.model.estimate(extract(noisy))
-    expected = enhancer.front_end.apply_mask(noisy, mask)
-    np.testing.assert_allclose(enhancer(noisy), expected, atol=1e-5 * np.abs(expected).max())
+def _trained_with(enhancer: Enhancer, *, remove_mean: bool, level_over: LevelOver) -> Enhancer:
+    features = enhancer.config.features.model_copy(update={"level_over": level_over})
+    changed = {"remove_mean": remove_mean, "features": features}
+    return replace(enhancer, config=enhancer.config.model_copy(update=changed))
+
+
+@pytest.mark.parametrize("remove_mean", [False, True])
+@pytest.mark.parametrize("level_over", ["whole", "active"])
+def test_a_short_signal_is_masked_as_in_training(
+    enhancer: Enhancer, remove_mean: bool, level_over: LevelOver
+) -> None:
+    noisy = _noise(3 * SAMPLE_RATE_HZ) * np.float32(0.2) + np.float32(0.02)
+    mask = enhancer.model.estimate(extract(noisy, remove_mean=remove_mean, level_over=level_over))
+    signal = subtract_mean(noisy) if remove_mean else noisy
+    expected = enhancer.front_end.apply_mask(signal, mask)
+    enhanced = _trained_with(enhancer, remove_mean=remove_mean, level_over=level_over)(noisy)
+    np.testing.assert_allclose(enhanced, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("offset", [-0.26, 0.01])
+def test_an_offset_changes_nothing_that_is_heard(enhancer: Enhancer, offset: float) -> None:
+    noisy = subtract_mean(_noise(2 * SAMPLE_RATE_HZ))
+    changed = _trained_with(enhancer, remove_mean=True, level_over="whole")
+    plain = changed(noisy)
+    shifted = changed(noisy + np.float32(offset))
+    np.testing.assert_allclose(shifted, plain, atol=1e-3 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("spoilt_by", ["click", "silence"])
+def test_neither_a_click_nor_silence_changes_the_level_of_the_rest(
+    enhancer: Enhancer, spoilt_by: str
+) -> None:
+    noisy = _noise(7 * SAMPLE_RATE_HZ) * np.float32(0.02)
+    spoilt, zeros = noisy.copy(), 0
+    if spoilt_by == "click":
+        spoilt[8000] = 1.0
+    else:
+        zeros = 15 * SAMPLE_RATE_HZ
+        spoilt = np.concatenate([np.zeros(zeros, np.float32), noisy])
+    rest = slice(4 * SAMPLE_RATE_HZ, None)  # when RASTA has forgotten the jump
+
+    def error(level_over: LevelOver) -> float:
+        changed = _trained_with(enhancer, remove_mean=False, level_over=level_over)
+        plain = changed(noisy)[rest]
+        difference = np.abs(changed(spoilt)[zeros:][rest] - plain).max()
+        return float(difference / np.abs(plain).max())
+
+    assert error("active") < 0.01
+    assert error("active") < 0.2 * error("whole")
 
 
 def test_no_read_is_longer_than_a_block_with_its_margins(enhancer: Enhancer) -> None:
@@ -76,7 +122,8 @@ def test_a_last_block_of_any_length(
     enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch, extra: int
 ) -> None:
     monkeypatch.setattr(module, "_BLOCK_S", 1.0)
-    noisy = _noise(2 * SAMPLE_RATE_HZ + extra)
+    enhancer = _trained_with(enhancer, remove_mean=True, level_over="active")
+    noisy = _noise(2 * SAMPLE_RATE_HZ + extra) + np.float32(0.3)
     in_blocks = enhancer(noisy)
     monkeypatch.setattr(module, "_BLOCK_S", 100.0)
     np.testing.assert_allclose(in_blocks, enhancer(noisy), atol=1e-3 * np.abs(in_blocks).max())

@@ -19,6 +19,7 @@ from squall.corpora.validation import ValidationError
 from squall.engine.experiment import Experiment
 from squall.engine.stages import StageError
 from squall.enhance.corpus import choose_talkers
+from squall.enhance.frames import FrameSet
 from squall.enhance.places import EnhancementPlaces
 from squall.enhance.settings import EnhancementConfig
 from squall.report.records import read_records
@@ -193,6 +194,43 @@ def test_a_noise_that_is_too_short_is_named_with_the_utterance(run: Run, own_dat
     message = r"noise rain: its part '\w+' has [\d.]+ s, utterance \w+ has 1\.\d+ s\. Leave out"
     with pytest.raises(ValueError, match=message):
         run(own_data, "noisy", noise__seen=["rain"])
+
+
+@pytest.mark.slow
+def test_an_offset_of_the_recordings_is_told_and_changes_nothing(
+    run: Run, own_data: Path, tiny_data: Path
+) -> None:
+    for path in [*(own_data / "corpus").rglob("*.wav"), *(own_data / "noise").iterdir()]:
+        samples, rate_hz = soundfile.read(path, dtype="float32")
+        soundfile.write(path, samples + 0.3, rate_hz, subtype="FLOAT")
+    settings = {"noise__seen": ["babble", "ssn"], "noise__unseen": ["rain"]}
+
+    def read(experiment: Enhancement) -> list[np.ndarray]:
+        frames = FrameSet.read(EnhancementPlaces(experiment).features / "test/rain/5dB")
+        # Of the one that is at 16 kHz: resampling makes a jump of an offset at either end.
+        (rows,) = [rows for name, rows in frames.spans() if name.startswith("t1")]
+        return [np.array(frames.features[rows]), np.array(frames.masks[rows])]
+
+    plain = read(run(tiny_data, last=3, **settings)[0])
+    experiment, done = run(own_data, last=3, **settings)
+    assert done == FIRST
+    for array, expected in zip(read(experiment), plain, strict=True):
+        np.testing.assert_allclose(array, expected, atol=1e-3)
+    said = (experiment.log_dir / "2-mix.log").read_text()
+    assert "test: 2 of 2 utterances have a constant offset, which is taken away; the first" in said
+    clean = EnhancementPlaces(experiment).clean
+    assert all(abs(soundfile.read(path)[0].mean()) < 1e-6 for path in clean.iterdir())
+
+
+def test_an_offset_is_kept_where_the_settings_have_no_word_of_it(run: Run, own_data: Path) -> None:
+    path = own_data / "corpus" / "audio" / "t1_0.wav"
+    samples, rate_hz = soundfile.read(path, dtype="float32")
+    soundfile.write(path, samples + 0.3, rate_hz, subtype="FLOAT")
+    experiment, _ = run(own_data, last=2, remove_mean=False, noise__seen=["rain"])
+    clean = soundfile.read(EnhancementPlaces(experiment).clean / "t1_0.wav")[0]
+    assert clean.mean() == pytest.approx(0.3, abs=0.01)
+    said = (experiment.log_dir / "2-mix.log").read_text()
+    assert "offset, which is kept (remove_mean=false); the first: t1_0 has" in said
 
 
 def test_a_stretch_without_noise_is_named(run: Run, own_data: Path) -> None:

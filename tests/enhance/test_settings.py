@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from squall.engine.experiment import Experiment, RunOptions
 from squall.engine.tasks import load_config
+from squall.enhance.places import EnhancementPlaces
 from squall.enhance.settings import EnhancementConfig
 from squall.settings import ConfigError
 
@@ -124,6 +126,8 @@ def test_the_recordings_that_are_needed_are_those_that_are_not_made(path: Path) 
         {"description": "other words"},
         {"grid": {"seed": [1, 2]}},
         {"results_dir": "somewhere"},
+        {"remove_mean": False},
+        {"features.level_over": "whole"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -153,6 +157,8 @@ def test_what_changes_no_model_keeps_the_directory(path: Path, change: dict[str,
         {"features.deltas": False},
         {"features.arma_order": 0},
         {"features.context": 1},
+        {"features.level_over": "active"},
+        {"remove_mean": True},
         {"mask.name": "ibm"},
         {"mask.beta": 1.0},
         {"mask.criterion_db": 0.0},
@@ -169,6 +175,17 @@ def test_what_changes_no_model_keeps_the_directory(path: Path, change: dict[str,
 )
 def test_what_changes_the_model_changes_the_directory(path: Path, change: dict[str, Any]) -> None:
     assert load_config(path, change).directory_name != load_config(path).directory_name
+
+
+def test_experiments_of_before_there_was_a_word_for_the_mean_keep_their_places(path: Path) -> None:
+    config = _load(path)
+    assert config.directory_name == "small-2887d51f"
+    places = EnhancementPlaces(Experiment(config, RunOptions(exp_dir=str(path.parent))))
+    assert (places.data.name, places.features.name) == ("data-80b8bd79", "features-9a1989ac")
+    without = EnhancementPlaces(
+        Experiment(_load(path, remove_mean=True), RunOptions(exp_dir=str(path.parent)))
+    )
+    assert without.data.name != places.data.name
 
 
 def test_the_number_of_epochs_is_still_a_parameter_of_the_estimator(path: Path) -> None:

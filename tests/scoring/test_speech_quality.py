@@ -102,10 +102,25 @@ def test_references_and_estimates_are_not_interchangeable(speech):
 @pytest.mark.parametrize("extended", [False, True])
 def test_stoi_is_that_of_its_authors_code(speech, extended):
     noisy = _add_noise(speech, 0)
-    ours = score_stoi(reference=speech, estimate=noisy, extended=extended).value
-    assert ours == pytest.approx(pystoi.stoi(speech, noisy, RATE_HZ, extended=extended), abs=1e-9)
+    theirs = pystoi.stoi(speech, noisy, RATE_HZ, extended=extended)
+    signals = {"reference": speech, "estimate": noisy, "extended": extended}
+    assert score_stoi(**signals, remove_mean=False).value == pytest.approx(theirs, abs=1e-9)
+    ours = score_stoi(**signals).value
+    assert ours == pytest.approx(theirs, abs=1e-4)
     classic = score_stoi(reference=speech, estimate=noisy).value
     assert (abs(ours - classic) > 0.01) == extended
+
+
+@pytest.mark.parametrize("offset", [0.003, -0.3])
+def test_a_constant_offset_changes_no_score(speech, offset):
+    reference = speech - speech.mean()
+    estimate = _add_noise(reference, 0)
+    plain = score_speech(reference=reference, estimate=estimate, extended=True)
+    shifted = score_speech(reference=reference + offset, estimate=estimate, extended=True)
+    for name, score in shifted.metrics().items():
+        assert score.value == pytest.approx(plain.metrics()[name].value, abs=1e-6), name
+    kept = score_stoi(reference=reference + offset, estimate=estimate, remove_mean=False)
+    assert abs(kept.value - plain.stoi.value) > 0.02
 
 
 def test_perfect_estimates_have_the_highest_scores(speech):
@@ -211,6 +226,12 @@ def test_pesq_is_not_called_where_it_would_write_beyond_its_arrays(mode):
     reference = _bursts(42.0, on_s=0.35, off_s=0.35)
     score = score_pesq(reference=reference, estimate=_add_noise(reference, 20), mode=mode)
     assert score.reason.startswith("too many utterances for PESQ")
+
+
+def test_an_offset_hides_no_utterances_from_the_count():
+    samples = _bursts(36.0) + 0.5
+    score = score_pesq(reference=samples, estimate=samples)
+    assert "too many utterances" in score.reason
 
 
 def test_pesq_of_a_long_signal_with_few_utterances_has_a_score():

@@ -37,8 +37,9 @@ SETTINGS: dict[str, Any] = {
         "made_s": NOISE_S,
         "talkers": 2,
     },
+    "remove_mean": True,
     "mixture.snrs_db": [-5, 5],
-    "features": {"sets": ["gammatone"], "context": 1},
+    "features": {"sets": ["gammatone"], "context": 1, "level_over": "active"},
     "training": {"models": ["condition", "all"], "max_frames": 300, "max_dev_frames": 100},
     "estimator.max_epochs": 2,
 }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from squall.audio.frames import FRAME_S, HOP_S, frame_count, frame_signal
+from squall.audio.offset import subtract_mean
 from squall.files import atomic_write
 
 __all__ = [
@@ -54,7 +55,8 @@ class MixedSignal:
         noisy: (N,) exactly `speech + noise` in 32-bit floats.
         noise_gain: factor on the noise that gives the SNR.
         gain: factor on speech and noise together; 1 unless full scale would be exceeded. The noise
-            in the mixture is the noise given times `noise_gain * gain`.
+            in the mixture is the noise given (without its mean, if that was asked for) times
+            `noise_gain * gain`.
     """
 
     speech: Samples
@@ -80,6 +82,7 @@ class Mixture:
         condition: name of the condition in results, e.g. `babble/-5dB`.
         noise_gain: as in `MixedSignal`; None in a plan.
         gain: as in `MixedSignal`; None in a plan.
+        remove_mean: as in `mix_at_snr`; false in tables that were written before it was there.
 
     Raises:
         ValueError: the offset is negative or there are no samples.
@@ -100,6 +103,7 @@ class Mixture:
     condition: str
     noise_gain: float | None = None
     gain: float | None = None
+    remove_mean: bool = False
 
     def __post_init__(self) -> None:
         if self.offset_samples < 0 or self.samples < 1:
@@ -123,6 +127,7 @@ def mix_at_snr(
     snr_db: float,
     over: SnrOver = "whole",
     sample_rate_hz: int = _SAMPLE_RATE_HZ,
+    remove_mean: bool = True,
 ) -> MixedSignal:
     """Add noise to speech at a signal-to-noise ratio.
 
@@ -137,6 +142,9 @@ def mix_at_snr(
         over: the sums are over the `whole` signals, or over the `active` part of the speech, as
             `active_samples` finds it.
         sample_rate_hz: the sampling rate of both; matters for `active` only.
+        remove_mean: take the mean of each of the two away first. A constant offset is not heard,
+            but counts as energy: LibriSpeech's 445-123857-0000 has one of -0.257 where the speech
+            has a spread of 0.048, and at 5 dB with it the speech that is heard stands at -9 dB.
 
     Returns:
         The mixture and its parts, (N,) float32. The parts as they come back have the SNR asked for
@@ -151,6 +159,8 @@ def mix_at_snr(
     the pauses count for nothing; others measure the speech there by ITU-T P.56.
     """
     speech, noise = _checked("speech", speech), _checked("noise", noise)
+    if remove_mean:
+        speech, noise = subtract_mean(speech), subtract_mean(noise)
     if len(speech) != len(noise):
         lengths = f"noise has {len(noise) / sample_rate_hz:.3f} s ({len(noise)} samples), speech "
         lengths += f"{len(speech) / sample_rate_hz:.3f} s ({len(speech)} samples)"
@@ -159,7 +169,9 @@ def mix_at_snr(
         raise ValueError(f"snr_db is {snr_db}: give a finite number of decibels")
     if over not in ("whole", "active"):
         raise ValueError(f"over is {over!r}: use 'whole' or 'active'")
-    counted = active_samples(speech, sample_rate_hz) if over == "active" else slice(None)
+    counted: NDArray[np.bool_] | slice = slice(None)
+    if over == "active":
+        counted = active_samples(speech, sample_rate_hz, remove_mean=False)
     energies = _energy("speech", speech[counted]), _energy("noise", noise[counted])
     # Levels beyond the range of the floats show in the measurement below.
     with np.errstate(all="ignore"):
@@ -178,12 +190,15 @@ def mix_at_snr(
     return mixed
 
 
-def active_samples(speech: Samples, sample_rate_hz: int = _SAMPLE_RATE_HZ) -> NDArray[np.bool_]:
+def active_samples(
+    speech: Samples, sample_rate_hz: int = _SAMPLE_RATE_HZ, *, remove_mean: bool = True
+) -> NDArray[np.bool_]:
     """Find where somebody speaks: frames whose energy is within 40 dB of the loudest frame.
 
     Args:
         speech: (N,) the clean speech.
         sample_rate_hz: its sampling rate.
+        remove_mean: take its mean away first; with a constant offset no frame is a pause.
 
     Returns:
         (N,) true where a sample lies in at least one active frame of 20 ms (every 10 ms).
@@ -191,6 +206,7 @@ def active_samples(speech: Samples, sample_rate_hz: int = _SAMPLE_RATE_HZ) -> ND
     The range of 40 dB is that of STOI (Taal, Hendriks, Heusdens, Jensen 2011, section II), whose
     frames are windowed and 25.6 ms long.
     """
+    speech = subtract_mean(speech) if remove_mean else speech
     frame, hop = round(FRAME_S * sample_rate_hz), round(HOP_S * sample_rate_hz)
     frames = frame_count(len(speech), sample_rate_hz)
     signal = frame_signal(speech, frame_samples=frame, hop_samples=hop, frames=frames)
@@ -245,6 +261,7 @@ def plan_mixtures(
     seed: int,
     snr_over: SnrOver = "whole",
     dev_share: float = 0.25,
+    remove_mean: bool = True,
 ) -> list[Mixture]:
     """Plan one mixture for each utterance, noise and SNR, each from a random place of the noise.
 
@@ -257,6 +274,7 @@ def plan_mixtures(
             and the SNR, and on nothing else that is listed.
         snr_over: what the SNR is measured over, as in `mix_at_snr`.
         dev_share: as in `noise_span`.
+        remove_mean: as in `mix_at_snr`.
 
     Returns:
         The mixtures, sorted by id, with gains still to be found.
@@ -292,6 +310,7 @@ def plan_mixtures(
                         snr_db=snr,
                         snr_over=snr_over,
                         condition=f"{noise}/{snr:g}dB",
+                        remove_mean=remove_mean,
                     )
                 )
     _once_each("mixture id", [mixture.id for mixture in planned])
@@ -324,7 +343,11 @@ def make_mixture(mixture: Mixture, *, speech: Samples, noise: Samples) -> MixedS
     stretch = noise[mixture.offset_samples : last]
     try:
         mixed = mix_at_snr(
-            speech=speech, noise=stretch, snr_db=mixture.snr_db, over=mixture.snr_over
+            speech=speech,
+            noise=stretch,
+            snr_db=mixture.snr_db,
+            over=mixture.snr_over,
+            remove_mean=mixture.remove_mean,
         )
     except ValueError as error:
         raise ValueError(
@@ -339,14 +362,19 @@ def make_mixture(mixture: Mixture, *, speech: Samples, noise: Samples) -> MixedS
     noise_gain, gain = (
         new if old is None else old for old, new in zip(recorded, found, strict=True)
     )
-    return _apply(_checked("speech", speech), _checked("noise", stretch), noise_gain, gain)
+    speech, noise = _checked("speech", speech), _checked("noise", stretch)
+    if mixture.remove_mean:
+        speech, noise = subtract_mean(speech), subtract_mean(noise)
+    return _apply(speech, noise, noise_gain, gain)
 
 
 def write_mixtures(path: Path, mixtures: Iterable[Mixture]) -> None:
     """Write a mixture table as JSON lines, sorted by id; the file is replaced as a whole."""
     with atomic_write(path) as file:
         for mixture in sorted(mixtures, key=lambda m: m.id):
-            file.write(_LINE.dump_json(mixture).decode() + "\n")
+            # As it was written before there was that field, so that the table has the same digest.
+            unsaid = None if mixture.remove_mean else {"remove_mean"}
+            file.write(_LINE.dump_json(mixture, exclude=unsaid).decode() + "\n")
 
 
 def read_mixtures(path: Path) -> list[Mixture]:
@@ -391,7 +419,7 @@ def _checked(what: str, samples: Samples) -> Samples:
 def _energy(what: str, samples: Samples) -> float:
     energy = float(np.sum(np.square(samples, dtype=np.float64)))
     if not energy > 0:
-        raise ValueError(f"{what} is silent: every sample is zero where the SNR is measured")
+        raise ValueError(f"{what} is silent: zeros or a constant where the SNR is measured")
     return energy
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
+from squall.audio.offset import subtract_mean
 from squall.audio.reading import AUDIO_SUFFIXES, AudioError, read_audio
 
 __all__ = ["load_noises", "make_babble", "make_speech_shaped_noise", "read_noise"]
@@ -72,8 +73,10 @@ def read_noise(path: Path, *, sample_rate_hz: int = 16000) -> Samples:
         AudioError: the file cannot be read, or is silent; the message names it.
     """
     samples = read_audio(path, sample_rate_hz=sample_rate_hz).samples
-    if not samples.any():
-        raise AudioError(f"{path} is silent: every sample is zero, so no SNR can be set with it")
+    if not np.ptp(samples):
+        raise AudioError(
+            f"{path} is silent: every sample is {samples[0]:g}, so no SNR can be set with it"
+        )
     return samples
 
 
@@ -83,6 +86,7 @@ def make_babble(
     duration_s: float,
     seed: int,
     sample_rate_hz: int = 16000,
+    remove_mean: bool = True,
 ) -> Samples:
     """Let many people talk at once.
 
@@ -96,6 +100,8 @@ def make_babble(
         seed: the same seed gives the same babble, and what a talker says does not
             depend on the other talkers.
         sample_rate_hz: the sampling rate of the utterances and of the babble.
+        remove_mean: take the mean of each utterance away first; a constant offset would make its
+            talker faint, and a click of every joint.
 
     Returns:
         (N,) float32 with a largest magnitude of 0.5.
@@ -110,17 +116,22 @@ def make_babble(
     babble = np.zeros(length)
     for number, utterances in enumerate(talkers):
         who = f"talker {number} of {len(talkers)} (counted from 0)"
-        checked = _checked(who, utterances)
+        checked = _checked(who, utterances, remove_mean)
         voice = _talk(checked, length, np.random.default_rng([seed, number]))
         level = math.sqrt(np.mean(np.square(voice)))
         if level == 0:
-            raise ValueError(f"{who} is silent: every sample is zero")
+            raise ValueError(f"{who} is silent: it is zeros or a constant")
         babble += voice / level
     return _normalised(babble)
 
 
 def make_speech_shaped_noise(
-    utterances: Sequence[Samples], *, duration_s: float, seed: int, sample_rate_hz: int = 16000
+    utterances: Sequence[Samples],
+    *,
+    duration_s: float,
+    seed: int,
+    sample_rate_hz: int = 16000,
+    remove_mean: bool = True,
 ) -> Samples:
     """Gaussian noise with the long-term average spectrum of speech.
 
@@ -133,6 +144,8 @@ def make_speech_shaped_noise(
         duration_s: length of the noise in seconds.
         seed: the same seed gives the same noise.
         sample_rate_hz: the sampling rate of speech and noise.
+        remove_mean: take the mean of each utterance away first; a constant offset would become
+            noise below 8 Hz.
 
     Returns:
         (N,) float32 with a largest magnitude of 0.5.
@@ -142,9 +155,10 @@ def make_speech_shaped_noise(
             duration is not positive.
     """
     length = _length(duration_s, sample_rate_hz)
-    frequencies, power = _long_term_spectrum(_checked("the speech", utterances), sample_rate_hz)
+    speech = _checked("the speech", utterances, remove_mean)
+    frequencies, power = _long_term_spectrum(speech, sample_rate_hz)
     if not power.any():
-        raise ValueError("the speech is silent: every sample is zero")
+        raise ValueError("the speech is silent: it is zeros or a constant")
     # A short noise is cut from a longer one: its few frequencies would not have the shape.
     drawn = max(length, round(sample_rate_hz * 1.0))
     white = np.random.default_rng(seed).standard_normal(drawn)
@@ -181,7 +195,9 @@ def _talk(
     return np.concatenate(said)[:length]
 
 
-def _checked(who: str, utterances: Sequence[Samples]) -> list[NDArray[np.float64]]:
+def _checked(
+    who: str, utterances: Sequence[Samples], remove_mean: bool
+) -> list[NDArray[np.float64]]:
     if not len(utterances):
         raise ValueError(f"{who} has no utterance")
     for number, samples in enumerate(utterances):
@@ -190,7 +206,8 @@ def _checked(who: str, utterances: Sequence[Samples]) -> list[NDArray[np.float64
             raise ValueError(f"{who}: utterance {number} has shape {shape}, one channel expected")
         if not np.isfinite(samples).all():
             raise ValueError(f"{who}: utterance {number} has samples that are not finite numbers")
-    return [np.asarray(samples, np.float64) for samples in utterances]
+    prepared = map(subtract_mean, utterances) if remove_mean else utterances
+    return [np.asarray(samples, np.float64) for samples in prepared]
 
 
 def _length(duration_s: float, sample_rate_hz: int) -> int:

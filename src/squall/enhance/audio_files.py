@@ -16,6 +16,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from squall.audio.offset import describe_offset
 from squall.audio.reading import (
     AUDIO_SUFFIXES,
     AudioError,
@@ -185,28 +186,32 @@ def enhance_file(
             with tempfile.TemporaryFile(dir=folder) as noisy, open_audio(job.source) as stream:
                 info = stream.info
                 sink = _Sink(job.target, stream)
-                length = _spool(stream, noisy)
+                length, offsets = _spool(stream, noisy)
                 peak = _enhance(enhancer, noisy, result, info, length, report)
             if not math.isfinite(peak):
                 raise AudioError(f"{job.source}: its samples are too large to be enhanced")
             scale = _PEAK / peak if peak > 1.0 and sink.limited else 1.0
             sink.write(part, result, scale)
     report(1.0)
-    return _in_words(stream, sink, peak, scale)
+    return _offsets_in_words(offsets, enhancer) + _in_words(stream, sink, peak, scale)
 
 
-def _spool(stream: AudioStream, noisy: IO[bytes]) -> int:
-    """Bring a file to 16 kHz: frames (n, channels) on disk; how many there are."""
+def _spool(stream: AudioStream, noisy: IO[bytes]) -> tuple[int, list[str]]:
+    """Bring a file to 16 kHz: frames (n, channels) on disk; how many, and each channel's offset."""
     channels, rate_hz = stream.info.channels, stream.info.sample_rate_hz
     # Rounded up, so that the way back gives no frame too few.
     length = -(-stream.info.frames * SAMPLE_RATE_HZ // rate_hz)
     resample = _Resampler(rate_hz, SAMPLE_RATE_HZ, channels)
-    written = 0
+    written, totals, squares = 0, np.zeros(channels), np.zeros(channels)
     for block in resample(stream.blocks(_BLOCK_FRAMES)):
         written += len(block)
+        totals += block.sum(axis=0, dtype=np.float64)
+        squares += np.square(block, dtype=np.float64).sum(axis=0)
         noisy.write(block.tobytes())
     noisy.write(bytes(4 * channels * max(0, length - written)))
-    return length
+    means = totals / max(written, 1)
+    spreads = np.sqrt(np.maximum(squares / max(written, 1) - means**2, 0.0))
+    return length, list(map(describe_offset, means.tolist(), spreads.tolist()))
 
 
 def _enhance(
@@ -323,6 +328,17 @@ class _Sink:
             raise OSError(
                 f"{self.target} could not be written ({error.error_string}): is the disk full?"
             ) from error
+
+
+def _offsets_in_words(offsets: Sequence[str], enhancer: Enhancer) -> tuple[str, ...]:
+    told = []
+    for number, offset in enumerate(offsets, start=1):
+        if offset:
+            where = f"channel {number}: " if len(offsets) > 1 else ""
+            taken = enhancer.config.remove_mean
+            done = "taken away" if taken else "kept, as where this model was trained"
+            told.append(f"{where}{offset}, {done}")
+    return tuple(told)
 
 
 def _in_words(stream: AudioStream, sink: _Sink, peak: float, scale: float) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -104,6 +105,7 @@ def write_noises(
     training: Sequence[Utterance],
     talkers: Sequence[Utterance],
     seed: int,
+    remove_mean: bool = True,
 ) -> dict[str, int]:
     """Write every noise of a run as a 32-bit float WAV file of one channel at 16 kHz.
 
@@ -114,6 +116,7 @@ def write_noises(
         training: the training utterances, whose spectrum speech-shaped noise has.
         talkers: the utterances of those who speak in the babble.
         seed: seed of the noises that are made.
+        remove_mean: take the mean of the speech away from which they are made.
 
     Returns:
         Length in samples by name.
@@ -131,24 +134,29 @@ def write_noises(
             )
         for name, path in load_noises(recordings, noise.recorded).items():
             noises[name] = read_noise(path, sample_rate_hz=SAMPLE_RATE_HZ)
-    noises |= _made(noise, training, talkers, seed)
+    noises |= _made(noise, training, talkers, seed, remove_mean)
     for name, samples in noises.items():
         write_wav(directory / f"{name}.wav", samples)
     return {name: len(samples) for name, samples in noises.items()}
 
 
 def _made(
-    noise: NoiseConfig, training: Sequence[Utterance], talkers: Sequence[Utterance], seed: int
+    noise: NoiseConfig,
+    training: Sequence[Utterance],
+    talkers: Sequence[Utterance],
+    seed: int,
+    remove_mean: bool,
 ) -> dict[str, Samples]:
+    how: dict[str, Any] = {"duration_s": noise.made_s, "seed": seed, "remove_mean": remove_mean}
     made = {}
     if "babble" in noise.seen:
         of_talker = defaultdict(list)
         for utterance in talkers:
             of_talker[utterance.speaker].append(read_samples(utterance))
-        made["babble"] = make_babble(list(of_talker.values()), duration_s=noise.made_s, seed=seed)
+        made["babble"] = make_babble(list(of_talker.values()), **how)
     if "ssn" in noise.seen:
         speech = [read_samples(utterance) for utterance in training]
-        made["ssn"] = make_speech_shaped_noise(speech, duration_s=noise.made_s, seed=seed)
+        made["ssn"] = make_speech_shaped_noise(speech, **how)
     return made
 
 

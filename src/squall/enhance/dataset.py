@@ -163,7 +163,12 @@ def _extract(
     for mixture in mixtures:
         mixed = source.make(mixture)
         features = extract(
-            mixed.noisy, settings.sets, deltas=settings.deltas, arma_order=settings.arma_order
+            mixed.noisy,
+            settings.sets,
+            deltas=settings.deltas,
+            arma_order=settings.arma_order,
+            level_over=settings.level_over,
+            remove_mean=config.remove_mean,
         )
         pairs.append((features, ideal_mask(mixed, mixture.snr_db, front_end, config.mask)))
     return pairs

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.audio.features import MARGIN_S, extract, level_gain
+from squall.audio.features import MARGIN_S, LevelOver, extract, level_gain
 from squall.audio.frames import HOP_S, as_signal
 from squall.audio.frontend import FrontEnd, build_front_end
+from squall.audio.level import active_rms, frame_powers
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig
 
@@ -91,10 +92,11 @@ class Enhancer:
     def blocks(self, read: ReadSamples, length: int) -> Iterator[Samples]:
         """Enhance one channel at 16 kHz of any length, in memory that does not grow with it.
 
-        The level of the whole signal is measured first. It is then worked on in blocks of 20 s,
-        with margins on both sides that are long enough for the joints not to be seen: the result is
-        that of the whole signal at once, within 1e-3 of its peak (where masks are binary, but for
-        units whose estimate is one half).
+        The level of the whole signal is measured first, and its mean, which is taken away where the
+        model was trained so (`remove_mean`). It is then worked on in blocks of 20 s, with margins
+        on both sides that are long enough for the joints not to be seen: the result is that of the
+        whole signal at once, within 1e-3 of its peak (where masks are binary, but for units whose
+        estimate is one half).
 
         Args:
             read: gives a stretch of the noisy signal; every sample is asked for more than once.
@@ -106,7 +108,11 @@ class Enhancer:
         Raises:
             ValueError: there are no samples, or one is not finite.
         """
-        gain = _level_gain(read, length)
+        if length < 1:
+            raise ValueError("the signal is empty")
+        if self.config.remove_mean:
+            read = _without_mean(read, length)
+        gain = _level_gain(read, length, self.config.features.level_over)
         hop, block = round(HOP_S * SAMPLE_RATE_HZ), _block_samples()
         reach = max(self.front_end.margin_samples, round(MARGIN_S * SAMPLE_RATE_HZ))
         context = (self.config.features.context + self.config.mask.context) * hop
@@ -125,6 +131,7 @@ class Enhancer:
             deltas=settings.deltas,
             arma_order=settings.arma_order,
             gain=gain,
+            remove_mean=False,
         )
         mask = self.model.estimate(features)
         return put_mask(samples, mask, config=self.config, front_end=self.front_end)
@@ -135,15 +142,26 @@ def _block_samples() -> int:
     return math.ceil(_BLOCK_S * SAMPLE_RATE_HZ / hop) * hop
 
 
-def _level_gain(read: ReadSamples, length: int) -> float:
-    """What `level_gain` gives for the whole signal."""
-    if length < 1:
-        raise ValueError("the signal is empty")
-    block, squares = _block_samples(), 0.0
+def _read_blocks(read: ReadSamples, length: int) -> Iterator[Samples]:
+    block = _block_samples()
     for start in range(0, length, block):
-        exact = as_signal(read(start, min(start + block, length))).astype(np.float64)
-        squares += float(exact @ exact)
-    rms = math.sqrt(squares / length)
+        yield as_signal(read(start, min(start + block, length)))
+
+
+def _without_mean(read: ReadSamples, length: int) -> ReadSamples:
+    total = sum(float(block.sum(dtype=np.float64)) for block in _read_blocks(read, length))
+    mean = total / length
+    return lambda start, stop: (read(start, stop) - mean).astype(np.float32)
+
+
+def _level_gain(read: ReadSamples, length: int, over: LevelOver) -> float:
+    """What `level_gain` gives for the whole signal."""
+    blocks = _read_blocks(read, length)
+    if over == "active":
+        rms = active_rms(np.concatenate([frame_powers(block) for block in blocks]))
+    else:
+        exact = (block.astype(np.float64) for block in blocks)
+        rms = math.sqrt(sum(float(block @ block) for block in exact) / length)
     return level_gain(np.array([rms], np.float32))
 
 

@@ -77,7 +77,9 @@ def score_conditions(
     """
     total, done = sum(map(len, conditions.values())), 0
     flat = [mixture for group in conditions.values() for mixture in group]
-    quality = score_pairs(_pairs(flat, source, enhanced_dir), jobs=workers)
+    quality = score_pairs(
+        _pairs(flat, source, enhanced_dir), jobs=workers, remove_mean=config.remove_mean
+    )
     scored = {}
     for condition, group in conditions.items():
         scores = []

@@ -10,7 +10,7 @@ from squall.enhance.settings import EnhancementConfig
 
 __all__ = ["EnhancementPlaces"]
 
-_PREPARE = ("corpus", "utterances", "noise", "seed")
+_PREPARE = ("corpus", "utterances", "noise", "seed", "remove_mean")
 _MIX = (*_PREPARE, "mixture")
 _FEATURES = (*_MIX, "frontend", "features", "mask")
 
@@ -33,7 +33,8 @@ class EnhancementPlaces:
         settings = experiment.config.hashed()
         groups = {"prepare": _PREPARE, "mix": _MIX, "features": _FEATURES}
         self.settings: dict[str, dict[str, Any]] = {
-            stage: {name: settings[name] for name in names} for stage, names in groups.items()
+            stage: {name: settings[name] for name in names if name in settings}
+            for stage, names in groups.items()
         }
         self.data = experiment.shared("data", self.settings["prepare"])
         self.mix = experiment.shared("mix", self.settings["mix"])

@@ -5,13 +5,17 @@ The report, the last stage, is made over all experiments of a run.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from squall.audio.mixing import Mixture, plan_mixtures, read_mixtures, write_mixtures
+from squall.audio.offset import describe_offset, subtract_mean
 from squall.corpora.manifest import Utterance, write_manifest
 from squall.corpora.preparation import corpus_fingerprint
 from squall.engine.experiment import Experiment
@@ -32,6 +36,8 @@ from squall.files import file_digest, json_text, read_json, write_json
 from squall.report.records import write_records
 
 __all__ = ["list_stages"]
+
+_log = logging.getLogger(__name__)
 
 
 class _Recipe(SpeechRecipe[EnhancementConfig]):
@@ -145,6 +151,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             training=kept["train"],
             talkers=talkers,
             seed=self.config.seed,
+            remove_mean=self.config.remove_mean,
         )
         write_json(self.data / "noises.json", noises, indent=1)
         said = ", ".join(f"{name} {len(utterances)}" for name, utterances in kept.items())
@@ -165,12 +172,26 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             write_mixtures(self.mix / f"mixtures.{split}.jsonl", filled)
         for utterance in self.split("test"):
             path = self.shared.clean / f"{utterance.id}.wav"
-            write_wav(path, read_samples(utterance))
+            samples = read_samples(utterance)
+            write_wav(path, subtract_mean(samples) if self.config.remove_mean else samples)
 
     def _plan(self, split: str, lengths: dict[str, int]) -> list[Mixture]:
-        utterances = [(u.id, len(read_samples(u))) for u in self.split(split)]
+        utterances, offsets = [], []
+        for utterance in self.split(split):
+            samples = read_samples(utterance)
+            utterances.append((utterance.id, len(samples)))
+            mean, spread = samples.mean(dtype=np.float64), samples.std(dtype=np.float64)
+            if said := describe_offset(float(mean), float(spread)):
+                offsets.append(f"{utterance.id} has {said}")
+        if offsets:
+            counted = "taken away" if self.config.remove_mean else "kept (remove_mean=false)"
+            _log.warning(
+                "%s: %d of %d utterances have a constant offset, which is %s; the first: %s",
+                split, len(offsets), len(utterances), counted, offsets[0],
+            )  # fmt: skip
         noise, mixture = self.config.noise, self.config.mixture
         common = {
+            "remove_mean": self.config.remove_mean,
             "snrs_db": mixture.snrs_db,
             "seed": self.config.seed,
             "snr_over": mixture.over,

@@ -136,12 +136,16 @@ class FeatureConfig(Settings):
 
     Args:
         sets: names in `squall.audio.features`.
+        level_over: what a signal is brought to one level by before its features are taken: the RMS
+            of the `whole`, or of its `active` frames, which silence and clicks do not change
+            (`squall.audio.level`). Models that were trained without this setting have `whole`.
         deltas: whether the differences in time are added.
         arma_order: order of the smoothing over frames; 0 for none.
         context: frames on each side that stand beside a frame.
     """
 
     sets: tuple[str, ...] = ("ams", "rasta_plp", "mfcc", "gammatone")
+    level_over: Literal["whole", "active"] = "whole"
     deltas: bool = True
     arma_order: int = Field(default=2, ge=0)
     context: int = Field(default=2, ge=0)
@@ -252,9 +256,16 @@ class ApplyConfig(Settings):
 
 
 class EnhancementConfig(ExperimentConfig):
-    """Everything that decides the numbers of one enhancement experiment."""
+    """Everything that decides the numbers of one enhancement experiment.
+
+    Args:
+        remove_mean: take the mean of every utterance and every stretch of noise away, so that a
+            constant offset counts neither in the SNR nor in masks, features and STOI. The recipes
+            set it. False is the meaning of experiments that were made without this setting.
+    """
 
     task: Literal["enhancement"] = "enhancement"
+    remove_mean: bool = False
     utterances: UtteranceConfig = UtteranceConfig()
     noise: NoiseConfig = NoiseConfig()
     mixture: MixtureConfig = MixtureConfig()
@@ -294,6 +305,11 @@ class EnhancementConfig(ExperimentConfig):
         """The settings that name the experiment directory, without epochs and memory."""
         settings = super().hashed()
         settings["noise"].pop("dir")
+        # What these mean by default is what was done before they were there: the same experiment.
+        if not self.remove_mean:
+            settings.pop("remove_mean")
+        if self.features.level_over == "whole":
+            settings["features"].pop("level_over")
         for key in self.estimator.entry.free:
             settings["estimator"].pop(key, None)
         return settings

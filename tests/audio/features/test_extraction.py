@@ -16,6 +16,7 @@ from squall.audio.features import (
 from squall.audio.features.deltas import regression_deltas
 from squall.audio.features.smoothing import arma
 from squall.audio.frames import HOP_S, frame_count
+from squall.audio.offset import subtract_mean
 from squall.audio.reading import read_audio
 
 HOP = 160
@@ -93,8 +94,40 @@ def test_level_is_the_rms_asked_for():
     assert np.sqrt(np.mean(levelled.astype(np.float64) ** 2)) == pytest.approx(0.2)
     assert level_gain(np.zeros(5, np.float32)) == 1.0
     np.testing.assert_array_equal(
-        extract(samples, level_rms=0.2), extract(samples, gain=level_gain(samples, 0.2))
+        extract(samples, level_rms=0.2, remove_mean=False),
+        extract(samples, gain=level_gain(samples, 0.2)),
     )
+
+
+@pytest.mark.parametrize("offset", [-0.257, 0.003])
+def test_a_constant_offset_changes_no_feature(offset):
+    samples = speech_like(1.0)
+    expected = extract(samples)
+    shifted = extract(samples + np.float32(offset))
+    assert_close_in_deviations(shifted, expected, expected.std(axis=0), tolerance=1e-3)
+    kept = extract(samples + np.float32(offset), remove_mean=False)
+    assert np.abs((kept - expected) / expected.std(axis=0)).max() > 0.1
+
+
+def test_neither_a_click_nor_silence_changes_the_active_level():
+    samples = np.float32(0.02) * speech_like(4.0)
+    gain = level_gain(samples, over="active")
+    clicked = samples.copy()
+    clicked[20000] = 1.0
+    zeros = np.zeros(120 * 16000, np.float32)
+    for changed in (clicked, np.concatenate([zeros, samples]), np.concatenate([samples, zeros])):
+        assert abs(20 * np.log10(level_gain(changed, over="active") / gain)) < 0.1
+        assert abs(20 * np.log10(level_gain(changed) / level_gain(samples))) > 3
+
+
+def test_the_active_level_of_steady_noise_is_its_rms():
+    noise = np.random.default_rng(0).standard_normal(64000).astype(np.float32)
+    assert level_gain(noise, over="active") == pytest.approx(level_gain(noise), rel=0.01)
+
+
+def test_an_unknown_part_to_level_is_named():
+    with pytest.raises(ValueError, match="over is 'speech': use 'whole' or 'active'"):
+        level_gain(speech_like(0.1), over="speech")
 
 
 def test_a_shift_by_one_hop_shifts_the_features_by_one_frame():
@@ -114,6 +147,7 @@ def test_with_the_margin_a_block_has_the_features_of_the_file(start):
 
 
 def check_block(samples, start, stop):
+    samples = subtract_mean(samples)
     gain, margin = level_gain(samples), round(MARGIN_S / HOP_S)
     whole = extract(samples)
     first = max(0, start - margin)

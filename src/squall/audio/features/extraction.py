@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +16,21 @@ from squall.audio.features.mfcc import MFCC_DIMENSIONS, mel_cepstrum
 from squall.audio.features.rasta_plp import RASTA_PLP_DIMENSIONS, rasta_plp
 from squall.audio.features.smoothing import arma
 from squall.audio.frames import as_signal
+from squall.audio.level import active_rms, frame_powers
+from squall.audio.offset import subtract_mean
 
 __all__ = [
     "DEFAULT_SETS",
     "FEATURE_SETS",
     "MARGIN_S",
     "FeatureSet",
+    "LevelOver",
     "extract",
     "feature_dimensions",
     "level_gain",
 ]
+
+LevelOver = Literal["whole", "active"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,9 @@ def extract(
     deltas: bool = True,
     arma_order: int = 2,
     level_rms: float = 0.05,
+    level_over: LevelOver = "whole",
     gain: float | None = None,
+    remove_mean: bool | None = None,
     sample_rate_hz: int = 16000,
 ) -> NDArray[np.float32]:
     """Features of a signal: the sets side by side, then their deltas, then ARMA smoothing.
@@ -76,7 +84,11 @@ def extract(
         deltas: whether to append deltas of all columns.
         arma_order: order of the smoothing; 0 for none.
         level_rms: the RMS to which the signal is scaled first, positive.
+        level_over: what that RMS is of, as in `level_gain`.
         gain: a factor to use instead; for blocks of a file, `level_gain` of the whole file.
+        remove_mean: take the mean of the samples away first: a constant offset counts in the level,
+            and with it |x| of the AMS is no envelope. None does so unless a gain is given: from
+            blocks of a file, the mean of the whole file is to be taken before.
         sample_rate_hz: its sampling rate.
 
     Returns:
@@ -91,7 +103,9 @@ def extract(
     """
     functions = [FEATURE_SETS[name].function for name in _checked_sets(sets)]
     samples = as_signal(samples)
-    factor = level_gain(samples, level_rms) if gain is None else gain
+    if gain is None if remove_mean is None else remove_mean:
+        samples = subtract_mean(samples)
+    factor = level_gain(samples, level_rms, over=level_over) if gain is None else gain
     if not 0.0 < factor < np.inf:
         raise ValueError(f"the gain must be positive and finite, not {factor}")
     levelled = (samples.astype(np.float64) * factor).astype(np.float32)
@@ -101,20 +115,30 @@ def extract(
     return arma(columns, arma_order)
 
 
-def level_gain(samples: NDArray[np.float32], level_rms: float = 0.05) -> float:
+def level_gain(
+    samples: NDArray[np.float32], level_rms: float = 0.05, *, over: LevelOver = "whole"
+) -> float:
     """The factor that brings a signal to an RMS; 1 for digital silence.
 
     Args:
         samples: (N,) the signal.
         level_rms: the RMS wanted, positive.
+        over: what it is the RMS of, the `whole` signal, or its `active` frames as
+            `squall.audio.level.active_rms` finds them, which neither silence nor clicks change.
 
     Raises:
-        ValueError: samples are not (N,), empty, or not finite, or the level is not positive.
+        ValueError: samples are not (N,), empty, or not finite, the level is not positive, or `over`
+            is unknown.
     """
     if not 0.0 < level_rms < np.inf:
         raise ValueError(f"the level must be a positive RMS, not {level_rms}")
-    exact = as_signal(samples).astype(np.float64)
-    rms = float(np.sqrt(np.mean(exact**2)))
+    if over not in ("whole", "active"):
+        raise ValueError(f"over is {over!r}: use 'whole' or 'active'")
+    signal = as_signal(samples)
+    if over == "active":
+        rms = active_rms(frame_powers(signal))
+    else:
+        rms = float(np.sqrt(np.mean(signal.astype(np.float64) ** 2)))
     return level_rms / rms if rms > 0.0 else 1.0
 
 
