@@ -60,7 +60,8 @@ def test_rows_and_means(folders: tuple[Path, Path], capsys: pytest.CaptureFixtur
     captured = capsys.readouterr()
     assert captured.err == ""
     rows, table = _parts(captured.out)
-    assert list(rows[0]) == ["file", *METRICS, "reason"]
+    assert list(rows[0]) == ["file", *METRICS, "lag_samples", "reason"]
+    assert {row["lag_samples"] for row in rows} == {"0"}
     assert [row["file"] for row in rows] == ["a/one", "a/two", "b/one"]
     assert [round(float(row["si_sdr"]), -1) for row in rows] == [0, 10, 20]
     for metric, line in zip(METRICS, table[1:5], strict=True):
@@ -92,7 +93,7 @@ def test_extended_stoi_is_a_column_of_its_own(
 ) -> None:
     assert _score(folders, "--extended") == 0
     rows, table = _parts(capsys.readouterr().out)
-    assert list(rows[0]) == ["file", "stoi", "estoi", *METRICS[1:], "reason"]
+    assert list(rows[0]) == ["file", "stoi", "estoi", *METRICS[1:], "lag_samples", "reason"]
     assert [line[0] for line in table[1:6]] == ["stoi", "estoi", *METRICS[1:]]
 
 
@@ -158,6 +159,64 @@ def test_a_few_samples_more_are_cut_and_said(
     _write(path, np.concatenate([samples, np.zeros(160)]))
     assert _score(folders) == 1
     assert "these are not aligned" in capsys.readouterr().err
+
+
+def _shifted(samples: np.ndarray, by: int, *, keep_length: bool) -> np.ndarray:
+    late = np.concatenate([np.zeros(max(0, by)), samples])[max(0, -by) :]
+    return np.resize(late, len(samples)) if keep_length else late
+
+
+@pytest.mark.parametrize("keep_length", [False, True])
+def test_a_delay_is_found_taken_out_and_said_once(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], keep_length: bool
+) -> None:
+    _score(folders)
+    plain, _ = _parts(capsys.readouterr().out)
+    lags = {"a/one": 100, "a/two": -77, "b/one": 320}
+    for name, lag in lags.items():
+        path = folders[1] / f"{name}.WAV"
+        _write(path, _shifted(soundfile.read(path)[0], lag, keep_length=keep_length))
+    assert _score(folders) == 0
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "3 of 3 estimates are late or early (lag_samples: -77 to 320): aligned with their "
+        "references; --no-align scores them as they are\n"
+    )
+    rows, _ = _parts(captured.out)
+    for row, expected in zip(rows, plain, strict=True):
+        assert int(row["lag_samples"]) == lags[row["file"]]
+        assert float(row["stoi"]) == pytest.approx(float(expected["stoi"]), abs=0.02)
+        assert float(row["si_sdr"]) == pytest.approx(float(expected["si_sdr"]), abs=0.3)
+        assert row["reason"] == ""
+
+
+def test_a_delay_is_left_in_where_that_is_asked_for(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folders[1] / "b" / "one.WAV"
+    _write(path, _shifted(soundfile.read(path)[0], 100, keep_length=True))
+    assert _score(folders, "--no-align") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    rows, _ = _parts(captured.out)
+    assert [row["lag_samples"] for row in rows] == ["", "", ""]
+    assert float(rows[2]["si_sdr"]) < -10
+
+
+def test_an_offset_is_told_and_not_counted(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _score(folders)
+    plain, _ = _parts(capsys.readouterr().out)
+    path = folders[0] / "a" / "one.flac"
+    _write(path, soundfile.read(path)[0] + 0.1)
+    _score(folders)
+    captured = capsys.readouterr()
+    assert captured.err.startswith("a/one: reference has a constant offset of 0.1, ")
+    rows, _ = _parts(captured.out)
+    assert rows[0]["reason"].endswith("times its spread, not counted")
+    for metric in METRICS:
+        assert float(rows[0][metric]) == pytest.approx(float(plain[0][metric]), abs=0.002)
 
 
 def test_other_sampling_rates_and_channels_are_converted_and_said(

@@ -228,6 +228,12 @@ def _add_score_speech(verbs: Any) -> None:
     verb.add_argument("--csv", type=Path, help="write one row per file here, not to the terminal")
     verb.add_argument("--jobs", type=_positive, help="processes (default: one per core)")
     verb.add_argument("--extended", action="store_true", help="extended STOI too")
+    verb.add_argument(
+        "--no-align",
+        dest="align",
+        action="store_false",
+        help="score files as they are (default: a delay of up to 20 ms is taken out, and told)",
+    )
     verb.set_defaults(function=_score_speech)
 
 

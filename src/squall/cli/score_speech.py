@@ -12,8 +12,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
+from squall.audio.offset import describe_offset
 from squall.audio.reading import AudioError, audio_below, read_audio
 from squall.files import atomic_write
+from squall.scoring.delay import align_signals, find_lag
 from squall.scoring.speech_quality import (
     Score,
     SpeechPair,
@@ -27,6 +31,7 @@ __all__ = ["score_speech_files"]
 _SAMPLE_RATE_HZ = 16000
 # Resampling and codecs pad by a few milliseconds; a larger difference is another recording.
 _CUT_AT_MOST_S = 0.010
+_LAG_AT_MOST_S = 0.020
 
 _Paths = tuple[Path, Path]  # reference, estimate
 
@@ -34,8 +39,9 @@ _Paths = tuple[Path, Path]  # reference, estimate
 def score_speech_files(options: argparse.Namespace) -> int:
     """Print or write one line per file, then the mean of each metric.
 
-    Files are brought to one channel at 16 kHz. Two files whose lengths differ by less than 10 ms
-    are cut to the shorter; both is said.
+    Files are brought to one channel at 16 kHz. Where an estimate is late or early, by up to 20 ms,
+    the two are aligned, unless that is switched off. Two files whose lengths then differ by less
+    than 10 ms are cut to the shorter. All of that is said.
 
     Returns:
         1 when a file has no counterpart, cannot be read or has another length than its
@@ -49,17 +55,18 @@ def score_speech_files(options: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     failed = len(problems)
-    reading = _Reading(pairs)
+    reading = _Reading(pairs, align=options.align)
     scored: list[SpeechScores] = []
     jobs = min(options.jobs or os.cpu_count() or 1, max(1, len(pairs)))
     results = score_pairs(reading, extended=options.extended, jobs=jobs)
     with atomic_write(options.csv) if options.csv else nullcontext(sys.stdout) as file:
         for scores in results:
-            name, notes = reading.names.popleft()
+            name, lag, notes = reading.names.popleft()
             if not scored:
-                _write_row(file, ["file", *scores.metrics(), "reason"])
+                _write_row(file, ["file", *scores.metrics(), "lag_samples", "reason"])
             scored.append(scores)
             values = [_number(score) for score in scores.metrics().values()]
+            values += ["" if lag is None else str(lag)]
             _write_row(file, [name, *values, "; ".join(filter(None, [scores.reason, *notes]))])
             if options.csv:
                 print(f"{len(scored) + reading.failed} of {len(pairs)}: {name}", file=sys.stderr)
@@ -69,6 +76,12 @@ def score_speech_files(options: argparse.Namespace) -> int:
     if not options.csv:
         print()
     _print_table(scored)
+    if late := [lag for lag in reading.lags if lag]:
+        print(
+            f"{len(late)} of {len(scored)} estimates are late or early (lag_samples: {min(late)} "
+            f"to {max(late)}): aligned with their references; --no-align scores them as they are",
+            file=sys.stderr,
+        )
     if failed:
         print(f"{failed} file(s) could not be scored, see above", file=sys.stderr)
     return 1 if failed else 0
@@ -78,26 +91,29 @@ class _Reading:
     """Reads pairs one by one as they are wanted; keeps what there is to say about each.
 
     Attributes:
-        names: name and notes of the pairs that were handed out, in order.
+        names: name, lag and notes of the pairs that were handed out, in order.
+        lags: of the estimates, in samples; None where none was looked for.
         failed: how many could not be.
     """
 
-    def __init__(self, pairs: Mapping[str, _Paths]) -> None:
-        self.pairs = pairs
-        self.names: deque[tuple[str, list[str]]] = deque()
+    def __init__(self, pairs: Mapping[str, _Paths], *, align: bool) -> None:
+        self.pairs, self.align = pairs, align
+        self.names: deque[tuple[str, int | None, list[str]]] = deque()
+        self.lags: list[int | None] = []
         self.failed = 0
 
     def __iter__(self) -> Iterator[SpeechPair]:
         for name, paths in self.pairs.items():
             try:
-                pair, notes = _read_pair(*paths)
+                pair, lag, notes = _read_pair(*paths, align=self.align)
             except (AudioError, _LengthError) as error:
                 print(error, file=sys.stderr)
                 self.failed += 1
                 continue
             for note in notes:
                 print(f"{name}: {note}", file=sys.stderr)
-            self.names.append((name, notes))
+            self.names.append((name, lag, notes))
+            self.lags.append(lag)
             yield pair
 
 
@@ -105,25 +121,37 @@ class _LengthError(ValueError):
     """Two files are not of one length."""
 
 
-def _read_pair(reference: Path, estimate: Path) -> tuple[SpeechPair, list[str]]:
+def _read_pair(
+    reference: Path, estimate: Path, *, align: bool
+) -> tuple[SpeechPair, int | None, list[str]]:
+    """The signals, by how many samples the estimate is late, and what there is to say."""
     audio = {
         "reference": read_audio(reference, sample_rate_hz=_SAMPLE_RATE_HZ),
         "estimate": read_audio(estimate, sample_rate_hz=_SAMPLE_RATE_HZ),
     }
     notes = [f"{which} {text}" for which, read in audio.items() for text in read.conversions]
-    lengths = {which: len(read.samples) for which, read in audio.items()}
-    shorter = min(lengths.values())
-    difference = max(lengths.values()) - shorter
-    if difference >= _CUT_AT_MOST_S * _SAMPLE_RATE_HZ:
+    signals = {which: read.samples for which, read in audio.items()}
+    for which, samples in signals.items():
+        mean, spread = samples.mean(dtype=np.float64), samples.std(dtype=np.float64)
+        if offset := describe_offset(float(mean), float(spread)):
+            notes.append(f"{which} has {offset}, not counted")
+    lag = find_lag(**signals, max_lag_samples=_samples(_LAG_AT_MOST_S)) if align else None
+    lengths = {which: len(samples) for which, samples in signals.items()}
+    difference = lengths["estimate"] - lengths["reference"]
+    if min(abs(difference), abs(difference - (lag or 0))) >= _samples(_CUT_AT_MOST_S):
         raise _LengthError(
             f"{estimate}: {lengths['estimate'] / _SAMPLE_RATE_HZ:.3f} s, but {reference} has "
             f"{lengths['reference'] / _SAMPLE_RATE_HZ:.3f} s: these are not aligned"
         )
-    if difference:
+    if difference and not lag:
         longer = max(lengths, key=lambda which: lengths[which])
-        notes.append(f"{longer} cut by {difference} samples to the length of the other")
-    cut = {which: read.samples[:shorter] for which, read in audio.items()}
-    return SpeechPair(reference=cut["reference"], estimate=cut["estimate"]), notes
+        notes.append(f"{longer} cut by {abs(difference)} samples to the length of the other")
+    clean, enhanced = align_signals(**signals, lag_samples=lag or 0)
+    return SpeechPair(reference=clean, estimate=enhanced), lag, notes
+
+
+def _samples(seconds: float) -> int:
+    return round(seconds * _SAMPLE_RATE_HZ)
 
 
 def _find_pairs(reference: Path, estimate: Path) -> tuple[dict[str, _Paths], list[str]]:

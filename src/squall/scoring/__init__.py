@@ -16,6 +16,7 @@ from squall.scoring.calibration import (
     score_logits,
     score_probs,
 )
+from squall.scoring.delay import align_signals, find_lag
 from squall.scoring.error_rates import (
     METRIC_OF_UNIT,
     ErrorReport,
@@ -113,6 +114,7 @@ __all__ = [
     "UtteranceErrors",
     "adjust_p_values",
     "align",
+    "align_signals",
     "bin_confidences",
     "bin_equal_mass",
     "bootstrap_mean",
@@ -122,6 +124,7 @@ __all__ = [
     "compare_rates",
     "compare_statistics",
     "declared",
+    "find_lag",
     "fit_confidence_temperature",
     "fit_temperature",
     "format_alignments",
