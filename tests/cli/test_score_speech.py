@@ -111,7 +111,10 @@ def test_two_files(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str
     assert _score(pair) == 0
     rows, table = _parts(capsys.readouterr().out)
     assert [row["file"] for row in rows] == [str(pair[1])]
-    assert table[1][2:4] == ["nan", "nan"]  # no interval for one file
+    assert table[1][2:] == ["-", "1", "0"]
+    assert " ".join(table[6]) == (
+        "-: no interval, one file or none has this score: nothing tells its spread"
+    )
 
 
 def test_what_cannot_be_scored_is_named_and_the_others_are(

@@ -209,3 +209,66 @@ def test_equal_systems_do_not_differ() -> None:
     (table,) = comparison_tables(compare_systems([same, twin]))
     assert table.rows[0][3] == "0.00"
     assert table.note.endswith("Not told apart from chance: twin: WER 0.00 points higher.")
+
+
+def _only(run: ScoredRun, *, first: int, errors: int | None = None) -> ScoredRun:
+    """The run on its first utterances, of which the first has other errors if they are given."""
+    (scores,) = run.scores
+    sums = scores.sums[:first].copy()
+    if errors is not None:
+        sums[0, 0] = errors
+    kept = replace(scores, ids=scores.ids[:first], groups=scores.groups[:first], sums=sums)
+    alignments = {id: run.alignments[id] for id in kept.ids if id in run.alignments}
+    return replace(run, scores=(kept,), alignments=alignments)
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_one_utterance_gives_a_difference_without_interval_and_a_sentence_why(
+    seeds: tuple[int, ...],
+) -> None:
+    runs = [
+        _only(_run(system, seed, aligned=True), first=1, errors=wrong)
+        for system, wrong in (("ce", 4), ("square", 2))
+        for seed in seeds
+    ]
+    records = compare_systems(runs)
+    assert _values(records, "square")["wer_difference"] == pytest.approx(-10.0)
+    interval = [r for r in records if r.metric.endswith(("_low", "_high", "_p")) and r.seed < 0]
+    assert {r.value for r in interval} == {None}
+    assert {r.reason for r in interval} == {
+        "only one utterance: there is nothing to tell its spread from"
+    }
+    (table,) = comparison_tables(records)
+    assert table.head[:4] == ["experiment", "system", "metric", "difference"]
+    assert not any("95 %" in head or head.startswith("p") for head in table.head)
+    assert table.rows[0][3] == "-10.00"
+    assert table.note == (
+        "Intervals and p values that are left out could not be had "
+        "(only one utterance: there is nothing to tell its spread from)."
+    )
+
+
+def test_resamples_without_a_reference_token_cost_the_intervals_alone() -> None:
+    runs = []
+    for system, wrong in (("ce", 4), ("square", 2)):
+        run = _only(_run(system), first=3, errors=wrong)
+        sums = run.scores[0].sums
+        sums[1:] = 0.0  # two utterances whose texts are empty
+        runs.append(run)
+    records = compare_systems(runs)
+    assert _values(records, "square")["wer_difference"] == pytest.approx(-10.0)
+    (table,) = comparison_tables(records)
+    assert "the statistic is undefined in" in table.note
+
+
+def test_a_rate_that_does_not_exist_has_a_reason_and_the_others_are_corrected() -> None:
+    without = _only(_run("none"), first=2)
+    without.scores[0].sums[:] = 0.0
+    record = replace(without.record, condition="empty")
+    base = replace(without, record=replace(record, system="ce"))
+    runs = [_run("ce"), _run("square"), base, replace(without, record=record)]
+    records = compare_systems(runs)
+    (main,) = [r for r in records if r.system == "none" and r.metric == "wer_difference"]
+    assert (main.value, main.reason) == (None, "the statistic of the data is not finite")
+    assert _values(records, "square")["wer_difference_p_holm"] is not None
+    assert len(comparison_tables(records)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import sys
 from collections import deque
@@ -198,12 +199,17 @@ def _number(score: Score) -> str:
 
 
 def _print_table(scored: Sequence[SpeechScores]) -> None:
+    missing = False
     print(f"{'metric':<8} {'mean':>9}   {'95 % interval':<21} {'files':>5} {'NaN':>5}")
     for metric in scored[0].metrics():
         summary = summarise_metric([scores.metrics()[metric] for scores in scored])
-        interval = f"{summary.low:.4f} to {summary.high:.4f}"
+        none = math.isnan(summary.low)
+        missing = missing or none
+        interval = "-" if none else f"{summary.low:.4f} to {summary.high:.4f}"
         print(
             f"{metric:<8} {summary.mean:>9.4f}   {interval:<21} "
             f"{summary.scored:>5} {summary.undefined:>5}"
         )
     print("interval: percentile bootstrap over files, 2000 resamples, seed 0")
+    if missing:
+        print("-: no interval, one file or none has this score: nothing tells its spread")

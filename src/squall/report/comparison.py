@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from squall.report.records import Record
 from squall.scoring.alignment import Alignment
 from squall.scoring.metrics import declared
-from squall.scoring.resampling import BootstrapDifference, Statistic, compare_statistics
+from squall.scoring.resampling import (
+    BootstrapDifference,
+    NoIntervalError,
+    Statistic,
+    compare_statistics,
+)
 from squall.scoring.significance import adjust_p_values, mapsswe
 
 __all__ = [
@@ -123,6 +129,9 @@ def compare_systems(runs: Sequence[ScoredRun], *, baseline: str | None = None) -
           systems (Holm 1979);
         - and for each seed that both have, `<metric>_mapsswe_p` with that seed.
 
+        What the data cannot give, as the intervals of a single utterance, has no value but a
+        reason.
+
     Raises:
         ValueError: there is no such baseline, or runs that should be compared have different
             utterances; the message names them.
@@ -154,10 +163,11 @@ def _compare_with(baseline: str, systems: Mapping[str, Mapping[int, ScoredRun]])
             found = _compare(metric, of_system, base)
             p_values += [record for record in found if record.metric.endswith("_difference_p")]
             records += found
-        corrected = adjust_p_values([record.number for record in p_values], method="holm")
+        tested = [record for record in p_values if record.value is not None]
+        corrected = adjust_p_values([record.number for record in tested], method="holm")
         records += [
             record.measured(f"{record.metric}_holm", float(value))
-            for record, value in zip(p_values, corrected, strict=True)
+            for record, value in zip(tested, corrected, strict=True)
         ]
     return records
 
@@ -190,21 +200,35 @@ def _compare(
         n=len(a[0].ids),
         seconds=0.0,
     )
-    found = _intervals(a, b)
-    widest = list(found.values())[-1]
-    values = {"": widest.value}
-    for population, difference in found.items():
-        values[f"_{population}_low"] = difference.low
-        values[f"_{population}_high"] = difference.high
-    values["_p"] = widest.p_value
+    found, why_not = _intervals(a, b)
+    widest = list(found.values())[-1] if found else None
+    values = {"": widest.value if widest else _mean(a) - _mean(b)}
+    for population in (*found, *why_not):
+        difference = found.get(population)
+        values[f"_{population}_low"] = difference.low if difference else math.nan
+        values[f"_{population}_high"] = difference.high if difference else math.nan
+    values["_p"] = widest.p_value if widest else math.nan
+    reason = "; ".join(dict.fromkeys(why_not.values()))
     records = [
-        template.measured(f"{metric}_difference{ending}", value) for ending, value in values.items()
+        template.measured(f"{metric}_difference{ending}", value, otherwise=reason)
+        for ending, value in values.items()
     ]
     return records + _matched_pairs(metric, template, ours, base)
 
 
-def _intervals(a: Sequence[ItemScores], b: Sequence[ItemScores]) -> dict[str, BootstrapDifference]:
-    """The difference over each population that the data can speak about."""
+def _mean(scores: Sequence[ItemScores]) -> float:
+    """The mean over models of a statistic of all utterances; NaN where it is undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.mean([one.statistic(one.sums.sum(axis=0)) for one in scores]))
+
+
+def _intervals(
+    a: Sequence[ItemScores], b: Sequence[ItemScores]
+) -> tuple[dict[str, BootstrapDifference], dict[str, str]]:
+    """The difference over each population that the data can speak about, and why not over others.
+
+    Both begin with the narrowest population.
+    """
     statistic, columns = a[0].statistic, a[0].sums.shape[1]
 
     def of_these_models(sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -213,26 +237,27 @@ def _intervals(a: Sequence[ItemScores], b: Sequence[ItemScores]) -> dict[str, Bo
         mean: NDArray[np.float64] = statistic(models).mean(axis=-1)
         return mean
 
-    beside = [np.concatenate([scores.sums for scores in system], axis=1) for system in (a, b)]
-    found = {
-        "utterances": compare_statistics(
-            sums_a=beside[0], sums_b=beside[1], statistic=of_these_models
-        )
-    }
     groups = a[0].groups
     several = len(set(groups)) > 1
+    beside = [np.concatenate([scores.sums for scores in system], axis=1) for system in (a, b)]
+    above = [np.stack([scores.sums for scores in system]) for system in (a, b)]
+    wanted: dict[str, tuple[list[NDArray[np.float64]], Statistic, tuple[str, ...] | None]] = {
+        "utterances": (beside, of_these_models, None)
+    }
     if several:
-        found["speakers"] = compare_statistics(
-            sums_a=beside[0], sums_b=beside[1], statistic=of_these_models, groups=groups
-        )
+        wanted["speakers"] = (beside, of_these_models, groups)
     if len(a) > 1 and len(b) > 1:
-        found["seeds"] = compare_statistics(
-            sums_a=np.stack([scores.sums for scores in a]),
-            sums_b=np.stack([scores.sums for scores in b]),
-            statistic=statistic,
-            groups=groups if several else None,
-        )
-    return found
+        wanted["seeds"] = (above, statistic, groups if several else None)
+    found, why_not = {}, {}
+    for population, (sums, of, units) in wanted.items():
+        try:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found[population] = compare_statistics(
+                    sums_a=sums[0], sums_b=sums[1], statistic=of, groups=units
+                )
+        except NoIntervalError as error:
+            why_not[population] = str(error)
+    return found, why_not
 
 
 def _matched_pairs(

@@ -71,20 +71,20 @@ class _Difference:
 
     @property
     def p_corrected(self) -> float:
-        return self.values[f"{self.main.metric}_p_holm"]
+        """NaN where there was nothing to test."""
+        return self.values.get(f"{self.main.metric}_p_holm", math.nan)
 
     @property
-    def widest(self) -> str:
-        """The widest population that it speaks about."""
-        return [p for p in _POPULATIONS if f"{self.main.metric}_{p}_low" in self.values][-1]
+    def populations(self) -> list[str]:
+        """Those that it has an interval for, from the narrowest to the widest."""
+        ends = {p: self.values.get(f"{self.main.metric}_{p}_low", math.nan) for p in _POPULATIONS}
+        return [population for population, low in ends.items() if not math.isnan(low)]
 
     def interval(self, population: str) -> str:
-        ends = [
-            self.values.get(f"{self.main.metric}_{population}_{end}") for end in ("low", "high")
-        ]
-        if ends[0] is None or ends[1] is None:
+        if population not in self.populations:
             return ""
-        return f"{self.signed(ends[0])} to {self.signed(ends[1])}"
+        low, high = (self.values[f"{self.main.metric}_{population}_{e}"] for e in ("low", "high"))
+        return f"{self.signed(low)} to {self.signed(high)}"
 
     def signed(self, value: float) -> str:
         if math.isnan(value):
@@ -106,21 +106,20 @@ class _Difference:
 def _table(title: str, records: Sequence[Record]) -> Table:
     """The differences of one condition to one baseline."""
     split, _, baseline = title.partition(AGAINST)
-    populations = [p for p in _POPULATIONS if any(f"_{p}_low" in r.metric for r in records)]
     tested = any(record.metric.endswith("_mapsswe_p") for record in records)
     differences = [
         _Difference.of(record, records)
         for record in records
         if record.metric.endswith("_difference")
     ]
+    populations = [p for p in _POPULATIONS if any(p in one.populations for one in differences)]
     head = [
         "experiment",
         "system",
         "metric",
         "difference",
         *(f"95 %: {_POPULATIONS[p]}" for p in populations),
-        "p",
-        "p, corrected",
+        *(["p", "p, corrected"] if populations else []),
         *(["MAPSSWE p < 0.05: seeds"] if tested else []),
     ]
     rows = [
@@ -130,13 +129,15 @@ def _table(title: str, records: Sequence[Record]) -> Table:
             one.title,
             one.signed(one.main.number),
             *map(one.interval, populations),
-            _p(one.p_value),
-            _p(one.p_corrected),
+            *([_p(one.p_value), _p(one.p_corrected)] if populations else []),
             *([_below(one.tests)] if tested else []),
         ]
         for one in differences
     ]
-    note = _note(differences, baseline, populations[-1])
+    note = _note(differences, baseline, populations[-1]) if populations else ""
+    for reason in dict.fromkeys(record.reason for record in records if record.reason):
+        note += f" Intervals and p values that are left out could not be had ({reason})."
+    note = note.strip()
     return Table(f"{split}: differences to {baseline}", head, rows, note)
 
 
@@ -145,9 +146,11 @@ def _note(differences: Sequence[_Difference], baseline: str, population: str) ->
     several = len({one.main.experiment for one in differences}) > 1
     verdicts: dict[bool, list[str]] = {True: [], False: []}
     for one in differences:
+        if not one.populations:
+            continue
         place = f" ({one.main.experiment})" if several else ""
-        if one.widest != population:
-            place += f" (for {_POPULATIONS[one.widest]} only)"
+        if one.populations[-1] != population:
+            place += f" (for {_POPULATIONS[one.populations[-1]]} only)"
         text = f"{one.main.system}{place}: {one.verdict}"
         verdicts[one.p_corrected < SIGNIFICANT].append(text)
     return (

@@ -41,6 +41,7 @@ from squall.scoring.reliability import ReliabilityBins, bin_confidences, bin_equ
 from squall.scoring.resampling import (
     BootstrapDifference,
     BootstrapInterval,
+    NoIntervalError,
     Statistic,
     bootstrap_statistic,
     compare_statistics,
@@ -99,6 +100,7 @@ __all__ = [
     "MatchedPairs",
     "Metric",
     "MetricSummary",
+    "NoIntervalError",
     "ReliabilityBins",
     "Score",
     "SignedRanks",

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "BootstrapDifference",
     "BootstrapInterval",
+    "NoIntervalError",
     "Statistic",
     "bootstrap_statistic",
     "compare_statistics",
@@ -21,6 +22,10 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 _BLOCK_ELEMENTS = 2**19  # 4 MiB for each of the three arrays of a block of resamples
 _ROUNDING = 1e-12  # relative; two equal rates that were summed in another order differ by less
+
+
+class NoIntervalError(ValueError):
+    """Of these data no interval can be given; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def bootstrap_statistic(
         groups, resamples, level, seed: as in `compare_rates`.
 
     Raises:
-        ValueError: as in `compare_rates`, or the statistic is not finite.
+        ValueError: as in `compare_rates`, or the statistic is not finite. It is a `NoIntervalError`
+            where the call is right and the data are too few, or have no such statistic.
 
     Convention: the percentile interval does not correct for bias. An ECE of a resample is larger on
     average than that of the data, as every bin's gap gets noise added; the difference of two
@@ -139,7 +145,7 @@ def _resample(
     units = pooled[0].shape[1]
     if units < 2:
         what = "utterance" if groups is None else "group"
-        raise ValueError(f"only one {what}: there is nothing to tell its spread from")
+        raise NoIntervalError(f"only one {what}: there is nothing to tell its spread from")
     drawn = np.empty((len(systems), resamples))
     widest = max(sums[:, 0].size for sums in pooled)
     rows = max(1, _BLOCK_ELEMENTS // max(units, widest))
@@ -156,10 +162,10 @@ def _resample(
     everything = np.ones((1, units))
     observed = np.array([_evaluate(sums, statistic, everything, None)[0] for sums in pooled])
     if not np.isfinite(observed).all():
-        raise ValueError("the statistic of the data is not finite")
+        raise NoIntervalError("the statistic of the data is not finite")
     undefined = int((~np.isfinite(drawn)).any(axis=0).sum())
     if undefined:
-        raise ValueError(
+        raise NoIntervalError(
             f"the statistic is undefined in {undefined} of {resamples} resamples: too few of the "
             f"{units} utterances or groups have reference tokens"
         )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from squall.asr.report.comparison import scored_runs
+from squall.asr.report.sections import collect
 from squall.engine.experiment import Experiment
 from squall.engine.scored import read_run
 from squall.report.comparison import ItemScores, compare_systems
 from squall.report.report import Run
+from tiny_report import write_experiment
 
 
 @pytest.fixture
@@ -83,3 +86,17 @@ def test_files_that_do_not_belong_together_are_named(run: Run, tmp_path: Any) ->
 
 def test_a_system_alone_is_not_read(run: Run, tmp_path: Any) -> None:
     assert scored_runs([replace(run, score_dir=tmp_path)]) == []
+
+
+def test_two_systems_on_a_single_utterance_get_a_whole_report(tmp_path: Path) -> None:
+    said = {"anna_01": "GO ON TO THE NEXT LINE"}
+    experiments = [
+        write_experiment(tmp_path, said=said, loss={"name": name}) for name in ("ce", "square")
+    ]
+    report = collect(experiments)
+    report.write_html(tmp_path / "report.html")
+    report.write_results(tmp_path, title="one utterance")
+    for name in ("report.html", "RESULTS.md"):
+        assert "only one utterance: there is nothing to tell its spread from" in (
+            tmp_path / name
+        ).read_text(encoding="utf-8")
