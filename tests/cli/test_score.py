@@ -105,3 +105,28 @@ def test_the_table_has_one_row_per_utterance(files: tuple[Path, Path], tmp_path:
         rows = list(csv.DictReader(file))
     assert [row["utterance"] for row in rows] == ["u1", "u2", "u3"]
     assert [row["wer_insertions"] for row in rows] == ["0", "1", "0"]
+
+
+def test_the_trn_form_of_espnet_and_sclite_is_recognised_and_said(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _score(files)
+    plain = capsys.readouterr().out
+    files[0].write_text("GO ON\t(u1)\nSTOP (u2)\n\nAND SO ON (u3)\n")
+    files[1].write_text("AND SO (u3)\nGO ON (u1)\nSTEP UP (u2)\n")
+    assert _score(files) == 0
+    captured = capsys.readouterr()
+    assert captured.out == plain
+    assert captured.err == "".join(f"{path}: read as trn, `words (id)`\n" for path in files)
+
+
+@pytest.mark.parametrize("marked", [0, 1])
+def test_a_byte_order_mark_belongs_to_no_utterance(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str], marked: int
+) -> None:
+    files[1].write_bytes(files[0].read_bytes())
+    files[marked].write_bytes(b"\xef\xbb\xbf" + files[marked].read_bytes())
+    assert _score(files) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("WER 0.00 %")
+    assert captured.err == ""

@@ -204,7 +204,8 @@ def _enhance(options: argparse.Namespace) -> int:
 
 def _add_score(verbs: Any) -> None:
     verb = verbs.add_parser(
-        "score", help="error rates of two files with lines `utterance-id words...`"
+        "score",
+        help="error rates of two files with lines `id words...` or, as trn, `words... (id)`",
     )
     verb.add_argument("--reference", required=True, type=Path)
     verb.add_argument("--hypothesis", required=True, type=Path)

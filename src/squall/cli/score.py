@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from squall.files import atomic_write
 from squall.scoring.error_rates import format_alignments, score_texts, write_csv
+from squall.scoring.transcripts import read_transcripts
 
 __all__ = ["score_files"]
 
@@ -15,7 +17,8 @@ def score_files(options: argparse.Namespace) -> int:
     """Print WER, CER and SER with their counts.
 
     Raises:
-        ValueError: a file is not UTF-8, an utterance occurs twice, or one side lacks it.
+        ValueError: a file cannot be read as `read_transcripts` does, or one side lacks an
+            utterance.
     """
     references, hypotheses = _read(options.reference), _read(options.hypothesis)
     reports = [
@@ -40,16 +43,7 @@ def score_files(options: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        identifier, *text = line.split(maxsplit=1)
-        if identifier in texts:
-            raise ValueError(f"{path}:{number}: utterance {identifier} occurs twice")
-        texts[identifier] = "".join(text).rstrip()
+    texts, trn = read_transcripts(path)
+    if trn:
+        print(f"{path}: read as trn, `words (id)`", file=sys.stderr)
     return texts

@@ -78,6 +78,7 @@ from squall.scoring.temperature import (
     scale_confidences,
     softmax,
 )
+from squall.scoring.transcripts import read_transcripts
 
 __all__ = [
     "METRICS",
@@ -136,6 +137,7 @@ __all__ = [
     "mask_mse",
     "matched_pairs",
     "nemenyi_critical_difference",
+    "read_transcripts",
     "scale_confidences",
     "score_confidences",
     "score_logits",
