@@ -106,6 +106,9 @@ def test_silent_and_broken_recordings_are_named(noises: Path) -> None:
     soundfile.write(noises / "rain.wav", np.zeros(1600), 16000)
     with pytest.raises(AudioError, match=r"rain\.wav is silent"):
         read_noise(noises / "rain.wav")
+    soundfile.write(noises / "rain.wav", np.full(1600, 0.25), 16000)
+    with pytest.raises(AudioError, match=r"rain\.wav is silent: every sample is 0\.25"):
+        read_noise(noises / "rain.wav")
     (noises / "rain.wav").write_bytes(b"RIFF")
     with pytest.raises(AudioError, match=r"rain\.wav"):
         read_noise(noises / "rain.wav")
@@ -125,6 +128,21 @@ def test_the_talkers_of_babble_are_equally_loud() -> None:
     assert np.abs(babble).max() == pytest.approx(0.5)
     levels = [_level(babble, hz) for hz, _ in TONES]
     assert max(levels) / min(levels) < 1.1  # the joins of the tones are clicks
+
+
+def test_offsets_of_the_speech_change_neither_babble_nor_its_spectrum() -> None:
+    talkers = [[_tone(hz, level=level)] * 3 for hz, level in TONES]
+    offsets = np.float32([0.5, -0.2, 0.0])
+    shifted = [[u + offset for u in one] for one, offset in zip(talkers, offsets, strict=True)]
+    for make in (
+        lambda speech, **how: make_babble(speech, duration_s=4.0, seed=0, **how),
+        lambda speech, **how: make_speech_shaped_noise(
+            [utterance for one in speech for utterance in one], duration_s=4.0, seed=0, **how
+        ),
+    ):
+        plain = make(talkers)
+        np.testing.assert_allclose(make(shifted), plain, atol=1e-4)
+        assert np.abs(make(shifted, remove_mean=False) - plain).max() > 0.05
 
 
 def test_a_talker_says_every_utterance_before_one_again() -> None:

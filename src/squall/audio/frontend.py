@@ -44,6 +44,9 @@ class FrontEnd(Protocol):
     def energies(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Energy of each time-frequency unit.
 
+        A constant offset is energy of the lowest channels, in which a mask then takes it for
+        speech; `squall.audio.offset.subtract_mean` takes it away.
+
         Args:
             samples: (N,) the signal.
 
