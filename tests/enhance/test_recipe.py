@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> Run:
     def run(
         data: Path, estimator: str = "dnn", *, last: int = 7, **settings: Any
     ) -> tuple[Enhancement, list[str]]:
-        names = ("first", "force", "skip_bad", "noise_dir", "corpus_dir")
+        names = ("first", "force", "lines", "skip_bad", "noise_dir", "corpus_dir")
         options = {key: settings.pop(key) for key in names if key in settings}
         config = tiny_enhancement.config(tmp_path, estimator, **settings)
         return tiny_enhancement.run(config, data, exp_dir=tmp_path / "exp", last=last, **options)
@@ -217,7 +217,7 @@ def test_an_offset_of_the_recordings_is_told_and_changes_nothing(
     for array, expected in zip(read(experiment), plain, strict=True):
         np.testing.assert_allclose(array, expected, atol=1e-3)
     said = (experiment.log_dir / "2-mix.log").read_text()
-    assert "test: 2 of 2 utterances have a constant offset, which is taken away; the first" in said
+    assert said.count(" has a constant offset of 0.3, ") == 8
     clean = EnhancementPlaces(experiment).clean
     assert all(abs(soundfile.read(path)[0].mean()) < 1e-6 for path in clean.iterdir())
 
@@ -226,11 +226,14 @@ def test_an_offset_is_kept_where_the_settings_have_no_word_of_it(run: Run, own_d
     path = own_data / "corpus" / "audio" / "t1_0.wav"
     samples, rate_hz = soundfile.read(path, dtype="float32")
     soundfile.write(path, samples + 0.3, rate_hz, subtype="FLOAT")
-    experiment, _ = run(own_data, last=2, remove_mean=False, noise__seen=["rain"])
+    experiment, said = run(
+        own_data, last=2, lines=True, remove_mean=False, noise__seen=["rain"], noise__unseen=[]
+    )
     clean = soundfile.read(EnhancementPlaces(experiment).clean / "t1_0.wav")[0]
     assert clean.mean() == pytest.approx(0.3, abs=0.01)
-    said = (experiment.log_dir / "2-mix.log").read_text()
-    assert "offset, which is kept (remove_mean=false); the first: t1_0 has" in said
+    (told,) = [line for line in said if "constant offset" in line]
+    assert told.startswith("2 mix: 1 with a constant offset (see the log); the first: t1_0 has a c")
+    assert told.endswith(" times its spread, kept (remove_mean=false)")
 
 
 def test_a_stretch_without_noise_is_named(run: Run, own_data: Path) -> None:

@@ -71,7 +71,13 @@ def options(folder: Path, *, exp_dir: Path, **further: Any) -> RunOptions:
 
 
 def run(
-    settings: EnhancementConfig, folder: Path, *, exp_dir: Path, last: int = 7, **further: Any
+    settings: EnhancementConfig,
+    folder: Path,
+    *,
+    exp_dir: Path,
+    last: int = 7,
+    lines: bool = False,
+    **further: Any,
 ) -> tuple[Experiment[EnhancementConfig], list[str]]:
     """Run stages 0 to `last` in this process; the experiment, and the stages that did work.
 
@@ -80,6 +86,7 @@ def run(
         folder: has `corpus` and `noise`.
         exp_dir: where experiments go.
         last: stage to stop after.
+        lines: give all that was told in place of those stages.
         further: options of `Cell`, and `noise_dir` or others of `RunOptions`.
     """
     told: list[str] = []
@@ -87,7 +94,7 @@ def run(
     chosen = options(folder, exp_dir=exp_dir, **further)
     cell = Cell(settings, chosen, last=last, **given)
     run_cell(cell, lambda stage, done, total, text: told.append(f"{stage.title}: {text}"))
-    done = [line.split(":")[0] for line in told if ": done in " in line]
+    done = told if lines else [line.split(":")[0] for line in told if ": done in " in line]
     return Experiment(settings, chosen), done
 
 

@@ -160,8 +160,9 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
     def mix_all(self, work: Work) -> None:
         lengths = read_json(self.data / "noises.json")
         source = self._source()
+        offsets: list[str] = []
         for split in SPLITS:
-            planned = self._plan(split, lengths)
+            planned = self._plan(split, lengths, offsets)
             filled = write_mixed(
                 source,
                 planned,
@@ -174,21 +175,21 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             path = self.shared.clean / f"{utterance.id}.wav"
             samples = read_samples(utterance)
             write_wav(path, subtract_mean(samples) if self.config.remove_mean else samples)
+        for offset in offsets:
+            _log.warning("%s", offset)
+        if offsets:
+            found = f"{len(offsets)} with a constant offset (see the log); the first: {offsets[0]}"
+            work(1, 1, found + ("" if self.config.remove_mean else ", kept (remove_mean=false)"))
 
-    def _plan(self, split: str, lengths: dict[str, int]) -> list[Mixture]:
-        utterances, offsets = [], []
+    def _plan(self, split: str, lengths: dict[str, int], offsets: list[str]) -> list[Mixture]:
+        """The mixtures of a split; what utterances have a constant offset is added to `offsets`."""
+        utterances = []
         for utterance in self.split(split):
             samples = read_samples(utterance)
             utterances.append((utterance.id, len(samples)))
             mean, spread = samples.mean(dtype=np.float64), samples.std(dtype=np.float64)
-            if said := describe_offset(float(mean), float(spread)):
-                offsets.append(f"{utterance.id} has {said}")
-        if offsets:
-            counted = "taken away" if self.config.remove_mean else "kept (remove_mean=false)"
-            _log.warning(
-                "%s: %d of %d utterances have a constant offset, which is %s; the first: %s",
-                split, len(offsets), len(utterances), counted, offsets[0],
-            )  # fmt: skip
+            if offset := describe_offset(float(mean), float(spread)):
+                offsets.append(f"{utterance.id} has {offset}")
         noise, mixture = self.config.noise, self.config.mixture
         common = {
             "remove_mean": self.config.remove_mean,
