@@ -85,3 +85,17 @@ def test_a_mixture_without_a_score_in_one_run_is_left_out_of_all(tmp_path: Path)
     assert "hum/0dB/u1" not in of_stoi[0].ids
     assert len(of_stoi[0].ids) == 7
     assert len(found[0].scores[1].ids) == 8
+
+
+def test_mixtures_of_one_utterance_give_no_interval(tmp_path: Path) -> None:
+    def only_one(stoi: float) -> dict[tuple[str, str], tuple[object, object]]:
+        return {place: values for place, values in _rows(stoi).items() if place[1] == "u0"}
+
+    found = _scored(_run(tmp_path, "dnn", only_one(0.6)), _run(tmp_path, "kernel-4", only_one(0.7)))
+    records = {(r.condition, r.metric): r for r in compare_systems(found)}
+    assert records["seen noises/vs dnn", "stoi_difference"].value == pytest.approx(0.1)
+    low = records["seen noises/vs dnn", "stoi_difference_utterances_low"]
+    assert (low.value, low.reason) == (
+        None,
+        "only one utterance: there is nothing to tell its spread from",
+    )

@@ -30,7 +30,8 @@ def scored_runs(
     The mixtures of all noises and SNRs that were trained on are compared together, and those of the
     noises that were not: a difference is that of the means over their conditions. An interval is
     over the clean utterances, each of which is mixed with every noise; a mixture that a metric is
-    not defined for in one of the runs is left out of all.
+    not defined for in one of the runs is left out of all. The mixtures of a single utterance are
+    one item.
 
     Args:
         experiments: the experiments.
@@ -88,9 +89,14 @@ def _of_metric(
     metric: str, values: Values, defined: set[tuple[str, str]], noises: Sequence[Any]
 ) -> ItemScores:
     places = sorted(place for place in values.keys() & defined if place[0].split("/")[0] in noises)
-    return mean_scores(
+    scores = mean_scores(
         metric,
         ids=["/".join(place) for place in places],
         groups=[utterance for _, utterance in places],
         values=[values[place] for place in places],
     )
+    if len(set(scores.groups)) > 1 or not places:
+        return scores
+    # Mixtures of one utterance say nothing about others: they are one item, without an interval.
+    total = scores.sums.sum(axis=0, keepdims=True)
+    return replace(scores, ids=scores.groups[:1], groups=scores.groups[:1], sums=total)
