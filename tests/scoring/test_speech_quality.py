@@ -229,9 +229,8 @@ def test_pesq_is_not_called_where_it_would_write_beyond_its_arrays(mode):
 
 
 def test_an_offset_hides_no_utterances_from_the_count():
-    samples = _bursts(36.0) + 0.5
-    score = score_pesq(reference=samples, estimate=samples)
-    assert "too many utterances" in score.reason
+    samples = _bursts(36.0)
+    assert _most_utterances(samples + 0.5, RATE_HZ) == _most_utterances(samples, RATE_HZ) > 50
 
 
 def test_pesq_of_a_long_signal_with_few_utterances_has_a_score():
