@@ -105,6 +105,38 @@ def test_marks_that_stand_for_nothing_are_left_out(
     _assert_sound(hypothesis)
 
 
+@pytest.mark.parametrize("spoken", ["", "A", "AB"])
+def test_the_probability_of_a_sequence_has_one_end_mark_in_it(
+    trained: Experiment, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch, spoken: str
+) -> None:
+    model, tokens = recogniser.model, [recogniser.tokens.index(letter) for letter in spoken]
+    encoded = recogniser.encode(tiny.first_test_samples(trained))
+    found = []
+    for marks in (1, 2):
+        sequence = torch.tensor([model.sos, *tokens, *[model.eos] * marks])
+        result = SimpleNamespace(yseq=sequence, score=-1.0)
+        monkeypatch.setattr(recogniser, "_search", lambda result=result, **_: [result])
+        found.append(recogniser.search(encoded).probability)
+    logits, ids = recogniser.forced_logits(encoded, spoken)
+    clipped = logits.clamp(min=recogniser.config.decode.floor)  # of the square loss, M = 1
+    by_hand = (clipped / clipped.sum(dim=-1, keepdim=True))[range(len(ids)), ids].prod()
+    assert found == pytest.approx([float(by_hand)] * 2, rel=1e-5)
+
+
+def test_an_empty_text_has_one_probability_whatever_the_longest_length(trained: Experiment) -> None:
+    samples = tiny.first_test_samples(trained)
+    frames = _recogniser(trained).encode(samples).size(1)
+    found = []
+    for longest in (1, 2, 3):
+        ratio = (longest + 0.5) / frames
+        recogniser = _recogniser(trained, decode__maxlenratio=ratio, decode__ctc_weight=0.0)
+        recogniser.model.decoder.output_layer.bias.data[recogniser.model.eos] += 9.0
+        hypothesis = recogniser(samples)
+        assert hypothesis.text == ""
+        found.append(hypothesis.probability)
+    assert found == pytest.approx([found[-1]] * 3)
+
+
 def test_a_search_that_finds_nothing_gives_an_empty_hypothesis(
     trained: Experiment, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

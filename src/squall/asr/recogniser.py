@@ -47,7 +47,7 @@ class Hypothesis:
         confidence: geometric mean of the token probabilities, in [0, 1]; 0 for an empty text.
         words: the words with their confidences, the product over each word's tokens.
         token_probs: probability that the decoder gives each token after those before it, in [0, 1].
-        probability: of the whole sequence: the product over its tokens and the end mark, in [0, 1];
+        probability: of the whole sequence: the product over its tokens and one end mark, in [0, 1];
             0 where the search found nothing.
     """
 
@@ -155,9 +155,10 @@ class Recogniser:
         if not found:
             return Hypothesis("", (), -math.inf, 0.0, ())
         ids = [int(k) for k in found[0].yseq[1:]]
+        # A search that reaches its longest length puts a second mark behind one that is there.
+        ids = ids[: ids.index(self.model.eos) + 1]
         all_probs = self._token_probs(encoded, ids)
-        # A search that reaches its longest length ends with a second mark; one without CTC can
-        # choose the blank.
+        # A search without CTC can choose the blank.
         marks = {self.model.blank_id, self.model.sos, self.model.eos}
         spoken = [(k, p) for k, p in zip(ids, all_probs, strict=True) if k not in marks]
         probs = [p for _, p in spoken]
