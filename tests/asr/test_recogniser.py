@@ -204,6 +204,15 @@ def test_the_form_of_the_posterior_changes_the_scores(trained: Experiment) -> No
     assert len(scores) == 2
 
 
+def test_what_has_ended_in_the_search_keeps_no_states(
+    trained: Experiment, recogniser: Recogniser
+) -> None:
+    encoded = recogniser.encode(tiny.first_test_samples(trained))
+    found = recogniser._search(x=encoded[0])
+    assert len(found) > 1
+    assert not any(hypothesis.states for hypothesis in found)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["softmax", "clipped"])
 def test_an_rnn_decoder_is_searched_with_either_posterior(

@@ -15,6 +15,7 @@ import torch
 from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.running import QUIET, espnet_task, parse_espnet_settings
 from squall.asr.export import SAMPLE_RATE_HZ
+from squall.asr.memory import free_memory_bytes
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import loss_settings
 from squall.text.tokens import BLANK, PHONE_UNITS, SENTENCE_END, UNKNOWN
@@ -159,16 +160,3 @@ def _peak_memory_bytes(device: str) -> int:
         return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def free_memory_bytes(device: str) -> int | None:
-    """Memory that a new process could have, or of the GPU; None where the system does not tell."""
-    if device == "cuda":
-        free, _ = torch.cuda.mem_get_info()
-        return int(free)
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = dict(line.split(":", 1) for line in lines)
-    return int(found["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in found else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from espnet.nets.scorers.length_bonus import LengthBonus
 
 from squall.asr.bridge.running import espnet_task, load_espnet_config
 from squall.asr.bridge.trainer import load_weights
+from squall.asr.export import SAMPLE_RATE_HZ
+from squall.asr.memory import MemoryNeed, forget_attention, measure_need
 from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
 from squall.asr.settings import RecognitionConfig
 from squall.text.tokens import UNKNOWN
@@ -60,6 +63,21 @@ class Hypothesis:
     probability: float = 0.0
 
 
+class _Search(BeamSearch):  # type: ignore[misc]
+    """ESPnet's search; what has ended keeps no states, each of which holds those of its step."""
+
+    def post_process(
+        self, i: int, maxlen: int, minlen: int, maxlenratio: float, running: Any, ended: list[Any]
+    ) -> Any:
+        running = super().post_process(i, maxlen, minlen, maxlenratio, running, ended)
+        ended[:] = [hypothesis._replace(states={}) for hypothesis in ended]
+        return running
+
+
+class _BatchSearch(_Search, BatchBeamSearch):  # type: ignore[misc]
+    """The same, in batches."""
+
+
 class Recogniser:
     """ESPnet's model and joint CTC/attention beam search, loaded from an experiment.
 
@@ -100,6 +118,7 @@ class Recogniser:
         from espnet2.text.build_tokenizer import build_tokenizer  # `espnet_task` keeps g2p_en out
 
         load_weights(model, train_dir / "model.pth")
+        forget_attention(model)
         self.model: Any = model.to(device).eval()
         self.tokens: list[str] = list(model.token_list)
         self._tokenizer = build_tokenizer(
@@ -112,6 +131,13 @@ class Recogniser:
     def parameters(self) -> int:
         """Number of trained weights."""
         return sum(weight.numel() for weight in self.model.parameters())
+
+    @cached_property
+    def memory_need(self) -> MemoryNeed:
+        """What the recognition of a recording takes of memory, beside the model."""
+        return measure_need(
+            self.model, self._search, sample_rate_hz=SAMPLE_RATE_HZ, device=self.device
+        )
 
     def __call__(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> Hypothesis:
         """Recognise one utterance; arguments and errors as of `encode`."""
@@ -215,7 +241,7 @@ class Recogniser:
             from squall.asr.language_model import load_language_model
 
             scorers["lm"] = load_language_model(lm_dir, self.device)
-        search = BeamSearch(
+        search = _Search(
             beam_size=decode.beam_size,
             weights={
                 "decoder": 1.0 - decode.ctc_weight,
@@ -231,7 +257,7 @@ class Recogniser:
             pre_beam_score_key=None if decode.ctc_weight == 1.0 else "full",
         )
         if all(isinstance(scorer, BatchScorerInterface) for scorer in search.full_scorers.values()):
-            search.__class__ = BatchBeamSearch  # ESPnet's own way of choosing the batched search
+            search.__class__ = _BatchSearch  # ESPnet's own way of choosing the batched search
         return search.to(device=self.device).eval()
 
     def _token_probs(self, encoded: torch.Tensor, ids: list[int]) -> list[float]:
