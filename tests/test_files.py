@@ -20,6 +20,7 @@ from squall.files import (
     atomic_path,
     atomic_write,
     disk_full,
+    growing_file,
     json_text,
     read_json,
     write_json,
@@ -88,6 +89,27 @@ def test_a_disk_that_fills_up_while_writing_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space left"), atomic_write(path), full_disk:
         full_disk.write("x")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_growing_file_has_its_lines_at_once_and_keeps_them(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.txt"
+
+    def fail_after_a_line() -> None:
+        with growing_file(path) as file:
+            file.write("é 1\n")
+            assert path.read_text(encoding="utf-8") == "é 1\n"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_after_a_line()
+    assert path.read_text(encoding="utf-8") == "é 1\n"
+
+
+def test_a_full_disk_is_named_with_the_file_that_grows(tmp_path: Path) -> None:
+    link = tmp_path / "results.txt"
+    link.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"no space left .*results\.txt$"), growing_file(link) as file:
+        file.write("x\n")
 
 
 def test_another_error_keeps_its_own_message(

@@ -1,5 +1,7 @@
 """Files that are either whole or absent: written beside the target, then renamed.
 
+A list of results that long work makes one by one is the exception: `growing_file`.
+
 JSON is strict: it has no word for NaN or infinity, and other programs refuse a file that holds one.
 """
 
@@ -20,6 +22,7 @@ __all__ = [
     "atomic_write",
     "disk_full",
     "file_digest",
+    "growing_file",
     "json_text",
     "read_json",
     "write_json",
@@ -64,6 +67,28 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
     """Open a UTF-8 text file for writing that replaces `path` only when the block ends well."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file
+
+
+@contextmanager
+def growing_file(path: Path) -> Iterator[IO[str]]:
+    """Open a UTF-8 text file for lines that others may read at once, and that stay in any case.
+
+    It is the counterpart of `atomic_write` for the results of long work on many files.
+
+    Raises:
+        OSError: also when the disk is full; the message then has the file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("w", encoding="utf-8", buffering=1) as file:
+            yield file
+    except OSError as error:
+        if disk_full(error):
+            raise OSError(
+                errno.ENOSPC, f"no space left on the disk while writing {path}"
+            ) from error
+        raise
 
 
 def write_json(

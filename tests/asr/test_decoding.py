@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import soxr
@@ -14,8 +21,10 @@ import tiny
 
 pytest.importorskip("espnet2")
 
-from squall.asr import decoding
+from squall.asr import decoding, memory
 from squall.asr.decoding import decode_splits, find_audio, load_recogniser, transcribe
+from squall.asr.memory import MemoryNeed
+from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.cli import main
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.engine.experiment import Experiment
@@ -107,7 +116,7 @@ def test_damaged_files_are_named_and_the_others_done(squall: Any, damaged: Path)
     assert f"{damaged / 'a.flac'}: " in err
     assert f"{damaged / 'c.wav'}: the file is empty\n" in err
     assert f"{damaged / 'd.wav'}: need at least 1600 samples (0.1 s)" in err
-    assert "3 of 4 files could not be read" in err
+    assert "3 of 4 files could not be transcribed" in err
 
 
 def test_json_has_words_with_confidences(squall: Any, speech: Path) -> None:
@@ -172,6 +181,119 @@ def test_transcripts_come_one_by_one(trained: Experiment, damaged: Path) -> None
     assert second.problem is None
 
 
+class _Waits:
+    """Takes up to 3 s of memory for what it recognises, and fails on the file `bad`."""
+
+    device = "cpu"
+    memory_need = MemoryNeed(1e6, 0.0)
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def __call__(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> Hypothesis:
+        if self.error is not None and len(samples) == 2 * 16000:
+            raise self.error
+        return Hypothesis("GO ON", (), 0.0, 1.0, ())
+
+
+def _silence(folder: Path, **seconds: float) -> list[Path]:
+    for name, length_s in seconds.items():
+        soundfile.write(folder / f"{name}.wav", np.zeros(round(length_s * 16000)), 16000)
+    return [folder / f"{name}.wav" for name in seconds]
+
+
+def test_a_file_too_long_for_the_memory_is_named_with_what_fits_and_the_others_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 3_000_000)
+    first, long, last = transcribe(_Waits(), _silence(tmp_path, a=1.0, long=60.0, z=2.5))
+    assert [first.problem, last.problem] == [None, None]
+    assert long.duration_s == 60.0
+    assert long.problem is not None
+    assert re.match(r"its 60\.0 s take about .* recordings of up to 3 s fit", long.problem)
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (MemoryError(), r"the memory was full before its 2\.0 s were recognised"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
+            r"the memory was full before its 2\.0 s were recognised",
+        ),
+        (RuntimeError("selected index k out of range"), "selected index k out of range"),
+        (PermissionError(13, "Permission denied"), r"\[Errno 13\] Permission denied"),
+        (ValueError("too short"), "too short"),
+    ],
+)
+def test_whatever_goes_wrong_with_a_file_does_not_cost_the_others(
+    tmp_path: Path, error: Exception, problem: str
+) -> None:
+    paths = _silence(tmp_path, a=1.0, bad=2.0, z=1.5)
+    first, bad, last = transcribe(_Waits(error), paths)
+    assert [found.hypothesis is None for found in (first, bad, last)] == [False, True, False]
+    assert bad.problem is not None
+    assert re.match(problem, bad.problem)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_under_a_memory_limit_a_long_file_costs_itself_alone(
+    trained: Experiment, speech: Path, tmp_path: Path
+) -> None:
+    (long,) = _silence(tmp_path, long=600.0)
+    code = (
+        "import re, resource, sys\n"
+        "import squall.asr.decoding\n"  # what is imported is not to count
+        "from squall.cli import main\n"
+        "size = re.search(r'VmSize:\\s+(\\d+)', open('/proc/self/status').read())[1]\n"
+        "limit = 1024 * int(size) + 300 * 10**6\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    output = tmp_path / "found.txt"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "transcribe", str(long), str(speech / "plain.wav"), "--model",
+         str(trained.directory), "--threads", "1", "-o", str(output)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(rf"{long}: its 600\.0 s take .* up to \d+ s fit", done.stderr)
+    assert output.read_text().startswith(f"{speech / 'plain.wav'}\t")
+
+
+def test_standard_input_is_a_file(
+    squall: Any, speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = squall(speech / "plain.wav")[1]
+    given = io.TextIOWrapper(io.BytesIO((speech / "plain.wav").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", given)
+    assert squall("-") == (0, expected, "")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no audio at all")))
+    code, out, err = squall("-", speech / "plain.wav")
+    assert (code, out) == (1, f"{speech / 'plain.wav'}\t{expected}")
+    assert "\n-: libsndfile cannot read it" in f"\n{err}"
+
+
+def test_sound_in_containers_that_are_not_read_is_counted(
+    squall: Any, speech: Path, tmp_path: Path
+) -> None:
+    shutil.copy(speech / "plain.wav", tmp_path / "a.wav")
+    (tmp_path / "inside").mkdir()
+    for name in ("b.m4a", "inside/c.M4A", "d.mp4", "notes.txt", "._b.m4a"):
+        (tmp_path / name).write_bytes(b"?")
+    code, out, err = squall(tmp_path)
+    assert code == 0
+    assert out.count("\n") == 1
+    told = f"not read: 2 .m4a, 1 .mp4; convert them, as in: ffmpeg -i {tmp_path / 'b.m4a'} "
+    assert err.startswith(f"{tmp_path}: {told}{tmp_path / 'b.flac'}\n")
+    (tmp_path / "a.wav").unlink()
+    code, out, err = squall(tmp_path)
+    assert (code, out) == (1, "")
+    assert "no audio in this folder" in err
+    assert told in err
+
+
 def _test_split(experiment: Experiment) -> list[Utterance]:
     (path,) = (experiment.recipe_dir / "shared").glob("data-*/test.jsonl")
     return read_manifest(path)
@@ -222,3 +344,41 @@ def test_an_utterance_that_is_too_short_is_named(
             trained, {"test": split}, tmp_path, processes=processes, on_progress=lambda *_: None
         )
     assert not (tmp_path / "test" / "hypotheses.jsonl").exists()
+
+
+def _decode(trained: Experiment, folder: Path, **options: Any) -> None:
+    split = {"test": _test_split(trained)}
+    decode_splits(trained, split, folder, on_progress=lambda *_: None, **options)
+
+
+def test_processes_are_as_many_as_memory_is_enough_for(
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(decoding, "_UTTERANCES_PER_PROCESS", 1)
+    monkeypatch.setattr(decoding, "free_memory_bytes", lambda device: 700_000_000)
+    with caplog.at_level(logging.WARNING):
+        _decode(trained, tmp_path, processes=2)
+    assert json.loads((tmp_path / "test" / "decoding.json").read_text())["processes"] == 1
+    assert "1 processes decode instead of 2: each may need 0.4 GB" in caplog.text
+
+
+def test_an_utterance_too_long_for_the_memory_is_named_before_anything_is_decoded(
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 1000)
+    monkeypatch.setattr(decoding, "_recognise", lambda *_: pytest.fail("decoded"))
+    longest = max(_test_split(trained), key=lambda u: u.duration_s)
+    with pytest.raises(ValueError, match=rf"^{longest.id} \(.*\): its {longest.duration_s:.1f} s"):
+        _decode(trained, tmp_path)
+
+
+def test_an_utterance_that_memory_is_not_enough_for_is_named(
+    trained: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Recogniser, "search", fail)
+    first = _test_split(trained)[0]
+    with pytest.raises(ValueError, match=rf"^{first.id} \(.*\): the memory was full before"):
+        _decode(trained, tmp_path)

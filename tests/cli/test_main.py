@@ -69,6 +69,24 @@ def test_a_wrong_command_line_is_exit_code_2(
     assert err.startswith("usage: squall")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("enhance", "-", "--model", "m", "-o", "out"),
+        ("score", "--reference", "-", "--hypothesis", "b"),
+        ("score", "--reference", "a", "--hypothesis", "-"),
+        ("score-speech", "--reference", "-", "--estimate", "b"),
+        ("score-speech", "--reference", "a", "--estimate", "-"),
+    ],
+)
+def test_a_verb_that_does_not_read_standard_input_says_so(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, _, err = _exit(capsys, *arguments)
+    assert code == 2
+    assert err.endswith("standard input is not read here, give a file\n")
+
+
 def test_an_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "squall", "report", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

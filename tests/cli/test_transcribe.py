@@ -6,6 +6,8 @@ import json
 import math
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +83,34 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(
     captured = capsys.readouterr()
     assert captured.out == "a.wav\tGO ON\t(0.875)\n"
     assert "bad.wav: no such file" in captured.err
-    assert "1 of 2 files could not be read" in captured.err
+    assert "1 of 2 files could not be transcribed" in captured.err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, KeyError])
+def test_results_are_written_as_they_come(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    output = tmp_path / "found.txt"
+
+    def transcribe(recogniser: object, paths: list[Path]) -> Iterator[_Transcript]:
+        yield _Transcript("a.wav", hypothesis=_Hypothesis())
+        assert output.read_text() == "a.wav\tGO ON\t(0.875)\n"
+        raise error
+
+    monkeypatch.setattr(sys.modules["squall.asr.decoding"], "transcribe", transcribe)
+    with suppress(KeyError):
+        assert main(["transcribe", "a.wav", "b.wav", "--model", str(model), "-o", str(output)])
+    assert output.read_text() == "a.wav\tGO ON\t(0.875)\n"
+
+
+def test_the_output_must_not_be_an_input(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"sound")
+    assert main(["transcribe", str(path), "--model", str(model), "-o", str(path)]) == 1
+    assert f"{path} is one of the inputs" in capsys.readouterr().err
+    assert path.read_bytes() == b"sound"
 
 
 def test_json_has_one_object_per_line(model: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 
 from squall.asr.export import SAMPLE_RATE_HZ, reference_texts
 from squall.asr.forced_logits import ForcedLogits, write_forced
+from squall.asr.memory import check_memory, free_memory_bytes, out_of_memory
 from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
-from squall.audio.reading import AudioError, audio_below, read_audio
+from squall.audio.reading import audio_below, audio_info, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.engine.experiment import Experiment
 from squall.files import atomic_write, json_text, write_json
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # Starting a process takes as long as decoding about so many.
 _UTTERANCES_PER_PROCESS = 16
+# Python, torch and ESPnet in a process of their own.
+_PROCESS_BYTES = 400_000_000
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Transcript:
         path: the file.
         duration_s: its length.
         conversions: what was done to its samples before recognition, in words.
-        hypothesis: the result, or None where the file could not be read.
-        problem: why it could not be read, or None.
+        hypothesis: the result, or None where there is a problem.
+        problem: why the file could not be read or recognised, or None.
     """
 
     path: str
@@ -75,12 +79,13 @@ def decode_splits(
         device: `cpu` or `cuda`.
         threads: CPU threads of one process.
         processes: how many work side by side, each with a model of its own and 16 utterances or
-            more; fewer where there are not so many. They change no number.
+            more; fewer where there are not so many, or memory is not enough for the longest
+            utterance in each. They change no number.
         on_progress: told (utterances done, utterances in all, message).
 
     Raises:
         AudioError: a file cannot be read.
-        ValueError: an utterance is too short.
+        ValueError: an utterance is too short, or too long for the memory.
     """
     ordered = {name: sorted(split, key=lambda u: u.id) for name, split in splits.items()}
     total, done = sum(map(len, ordered.values())), 0
@@ -95,6 +100,10 @@ def decode_splits(
         for utterance in split
     ]
     processes = max(1, min(processes, total // _UTTERANCES_PER_PROCESS))
+    if total:
+        longest = max((u for u, _ in everything), key=lambda u: u.duration_s)
+        loaded = _loaded(experiment.directory, config_json, device, threads)
+        processes = _that_fit(processes, loaded, longest)
     found = map_in_processes(recognise, everything, processes)
     for name, split in ordered.items():
         audio_s = seconds = 0.0
@@ -133,17 +142,43 @@ def _recognise(
     recogniser = _loaded(directory, config_json, device, threads)
     started = time.perf_counter()
     audio = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ)
-    try:
+    with _named(utterance):
         encoded = recogniser.encode(audio.samples)
-    except ValueError as error:
-        raise ValueError(f"{utterance.id} ({utterance.audio_path}): {error}") from error
-    hypothesis = recogniser.search(encoded)
-    seconds = time.perf_counter() - started
-    logits, targets = recogniser.forced_logits(encoded, text)
+        hypothesis = recogniser.search(encoded)
+        seconds = time.perf_counter() - started
+        logits, targets = recogniser.forced_logits(encoded, text)
     forced = ForcedLogits(logits.float().cpu().numpy(), np.array(targets), np.array([len(targets)]))
     return _Decoded(
         hypothesis, forced, audio.duration_s, seconds, recogniser.parameters, recogniser.tokens
     )
+
+
+@contextmanager
+def _named(utterance: Utterance) -> Iterator[None]:
+    """Put the name of an utterance before what goes wrong with it."""
+    try:
+        yield
+    except (ValueError, RuntimeError, MemoryError) as error:
+        full = out_of_memory(error)
+        kind = RuntimeError if isinstance(error, RuntimeError) and not full else ValueError
+        problem = _out_of_memory(utterance.duration_s) if full else str(error)
+        raise kind(f"{utterance.id} ({utterance.audio_path}): {problem}") from error
+
+
+def _that_fit(processes: int, recogniser: Recogniser, longest: Utterance) -> int:
+    """As many processes as can recognise the longest utterance at the same time."""
+    need = recogniser.memory_need
+    with _named(longest):
+        check_memory(need, longest.duration_s, recogniser.device)
+    each = need.bytes(longest.duration_s) + _PROCESS_BYTES + 4 * recogniser.parameters
+    free = free_memory_bytes(recogniser.device)
+    fitting = processes if free is None else max(1, min(processes, free // each))
+    if fitting < processes:
+        _log.warning(
+            "%d processes decode instead of %d: each may need %.1f GB of memory for %s (%.1f s)",
+            fitting, processes, each / 1e9, longest.id, longest.duration_s,
+        )  # fmt: skip
+    return fitting
 
 
 @lru_cache(maxsize=1)
@@ -187,18 +222,34 @@ def find_audio(paths: Sequence[Path]) -> list[Path]:
 
 
 def transcribe(recogniser: Recogniser, paths: Sequence[Path]) -> Iterator[Transcript]:
-    """Recognise files one by one; a file that cannot be read gives a `problem`, not an exception.
+    """Recognise files one by one; one that cannot be gives a `problem`, not an exception.
 
     Any sampling rate and number of channels is accepted: files are resampled to 16 kHz and mixed
-    down, and the transcript says so.
+    down, and the transcript says so. A file that is too long for the memory that is free is not
+    read.
     """
     for path in paths:
-        try:
-            audio = read_audio(path, sample_rate_hz=SAMPLE_RATE_HZ)
-            hypothesis = recogniser(audio.samples)
-        except (AudioError, ValueError) as error:
-            problem = str(error).removeprefix(f"{path}: ")
-            _log.warning("%s: %s", path, problem)
-            yield Transcript(str(path), problem=problem)
-            continue
-        yield Transcript(str(path), audio.duration_s, audio.conversions, hypothesis)
+        found = _transcript(recogniser, path)
+        if found.problem is not None:
+            _log.warning("%s: %s", path, found.problem)
+        yield found
+
+
+def _transcript(recogniser: Recogniser, path: Path) -> Transcript:
+    duration_s = 0.0
+    try:
+        duration_s = audio_info(path).duration_s
+        check_memory(recogniser.memory_need, duration_s, recogniser.device)
+        audio = read_audio(path, sample_rate_hz=SAMPLE_RATE_HZ)
+        hypothesis = recogniser(audio.samples)
+        return Transcript(str(path), audio.duration_s, audio.conversions, hypothesis)
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        problem = _out_of_memory(duration_s) if out_of_memory(error) else str(error)
+        return Transcript(str(path), duration_s, problem=problem.removeprefix(f"{path}: "))
+
+
+def _out_of_memory(duration_s: float) -> str:
+    return (
+        f"the memory was full before its {duration_s:.1f} s were recognised: cut it at pauses, or "
+        "leave the process more memory"
+    )

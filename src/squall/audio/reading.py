@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ __all__ = [
     "audio_info",
     "open_audio",
     "read_audio",
+    "unread_below",
 ]
 
 AUDIO_SUFFIXES = (
@@ -42,6 +44,10 @@ AUDIO_SUFFIXES = (
 )  # fmt: skip
 """Endings, in lower case, by which audio is found in folders; a file that is named needs none."""
 
+_UNREAD_SUFFIXES = (
+    ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".caf", ".m4a", ".m4b", ".mka", ".mkv", ".mov",
+    ".mp2", ".mp4", ".ra", ".spx", ".voc", ".webm", ".wma", ".wv",
+)  # fmt: skip
 _HEADERLESS = (".raw", ".pcm")
 
 
@@ -223,8 +229,27 @@ def audio_below(folder: Path) -> list[Path]:
     )
     if not found:
         looked_for = ", ".join(AUDIO_SUFFIXES)
-        raise FileNotFoundError(f"{folder}: no audio in this folder (looked for {looked_for})")
+        left_out = f"; {unread}" if (unread := unread_below(folder)) else ""
+        raise FileNotFoundError(
+            f"{folder}: no audio in this folder (looked for {looked_for}){left_out}"
+        )
     return found
+
+
+def unread_below(folder: Path) -> str:
+    """The sound and video below a folder that is not read, in words; empty where there is none."""
+    found = sorted(
+        Path(inside) / name
+        for inside, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in _UNREAD_SUFFIXES and not name.startswith(".")
+    )
+    if not found:
+        return ""
+    counts = sorted(Counter(path.suffix.lower() for path in found).items())
+    endings = ", ".join(f"{count} {suffix}" for suffix, count in counts)
+    target = found[0].with_suffix(".flac")
+    return f"not read: {endings}; convert them, as in: ffmpeg -i {found[0]} {target}"
 
 
 def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:

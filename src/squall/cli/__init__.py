@@ -59,6 +59,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _file(text: str) -> Path:
+    if text == "-":
+        raise argparse.ArgumentTypeError("standard input is not read here, give a file")
+    return Path(text)
+
+
 def _add_baseline(verb: Any) -> None:
     verb.add_argument(
         "--baseline",
@@ -158,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _add_transcribe(verbs: Any) -> None:
     verb = verbs.add_parser("transcribe", help="recognise audio files with a trained model")
-    verb.add_argument("audio", nargs="+", type=Path, help="files or folders")
+    verb.add_argument("audio", nargs="+", type=Path, help="files or folders; - is standard input")
     verb.add_argument("--model", required=True, type=Path, metavar="EXP_DIR")
     verb.add_argument("--format", choices=("text", "json"), default="text")
     verb.add_argument("-o", "--output", type=Path, help="write here instead of the terminal")
@@ -180,7 +186,7 @@ def _add_enhance(verbs: Any) -> None:
         description="Remove noise from audio files. Sampling rate, channels and length stay as "
         "they are; the model works at 16 kHz, so that audio above 8 kHz is lost.",
     )
-    verb.add_argument("audio", nargs="+", type=Path, help="noisy files or folders")
+    verb.add_argument("audio", nargs="+", type=_file, help="noisy files or folders")
     verb.add_argument("--model", required=True, type=Path, metavar="EXP_DIR")
     verb.add_argument(
         "-o",
@@ -207,8 +213,8 @@ def _add_score(verbs: Any) -> None:
         "score",
         help="error rates of two files with lines `id words...` or, as trn, `words... (id)`",
     )
-    verb.add_argument("--reference", required=True, type=Path)
-    verb.add_argument("--hypothesis", required=True, type=Path)
+    verb.add_argument("--reference", required=True, type=_file)
+    verb.add_argument("--hypothesis", required=True, type=_file)
     verb.add_argument("--alignments", action="store_true", help="print the alignments too")
     verb.add_argument("--csv", type=Path, help="write one row per utterance")
     verb.set_defaults(function=_score)
@@ -224,8 +230,8 @@ def _add_score_speech(verbs: Any) -> None:
     verb = verbs.add_parser(
         "score-speech", help="STOI, PESQ and SI-SDR of enhanced speech against clean speech"
     )
-    verb.add_argument("--reference", required=True, type=Path, help="clean file or folder")
-    verb.add_argument("--estimate", required=True, type=Path, help="enhanced file or folder")
+    verb.add_argument("--reference", required=True, type=_file, help="clean file or folder")
+    verb.add_argument("--estimate", required=True, type=_file, help="enhanced file or folder")
     verb.add_argument("--csv", type=Path, help="write one row per file here, not to the terminal")
     verb.add_argument("--jobs", type=_positive, help="processes (default: one per core)")
     verb.add_argument("--extended", action="store_true", help="extended STOI too")
