@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from rich.console import Console
 from squall.asr.settings import RecognitionConfig
 from squall.cli import enhance, main
 from squall.engine.experiment import Experiment, RunOptions
+from squall.enhance import audio_files
+from squall.enhance.audio_files import EnhancementJob
 
 RATE_HZ = 16000
 
@@ -101,6 +104,54 @@ def test_bad_files_are_named_and_the_others_done(
     assert lines[-1] == "3 of 5 files could not be enhanced"
     written = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert written == ["a.wav", "b.flac"]
+
+
+def _failing_on_a(error: Exception) -> Callable[..., tuple[str, ...]]:
+    def enhance_file(enhancer: object, job: EnhancementJob, **_: object) -> tuple[str, ...]:
+        if job.source.name == "a.wav":
+            raise error
+        return ()
+
+    return enhance_file
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (MemoryError(), "the memory is full"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "DefaultCPUAllocator: can't"),
+        (PermissionError(13, "Permission denied"), "[Errno 13] Permission denied"),
+        (ValueError("the signal is empty"), "the signal is empty"),
+    ],
+)
+def test_whatever_goes_wrong_with_a_file_does_not_cost_the_others(
+    squall: Squall,
+    noisy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    problem: str,
+) -> None:
+    monkeypatch.setattr(audio_files, "enhance_file", _failing_on_a(error))
+    code, (first, second, last) = squall(noisy)
+    assert code == 1
+    assert first.startswith(f"{noisy / 'a.wav'}: {problem}")
+    assert second == f"2 of 2: {tmp_path / 'out' / 'inside' / 'b.flac'}"
+    assert last == "1 of 2 files could not be enhanced"
+
+
+def test_a_full_disk_ends_it(squall: Squall, noisy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OSError(errno.ENOSPC, "no space left on the disk")
+    monkeypatch.setattr(audio_files, "enhance_file", _failing_on_a(error))
+    assert squall(noisy) == (1, [f"squall: {error}"])
+
+
+def test_sound_in_containers_that_are_not_read_is_counted(squall: Squall, noisy: Path) -> None:
+    for name in ("b.m4a", "inside/c.m4a", "d.mp4"):
+        (noisy / name).write_bytes(b"?")
+    code, lines = squall(noisy)
+    assert code == 0
+    assert lines[0].startswith(f"{noisy}: not read: 2 .m4a, 1 .mp4; convert them, as in: ffmpeg")
 
 
 def test_the_output_must_not_be_the_input(squall: Squall, noisy: Path) -> None:

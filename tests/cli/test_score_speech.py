@@ -6,12 +6,14 @@ import csv
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from squall.cli import main
+from squall.audio.reading import Audio, read_audio
+from squall.cli import main, score_speech
 
 pytest.importorskip("pystoi")
 pytest.importorskip("pesq")
@@ -142,6 +144,32 @@ def test_what_cannot_be_scored_is_named_and_the_others_are(
         "these are not aligned"
     )
     assert last == "4 file(s) could not be scored, see above"
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (MemoryError(), "a/two: the memory is full"),
+        (PermissionError(13, "Permission denied"), "[Errno 13] Permission denied"),
+    ],
+)
+def test_whatever_goes_wrong_with_reading_a_pair_does_not_cost_the_others(
+    folders: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    problem: str,
+) -> None:
+    def read(path: Path, **options: Any) -> Audio:
+        if path.stem == "two":
+            raise error
+        return read_audio(path, **options)
+
+    monkeypatch.setattr(score_speech, "read_audio", read)
+    assert _score(folders) == 1
+    captured = capsys.readouterr()
+    assert [row["file"] for row in _parts(captured.out)[0]] == ["a/one", "b/one"]
+    assert captured.err.splitlines()[0] == problem
 
 
 def test_a_few_samples_more_are_cut_and_said(

@@ -6,12 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from squall.engine.tasks import open_experiment
 from squall.enhance.settings import EnhancementConfig
+from squall.files import disk_full
 
 __all__ = ["enhance_files"]
 
@@ -30,7 +32,7 @@ def enhance_files(options: argparse.Namespace) -> int:
     experiment = open_experiment(options.model, EnhancementConfig)
     import torch  # not earlier: a wrong experiment is to be told at once
 
-    from squall.audio.reading import AudioError
+    from squall.audio.reading import unread_below
     from squall.enhance.audio_files import enhance_file, plan_outputs
     from squall.enhance.enhancer import Enhancer, find_model
 
@@ -40,6 +42,9 @@ def enhance_files(options: argparse.Namespace) -> int:
     enhancer = Enhancer.load(model, experiment.config)
     failed = 0
     with _display(len(jobs)) as (say, show):
+        for folder in filter(Path.is_dir, options.audio):
+            if left_out := unread_below(folder):
+                say(f"{folder}: {left_out}")
         for number, job in enumerate(jobs, start=1):
 
             def on_progress(
@@ -49,8 +54,10 @@ def enhance_files(options: argparse.Namespace) -> int:
 
             try:
                 notes = enhance_file(enhancer, job, on_progress=on_progress)
-            except AudioError as error:
-                text = str(error)
+            except (OSError, ValueError, RuntimeError, MemoryError) as error:
+                if isinstance(error, OSError) and disk_full(error):
+                    raise  # the next file would find it full too
+                text = str(error) or "the memory is full"
                 named = text.startswith((str(job.source), str(job.target)))
                 say(text if named else f"{job.source}: {text}")
                 failed += 1

@@ -107,8 +107,8 @@ class _Reading:
         for name, paths in self.pairs.items():
             try:
                 pair, lag, notes = _read_pair(*paths, align=self.align)
-            except (AudioError, _LengthError) as error:
-                print(error, file=sys.stderr)
+            except (AudioError, _LengthError, OSError, MemoryError) as error:
+                print(str(error) or f"{name}: the memory is full", file=sys.stderr)
                 self.failed += 1
                 continue
             for note in notes:
