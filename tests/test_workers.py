@@ -42,6 +42,10 @@ def importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "def nap(number):\n"
         "    time.sleep(0.2)\n"
         "    return os.getpid()\n"
+        "def killed_at_two(number):\n"
+        "    if number == 2:\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "    return number\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
@@ -74,6 +78,13 @@ def test_an_error_reaches_the_caller_after_what_came_before(importable: Path) ->
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(ValueError, match="item 2 is bad"):
             next(results)
+
+
+def test_a_process_that_is_killed_is_told_of_with_what_to_do(importable: Path) -> None:
+    from worker_functions import killed_at_two
+
+    with pytest.raises(RuntimeError, match=r"one of 2 processes was killed.*memory.*--jobs"):
+        list(map_in_processes(killed_at_two, range(4), 2))
 
 
 def _alive(process: int) -> bool:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
@@ -38,6 +39,7 @@ def map_in_processes(
 
     Raises:
         Exception: what the function raises; what has not begun by then is not done.
+        RuntimeError: one of the processes was killed.
     """
     if workers <= 1 or len(items) <= 1:
         yield from map(function, items)
@@ -50,6 +52,11 @@ def map_in_processes(
     ) as pool:
         try:
             yield from pool.map(function, items)
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"one of {count} processes was killed, most often because the memory was full: "
+                "start fewer of them (--jobs, --workers)"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
