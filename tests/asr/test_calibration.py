@@ -19,6 +19,7 @@ from squall.asr.calibration import (
     judge_tokens,
     judge_words,
     read_bins,
+    read_hypotheses,
     write_calibration,
 )
 from squall.asr.forced_logits import ForcedLogits, read_forced, write_forced
@@ -149,6 +150,14 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path, damage: str) -> None:
         utterances = [_utterance("x", "A")]
     with pytest.raises(ValueError, match=r"hypotheses\.jsonl does not fit its references.*--force"):
         calibrate_splits(tiny.config("demo"), {"test": utterances}, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b'{"id": "u1"', b'{"text": "\xff"}', b"\n"])
+def test_damaged_hypotheses_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "hypotheses.jsonl"
+    path.write_bytes(b'{"id": "u0"}\n' + content)
+    with pytest.raises(ValueError, match=r"hypotheses\.jsonl is damaged: .*--stage 6 --force"):
+        read_hypotheses(path)
 
 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:

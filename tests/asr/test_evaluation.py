@@ -15,7 +15,8 @@ import tiny
 
 pytest.importorskip("espnet2")
 
-from squall.asr.evaluation import evaluate, read_hypotheses
+from squall.asr.calibration import read_hypotheses
+from squall.asr.evaluation import evaluate
 from squall.asr.export import reference_texts
 from squall.asr.forced_logits import ForcedLogits, write_forced
 from squall.asr.settings import RecognitionConfig

@@ -39,6 +39,7 @@ __all__ = [
     "judge_tokens",
     "judge_words",
     "read_bins",
+    "read_hypotheses",
     "read_token_gaps",
     "write_calibration",
 ]
@@ -140,8 +141,7 @@ class _Decoded:
         cls, config: RecognitionConfig, utterances: Sequence[Utterance], folder: Path
     ) -> _Decoded:
         forced, names = read_forced(folder / "forced.npz")
-        lines = (folder / "hypotheses.jsonl").read_text(encoding="utf-8").splitlines()
-        hypotheses = [json.loads(line) for line in lines]
+        hypotheses = read_hypotheses(folder / "hypotheses.jsonl")
         ends = np.cumsum(forced.lengths)
         references = [
             [names[k] for k in forced.targets[end - length : end - 1]]
@@ -163,6 +163,20 @@ class _Decoded:
                 f"{folder / 'hypotheses.jsonl'} does not fit its references "
                 f"({type(error).__name__}: {error}); decode again with --stage 6 --force"
             ) from error
+
+
+def read_hypotheses(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `hypotheses.jsonl`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged.
+    """
+    return _read(
+        path,
+        lambda: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()],
+        stage=6,
+    )
 
 
 def judge_tokens(
@@ -347,24 +361,25 @@ def read_bins(path: Path) -> dict[str, ReliabilityBins]:
     """
     return _read(
         path,
-        lambda found: {
+        lambda: {
             name: ReliabilityBins(
                 **{key: np.array(values) for key, values in level["bins"].items()}
             )
-            for name, level in found["levels"].items()
+            for name, level in read_json(path)["levels"].items()
         },
     )
 
 
 def read_token_gaps(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
     """`SplitCalibration.token_gaps` of a file of `write_calibration`; errors as of `read_bins`."""
-    return _read(path, lambda found: np.array(found["token_gaps"], dtype=np.float64))
+    return _read(path, lambda: np.array(read_json(path)["token_gaps"], dtype=np.float64))
 
 
-def _read(path: Path, make: Callable[[Any], Made]) -> Made:
+def _read(path: Path, make: Callable[[], Made], *, stage: int = 7) -> Made:
     try:
-        return make(read_json(path))
+        return make()
     except (ValueError, KeyError, TypeError) as error:
+        what = {6: "decode", 7: "score"}[stage]
         raise ValueError(
-            f"{path} is damaged: {error}; score again with --stage 7 --force"
+            f"{path} is damaged: {error}; {what} again with --stage {stage} --force"
         ) from error

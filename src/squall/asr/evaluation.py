@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from squall.asr.calibration import SplitCalibration, calibrate_splits, write_calibration
+from squall.asr.calibration import (
+    SplitCalibration,
+    calibrate_splits,
+    read_hypotheses,
+    write_calibration,
+)
 from squall.asr.export import folded_phones
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
@@ -103,11 +107,6 @@ def _calibration_values(found: SplitCalibration) -> dict[str, Values]:
         if level in found.temperatures:
             values[level]["temperature"] = (found.temperatures[level], n)
     return values
-
-
-def read_hypotheses(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `hypotheses.jsonl`."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _reports(
