@@ -118,7 +118,7 @@ def measure_need(model: Any, search: Any, *, sample_rate_hz: int, device: str) -
         tensors = output if isinstance(output, tuple) else (output,)
         largest = max(largest, *(t.numel() for t in tensors if isinstance(t, torch.Tensor)), 0)
         if isinstance(module, MultiHeadedAttention):
-            attended.append((inputs[1].size(1), module.h * _copies(module)))
+            attended.append((output.size(1), module.h * _copies(module)))
 
     hooks = [module.register_forward_hook(watch) for module in model.modules()]
     samples = round(_PROBE_S * sample_rate_hz)
