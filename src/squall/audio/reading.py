@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from squall.audio.containers import (
     AudioError,
-    check_length,
+    conversion_hint,
+    count_frames,
     decode_shorten,
-    frame_count,
+    inspect,
+    mended,
     sphere_header,
 )
 from squall.audio.raw_pcm import RawFormat, read_raw
@@ -43,6 +45,10 @@ AUDIO_SUFFIXES = (
 """Endings, in lower case, by which audio is found in folders; a file that is named needs none."""
 
 _HEADERLESS = (".raw", ".pcm")
+# libsndfile 1.2.2 seeks to wrong places in the last page of an Ogg Vorbis file, which has at most
+# 255 packets; an Opus decoder still hears 20 s later that it did not begin at the start.
+_OGG_RUN_UP_S = 60
+_BLOCK_FRAMES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -202,8 +208,8 @@ def open_audio(path: str | Path) -> Iterator[AudioStream]:
         notes = ("decoded from shorten by ffmpeg",)
         yield AudioStream(path, _not_empty(path, info), "NIST", "PCM_16", whole, notes)
         return
-    with _open(path) as file:
-        info = _info(frame_count(path, file), file.samplerate, file.channels)
+    with _open(path) as (file, frames):
+        info = _info(frames, file.samplerate, file.channels)
         yield AudioStream(path, _not_empty(path, info), file.format, file.subtype, file)
 
 
@@ -246,8 +252,8 @@ def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
             return _info(*(int(header[field]) for field in fields))
         except (KeyError, ValueError) as error:
             raise AudioError(f"{path}: a bad or missing field in its header: {error}") from error
-    with _open(path) as file:
-        return _info(frame_count(path, file), file.samplerate, file.channels)
+    with _open(path) as (file, frames):
+        return _info(frames, file.samplerate, file.channels)
 
 
 def _info(frames: int, sample_rate_hz: int, channels: int) -> AudioInfo:
@@ -304,25 +310,39 @@ def _shorten_header(path: Path) -> dict[str, str] | None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[tuple[Any, int]]:
+    """A file and the number of its frames."""
     if path.suffix.lower() in _HEADERLESS:
         raise AudioError(f"{path}: no header; give its sampling rate as raw=RawFormat(...)")
+    found = inspect(path)
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            check_length(path, file)
-            yield file
+        with mended(path, found) as source, soundfile.SoundFile(source) as file:
+            yield file, count_frames(path, file, found)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: libsndfile cannot read it: {error.error_string}") from error
+        hint = "" if found.formats else f" If it is audio: {conversion_hint(path)}"
+        raise AudioError(
+            f"{path}: libsndfile cannot read it: {error.error_string}{hint}"
+        ) from error
 
 
 def _decode(path: Path, start_s: float, duration_s: float | None) -> _Decoded:
-    with _open(path) as file:
-        frames = frame_count(path, file)
+    with _open(path) as (file, frames):
         first, count = _span(path, (start_s, duration_s), frames, file.samplerate)
-        file.seek(first)
+        _go_to(file, first)
         samples = file.read(count, dtype="float32", always_2d=True)
         _check_count(path, frames, first, count, len(samples))
         return _Decoded(samples, int(file.samplerate))
+
+
+def _go_to(file: Any, first: int) -> None:
+    """Go to a frame, by decoding what lies before it where libsndfile cannot seek to it exactly."""
+    at = first if file.seekable() else 0
+    if file.format == "OGG":
+        at = max(0, first - round(_OGG_RUN_UP_S * file.samplerate))
+    if at:
+        file.seek(at)
+    while at < first and (block := file.read(min(_BLOCK_FRAMES, first - at), dtype="float32")).size:
+        at += len(block)
 
 
 def _cut(path: Path, whole: _Decoded, start_s: float, duration_s: float | None) -> _Decoded:
