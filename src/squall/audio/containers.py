@@ -43,6 +43,8 @@ _SPHERE_NUMBERS = (
 _SPHERE_TEXTS = ("sample_coding", "sample_byte_format")
 # A decoder gives up to two frames less than there are.
 _MPEG_TOLERANCE_S = 0.15
+# Counting the frames of an hour of MP3 takes half a second; of long files many stretches are read.
+_LONG_BYTES = 1 << 20
 _BLOCK_FRAMES = 1 << 20
 _WRITE_AGAIN = "Write it again with the program that made it"
 
@@ -99,7 +101,8 @@ def decode_shorten(path: Path, header: dict[str, str]) -> NDArray[np.float32]:
     channels = int(header.get("channel_count", "1"))
     whole = len(done.stdout) // (2 * channels) * channels
     samples = np.frombuffer(done.stdout, dtype="<i2", count=whole).reshape(-1, channels)
-    _compare(path, int(header.get("sample_count", len(samples))), len(samples), "samples")
+    stated = int(header.get("sample_count", len(samples)))
+    _compare(path, stated, min(stated, len(samples)), "samples")
     scaled: NDArray[np.float32] = samples.astype(np.float32) / np.float32(32768)
     return scaled
 
@@ -136,11 +139,17 @@ def inspect(path: Path) -> Inspected:
             reads only a part.
     """
     status = path.stat()
-    return _inspect(path, status.st_size, status.st_mtime_ns)
+    if status.st_size < _LONG_BYTES:
+        return _inspect(path, status.st_size)
+    return _inspect_long(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=4)  # stretches of one file are often read one after the other
-def _inspect(path: Path, size: int, _: int) -> Inspected:
+@lru_cache(maxsize=4)
+def _inspect_long(path: Path, size: int, _modified: int) -> Inspected:
+    return _inspect(path, size)
+
+
+def _inspect(path: Path, size: int) -> Inspected:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = behind_id3(data)
         if data[:8] == b"NIST_1A\n":
