@@ -22,6 +22,7 @@ from squall.audio.mpeg import read_mpeg_length
 from squall.audio.ogg import read_links
 
 __all__ = [
+    "SAMPLE_BYTES",
     "AudioError",
     "Inspected",
     "conversion_hint",
@@ -32,11 +33,12 @@ __all__ = [
     "sphere_header",
 ]
 
-# Bytes of a sample, for the codings in which all samples have the same number.
-_SAMPLE_BYTES = {
+SAMPLE_BYTES = {
     "PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4,
     "FLOAT": 4, "DOUBLE": 8,
 }  # fmt: skip
+"""Bytes of a sample by its coding, as `soundfile` names it, where each has the same number."""
+
 _SPHERE_NUMBERS = (
     "channel_count", "sample_rate", "sample_n_bytes", "sample_sig_bits", "sample_count"
 )  # fmt: skip
@@ -288,8 +290,8 @@ def count_frames(path: Path, file: Any, found: Inspected) -> int:
         kind = f"{file.format} with {file.subtype}"
         raise AudioError(f"{path}: {kind} is not read. {conversion_hint(path)}")
     expected = found.frames
-    if found.data_bytes is not None and file.subtype in _SAMPLE_BYTES:
-        expected = found.data_bytes // (file.channels * _SAMPLE_BYTES[file.subtype])
+    if found.data_bytes is not None and file.subtype in SAMPLE_BYTES:
+        expected = found.data_bytes // (file.channels * SAMPLE_BYTES[file.subtype])
     if expected is not None:
         _compare(path, expected, file.frames, "samples")
     if found.mpeg_s is None:

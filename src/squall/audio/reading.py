@@ -27,6 +27,7 @@ from squall.audio.raw_pcm import RawFormat, read_raw
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "SAMPLE_RATE_HZ",
     "Audio",
     "AudioError",
     "AudioInfo",
@@ -37,6 +38,9 @@ __all__ = [
     "open_audio",
     "read_audio",
 ]
+
+SAMPLE_RATE_HZ = 16000
+"""Recognition, enhancement and mixing work at this rate."""
 
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".wv1", ".wv2", ".aif", ".aiff",
@@ -141,7 +145,7 @@ def read_audio(
     *,
     start_s: float = 0.0,
     duration_s: float | None = None,
-    sample_rate_hz: int | None = 16000,
+    sample_rate_hz: int | None = SAMPLE_RATE_HZ,
     raw: RawFormat | None = None,
 ) -> Audio:
     """Read a file, or a stretch of it, as one channel at one sampling rate.
