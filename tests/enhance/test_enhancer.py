@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from squall.audio.features import extract
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.engine.tasks import open_experiment
 from squall.enhance import enhancer as module
-from squall.enhance.enhancer import SAMPLE_RATE_HZ, Enhancer, find_model, shape_mask
+from squall.enhance.enhancer import Enhancer, find_model, shape_mask
 from squall.enhance.settings import EnhancementConfig
 from squall.files import atomic_write
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from squall.asr.export import SAMPLE_RATE_HZ, reference_texts
+from squall.asr.export import reference_texts
 from squall.asr.forced_logits import ForcedLogits, write_forced
 from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
-from squall.audio.reading import AudioError, audio_below, read_audio
+from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, audio_below, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.engine.experiment import Experiment
 from squall.files import atomic_write, json_text, write_json

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
-from squall.audio.reading import AudioError, audio_below, read_audio
+from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, audio_below, read_audio
 from squall.files import atomic_write
 from squall.scoring.speech_quality import (
     Score,
@@ -24,7 +24,6 @@ from squall.scoring.speech_quality import (
 
 __all__ = ["score_speech_files"]
 
-_SAMPLE_RATE_HZ = 16000
 # Resampling and codecs pad by a few milliseconds; a larger difference is another recording.
 _CUT_AT_MOST_S = 0.010
 
@@ -107,17 +106,17 @@ class _LengthError(ValueError):
 
 def _read_pair(reference: Path, estimate: Path) -> tuple[SpeechPair, list[str]]:
     audio = {
-        "reference": read_audio(reference, sample_rate_hz=_SAMPLE_RATE_HZ),
-        "estimate": read_audio(estimate, sample_rate_hz=_SAMPLE_RATE_HZ),
+        "reference": read_audio(reference, sample_rate_hz=SAMPLE_RATE_HZ),
+        "estimate": read_audio(estimate, sample_rate_hz=SAMPLE_RATE_HZ),
     }
     notes = [f"{which} {text}" for which, read in audio.items() for text in read.conversions]
     lengths = {which: len(read.samples) for which, read in audio.items()}
     shorter = min(lengths.values())
     difference = max(lengths.values()) - shorter
-    if difference >= _CUT_AT_MOST_S * _SAMPLE_RATE_HZ:
+    if difference >= _CUT_AT_MOST_S * SAMPLE_RATE_HZ:
         raise _LengthError(
-            f"{estimate}: {lengths['estimate'] / _SAMPLE_RATE_HZ:.3f} s, but {reference} has "
-            f"{lengths['reference'] / _SAMPLE_RATE_HZ:.3f} s: these are not aligned"
+            f"{estimate}: {lengths['estimate'] / SAMPLE_RATE_HZ:.3f} s, but {reference} has "
+            f"{lengths['reference'] / SAMPLE_RATE_HZ:.3f} s: these are not aligned"
         )
     if difference:
         longer = max(lengths, key=lambda which: lengths[which])
