@@ -201,4 +201,5 @@ def transcribe(recogniser: Recogniser, paths: Sequence[Path]) -> Iterator[Transc
             _log.warning("%s: %s", path, problem)
             yield Transcript(str(path), problem=problem)
             continue
-        yield Transcript(str(path), audio.duration_s, audio.conversions, hypothesis)
+        notes = audio.conversions + audio.doubts
+        yield Transcript(str(path), audio.duration_s, notes, hypothesis)

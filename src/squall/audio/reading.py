@@ -23,11 +23,14 @@ from squall.audio.containers import (
     mended,
     sphere_header,
 )
+from squall.audio.frames import whole_hz
 from squall.audio.raw_pcm import RawFormat, read_raw
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "END_TOLERANCE_S",
     "SAMPLE_RATE_HZ",
+    "UNREAD_SUFFIXES",
     "Audio",
     "AudioError",
     "AudioInfo",
@@ -42,17 +45,29 @@ __all__ = [
 SAMPLE_RATE_HZ = 16000
 """Recognition, enhancement and mixing work at this rate."""
 
+END_TOLERANCE_S = 0.02
+"""How far behind its file a stretch may end."""
+
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".wv1", ".wv2", ".aif", ".aiff",
     ".au", ".w64",
 )  # fmt: skip
 """Endings, in lower case, by which audio is found in folders; a file that is named needs none."""
 
+UNREAD_SUFFIXES = (
+    ".m4a", ".mp4", ".aac", ".wma", ".webm", ".mka", ".mkv", ".amr", ".3gp", ".ape", ".wv",
+)  # fmt: skip
+"""Endings, in lower case, of audio that has to be converted first, by ffmpeg for example."""
+
 _HEADERLESS = (".raw", ".pcm")
 # libsndfile 1.2.2 seeks to wrong places in the last page of an Ogg Vorbis file, which has at most
 # 255 packets; an Opus decoder still hears 20 s later that it did not begin at the start.
 _OGG_RUN_UP_S = 60
 _BLOCK_FRAMES = 1 << 20
+# A decoder overshoots, Opus by a factor of 4 at worst; rounded floats are a little beyond 1.
+_LOSSY = ("MP3", "OGG")
+_LOSSY_PEAK = 10.0
+_PEAK = 1.001
 
 
 @dataclass(frozen=True)
@@ -63,11 +78,14 @@ class Audio:
         samples: (N,) 32-bit float; integer files give [-1, 1), float files what they hold.
         sample_rate_hz: the sampling rate of `samples`.
         conversions: what was done to the file's samples, in words; empty where nothing was.
+        doubts: what is wrong with the samples, in words: they go beyond full scale, or the channels
+            cancel in their mean. Empty for nearly all files.
     """
 
     samples: NDArray[np.float32]
     sample_rate_hz: int
     conversions: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -138,6 +156,7 @@ class _Decoded:
     samples: NDArray[np.float32]  # (N, channels)
     sample_rate_hz: int
     notes: tuple[str, ...] = ()
+    is_lossy: bool = False
 
 
 def read_audio(
@@ -156,17 +175,20 @@ def read_audio(
     Args:
         path: the file.
         start_s: where to start, in seconds.
-        duration_s: how much to read, in seconds; None reads to the end.
+        duration_s: how much to read, in seconds; None reads to the end. A stretch may end up to
+            `END_TOLERANCE_S` behind the file, as times in lists do that were rounded or counted in
+            frames; what is there is read.
         sample_rate_hz: the sampling rate wanted; None keeps the file's own.
         raw: the format of a headerless file; None for a file with a header.
 
     Returns:
-        The samples and, in words, the conversions that made them.
+        The samples and, in words, the conversions that made them and the doubts about them.
 
     Raises:
         AudioError: the file is missing, empty, corrupt or shorter than its header says, it holds
             NaN or infinite samples, or the stretch asked for does not lie inside it. A file cut off
             in its compressed data is noticed when the reading reaches that place.
+        ValueError: the sampling rate is not a whole number of Hz above 0.
 
     Convention:
         Channels are averaged, as in librosa and lhotse; Kaldi recipes take the first. Resampling is
@@ -174,6 +196,8 @@ def read_audio(
         overshoot full scale slightly.
     """
     path = _existing(path)
+    if sample_rate_hz is not None:
+        sample_rate_hz = whole_hz(sample_rate_hz)
     if raw is not None:
         samples, order = read_raw(path, raw)
         note = (f"read as {order}-endian 16-bit samples",)
@@ -225,15 +249,20 @@ def audio_below(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there is none.
     """
-    found = sorted(
+    paths = sorted(
         Path(inside) / name
         for inside, _, names in os.walk(folder)
         for name in names
-        if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
+        if not name.startswith(".")
     )
+    found = [path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
         looked_for = ", ".join(AUDIO_SUFFIXES)
-        raise FileNotFoundError(f"{folder}: no audio in this folder (looked for {looked_for})")
+        unread = [path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES]
+        hint = f". {len(unread)} cannot be read. {conversion_hint(unread[0])}" if unread else ""
+        raise FileNotFoundError(
+            f"{folder}: no audio in this folder (looked for {looked_for}){hint}"
+        )
     return found
 
 
@@ -335,7 +364,7 @@ def _decode(path: Path, start_s: float, duration_s: float | None) -> _Decoded:
         _go_to(file, first)
         samples = file.read(count, dtype="float32", always_2d=True)
         _check_count(path, frames, first, count, len(samples))
-        return _Decoded(samples, int(file.samplerate))
+        return _Decoded(samples, int(file.samplerate), is_lossy=file.format in _LOSSY)
 
 
 def _go_to(file: Any, first: int) -> None:
@@ -363,8 +392,8 @@ def _span(
         raise AudioError(f"{path}: it holds no samples")
     first = round(start_s * rate_hz)
     last = frames if duration_s is None else round((start_s + duration_s) * rate_hz)
-    # One sample of grace: times in manifests are rounded.
-    if not 0 <= first < last <= frames + 1:
+    latest = frames + max(1, round(END_TOLERANCE_S * rate_hz))
+    if not (0 <= first < last <= latest and first < frames):
         asked = "the end" if duration_s is None else f"{start_s + duration_s:g} s"
         raise AudioError(f"{path}: {start_s:g} s to {asked} is not in its {frames / rate_hz:g} s")
     return first, min(last, frames) - first
@@ -372,11 +401,26 @@ def _span(
 
 def _convert(decoded: _Decoded, sample_rate_hz: int | None) -> Audio:
     samples, notes = decoded.samples, list(decoded.notes)
+    doubts = []
+    peak = float(np.abs(samples).max())
+    if peak > (_LOSSY_PEAK if decoded.is_lossy else _PEAK):
+        doubts.append(f"its peak is {peak:.5g} where full scale is 1: scale its samples to [-1, 1]")
     if samples.shape[1] > 1:
         notes.append(f"mixed down from {samples.shape[1]} channels")
+        if _cancel(samples):
+            doubts.append("its channels cancel when they are mixed down: give it as one of them")
     mono = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))  # (N,)
     rate_hz = sample_rate_hz or decoded.sample_rate_hz
     if rate_hz != decoded.sample_rate_hz:
         notes.append(f"resampled from {decoded.sample_rate_hz} Hz")
         mono = soxr.resample(mono, decoded.sample_rate_hz, rate_hz, quality="HQ")
-    return Audio(mono, rate_hz, tuple(notes))
+    return Audio(mono, rate_hz, tuple(notes), tuple(doubts))
+
+
+def _cancel(samples: NDArray[np.float32]) -> bool:
+    """Whether the mean of (N, channels) has under a tenth of the power that it has of channels
+    which have nothing in common; of two this is a correlation below -0.9.
+    """
+    mean_power = np.var(samples, axis=0, dtype=np.float64).mean()
+    power_of_mean = np.var(samples.mean(axis=1, dtype=np.float64))
+    return bool(power_of_mean * samples.shape[1] < 0.1 * mean_power)
