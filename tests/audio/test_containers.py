@@ -273,6 +273,17 @@ def test_a_chain_of_ogg_recordings_is_told_with_their_lengths(tmp_path: Path) ->
         _read(tmp_path, _vorbis(32_000) + _vorbis(80_000))
 
 
+@pytest.mark.corpus
+def test_a_stretch_of_real_speech_in_ogg_opus(real_data: Path) -> None:
+    """The decoder's state differs for many seconds after a seek."""
+    for path in sorted((real_data / "speech").rglob("*.opus"))[::150]:
+        whole = read_audio(path, sample_rate_hz=None)
+        half_s = whole.duration_s / 2
+        stretch = read_audio(path, start_s=half_s, duration_s=0.5, sample_rate_hz=None).samples
+        first = round(half_s * whole.sample_rate_hz)
+        np.testing.assert_allclose(stretch, whole.samples[first:][: len(stretch)], atol=1e-6)
+
+
 SPHERE_FIELDS = [
     "orig_sample_rate -i 16000",
     "orig_channel_count -i 2",
@@ -311,6 +322,11 @@ def test_containers_whose_length_cannot_be_checked_are_refused(tmp_path: Path, f
     soundfile.write(path, _noise(), RATE_HZ, format=form, subtype="PCM_16")
     with pytest.raises(AudioError, match=rf"{form}.* is not read.*ffmpeg -i '.*it'\"'\"'s\.file'"):
         read_audio(path)
+
+
+def test_a_wav_of_zeros_is_looked_through_quickly(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"a\.file: "):
+        _read(tmp_path, _bytes("WAV")[:12] + bytes(1 << 24))
 
 
 def test_m4a_says_what_to_do(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def find_sample_data(data: Buffer) -> SampleData | None:
         return None
     long_size_at = None
     for name, start, size in _chunks(data, layout, layout.first):
+        if not _is_name(name):
+            return None
         if name == b"ds64":
             long_size_at = start + 8
         elif name == layout.name and size == 0xFFFFFFFF and long_size_at is not None:

@@ -191,7 +191,9 @@ def _inspect_sphere(path: Path, size: int) -> Inspected:
 
 def _inspect_ogg(path: Path, data: Buffer) -> Inspected:
     links = read_links(data)
-    if not links or not links[-1].is_complete:
+    if not links:
+        return Inspected()
+    if not links[-1].is_complete:
         raise AudioError(f"{path}: truncated: the last Ogg page is missing or cut off")
     if len(links) > 1:
         lengths = " and ".join(f"{link.duration_s:.2f} s" for link in links)

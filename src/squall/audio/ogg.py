@@ -31,24 +31,23 @@ def read_links(data: Buffer) -> list[OggLink]:
 
     Args:
         data: the whole file.
+
+    Returns:
+        Those in Vorbis, Opus or FLAC; empty for a file of something else.
     """
     links: list[OggLink] = []
     serial, rate_hz, skipped = b"", 1, 0
-    in_head = False
     at = data.find(b"OggS")
     while at >= 0:
         head = data[at : at + _PAGE_HEAD_BYTES]
         start = at + _PAGE_HEAD_BYTES + head[-1]
         end = start + sum(data[at + _PAGE_HEAD_BYTES : start])
-        is_first = len(head) == _PAGE_HEAD_BYTES and bool(head[5] & _FIRST)
-        if is_first and not in_head:
+        if len(head) < _PAGE_HEAD_BYTES or max(start, end) > len(data):
+            return [*links[:-1], *(OggLink(link.duration_s) for link in links[-1:])]
+        if head[5] & _FIRST and (clock := _clock(data[start:end])) is not None:
             links.append(OggLink())
-        if not links or len(head) < _PAGE_HEAD_BYTES or max(start, end) > len(data):
-            return [*links[:-1], OggLink(links[-1].duration_s if links else 0.0)]
-        in_head = is_first
-        if is_first and (clock := _clock(data[start:end])) is not None:
             serial, (rate_hz, skipped) = head[14:18], clock
-        elif head[14:18] == serial:
+        elif links and head[14:18] == serial:
             position = int.from_bytes(head[6:14], "little", signed=True)
             reached_s = (position - skipped) / rate_hz if position >= 0 else links[-1].duration_s
             links[-1].is_complete = bool(head[5] & _LAST) and reached_s >= links[-1].duration_s
@@ -63,4 +62,6 @@ def _clock(packet: bytes) -> tuple[int, int] | None:
         return max(1, int.from_bytes(packet[12:16], "little")), 0
     if packet[:8] == b"OpusHead":
         return _OPUS_RATE_HZ, int.from_bytes(packet[10:12], "little")
+    if packet[:5] == b"\x7fFLAC":
+        return max(1, int.from_bytes(packet[27:30], "big") >> 4), 0
     return None

@@ -226,11 +226,7 @@ def open_audio(path: str | Path) -> Iterator[AudioStream]:
         AudioError: as `read_audio`; while a file is being read also from `AudioStream.blocks`.
     """
     path = _existing(path)
-    try:
-        header = _shorten_header(path)
-    except OSError as error:
-        raise AudioError(f"{path}: {error.strerror}") from error
-    if header is not None:
+    if (header := _shorten_header(path)) is not None:
         whole = _Whole(decode_shorten(path, header))
         info = _info(len(whole.samples), int(header["sample_rate"]), whole.samples.shape[1])
         notes = ("decoded from shorten by ffmpeg",)
@@ -338,7 +334,10 @@ def _existing(path: str | Path) -> Path:
 
 
 def _shorten_header(path: Path) -> dict[str, str] | None:
-    header = sphere_header(path)
+    try:
+        header = sphere_header(path)
+    except OSError as error:
+        raise AudioError(f"{path}: {error.strerror}") from error
     return header if header and "shorten" in header.get("sample_coding", "") else None
 
 
@@ -352,10 +351,9 @@ def _open(path: Path) -> Iterator[tuple[Any, int]]:
         with mended(path, found) as source, soundfile.SoundFile(source) as file:
             yield file, count_frames(path, file, found)
     except soundfile.LibsndfileError as error:
-        hint = "" if found.formats else f" If it is audio: {conversion_hint(path)}"
-        raise AudioError(
-            f"{path}: libsndfile cannot read it: {error.error_string}{hint}"
-        ) from error
+        reason = error.error_string.rstrip(".")
+        hint = "" if found.formats else f". If it is audio: {conversion_hint(path)}"
+        raise AudioError(f"{path}: libsndfile cannot read it: {reason}{hint}") from error
 
 
 def _decode(path: Path, start_s: float, duration_s: float | None) -> _Decoded:
