@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from squall.audio.containers import SAMPLE_BYTES, sphere_header
-from squall.audio.reading import SAMPLE_RATE_HZ, audio_info
+from squall.audio.reading import END_TOLERANCE_S, SAMPLE_RATE_HZ, audio_info
 from squall.corpora.manifest import Utterance, raw_format, read_utterance
 from squall.files import atomic_path, atomic_write
 from squall.text.phones import PhoneSet, fold_phones
@@ -146,8 +146,9 @@ def _as_it_lies(utterance: Utterance) -> bool:
     if utterance.sample_rate_hz != SAMPLE_RATE_HZ or raw_format(utterance) is not None:
         return False
     info = audio_info(path)
-    stop = round(utterance.duration_s * SAMPLE_RATE_HZ)
-    if utterance.start_s != 0 or stop < info.frames or info.channels != 1:
+    behind_s = utterance.duration_s - info.duration_s
+    is_whole = utterance.start_s == 0 and -0.5 / SAMPLE_RATE_HZ < behind_s <= END_TOLERANCE_S
+    if not is_whole or info.channels != 1:
         return False
     if info.sample_rate_hz != SAMPLE_RATE_HZ or sphere_header(Path(path)) is not None:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ __all__ = [
     "audio_info",
     "open_audio",
     "read_audio",
+    "unread_hint",
 ]
 
 SAMPLE_RATE_HZ = 16000
@@ -201,7 +202,9 @@ def read_audio(
     if raw is not None:
         samples, order = read_raw(path, raw)
         note = (f"read as {order}-endian 16-bit samples",)
-        decoded = _cut(path, _Decoded(samples, raw.sample_rate_hz, note), start_s, duration_s)
+        decoded = _cut(
+            path, _Decoded(samples, whole_hz(raw.sample_rate_hz), note), start_s, duration_s
+        )
     elif (header := _shorten_header(path)) is not None:
         samples, rate_hz = decode_shorten(path, header), int(header["sample_rate"])
         whole = _Decoded(samples, rate_hz, ("decoded from shorten by ffmpeg",))
@@ -254,12 +257,16 @@ def audio_below(folder: Path) -> list[Path]:
     found = [path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
         looked_for = ", ".join(AUDIO_SUFFIXES)
-        unread = [path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES]
-        hint = f". {len(unread)} cannot be read. {conversion_hint(unread[0])}" if unread else ""
         raise FileNotFoundError(
-            f"{folder}: no audio in this folder (looked for {looked_for}){hint}"
+            f"{folder}: no audio in this folder (looked for {looked_for}){unread_hint(paths)}"
         )
     return found
+
+
+def unread_hint(paths: Iterable[Path]) -> str:
+    """What to do with those of the paths that are audio and cannot be read; empty without any."""
+    unread = [path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES]
+    return f". {len(unread)} cannot be read. {conversion_hint(unread[0])}" if unread else ""
 
 
 def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
@@ -274,7 +281,7 @@ def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
     """
     path = _existing(path)
     if raw is not None:
-        return _info(path.stat().st_size // 2, raw.sample_rate_hz, 1)
+        return _info(path.stat().st_size // 2, whole_hz(raw.sample_rate_hz), 1)
     if (header := _shorten_header(path)) is not None:
         try:
             fields = ("sample_count", "sample_rate", "channel_count")
