@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import re
@@ -322,6 +323,18 @@ def test_containers_whose_length_cannot_be_checked_are_refused(tmp_path: Path, f
     soundfile.write(path, _noise(), RATE_HZ, format=form, subtype="PCM_16")
     with pytest.raises(AudioError, match=rf"{form}.* is not read.*ffmpeg -i '.*it'\"'\"'s\.file'"):
         read_audio(path)
+
+
+@each_container
+@in_one_folder
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_an_error(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    damaged = bytearray(_bytes(name, 2000))
+    places = st.integers(0, min(299, len(damaged) - 1)) | st.integers(0, len(damaged) - 1)
+    for at in data.draw(st.lists(places, min_size=1, max_size=3)):
+        damaged[at] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(AudioError):
+        assert len(_read(tmp_path, damaged)) > 0
 
 
 def test_a_wav_of_zeros_is_looked_through_quickly(tmp_path: Path) -> None:

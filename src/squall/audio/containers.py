@@ -48,6 +48,7 @@ _MPEG_TOLERANCE_S = 0.15
 # Counting the frames of an hour of MP3 takes half a second; of long files many stretches are read.
 _LONG_BYTES = 1 << 20
 _BLOCK_FRAMES = 1 << 20
+_FRAMES_UNKNOWN = (1 << 63) - 1
 _WRITE_AGAIN = "Write it again with the program that made it"
 
 
@@ -291,6 +292,8 @@ def count_frames(path: Path, file: Any, found: Inspected) -> int:
     if file.format not in found.formats or (file.format != "MP3" and "MPEG" in file.subtype):
         kind = f"{file.format} with {file.subtype}"
         raise AudioError(f"{path}: {kind} is not read. {conversion_hint(path)}")
+    if file.frames == _FRAMES_UNKNOWN:
+        raise AudioError(f"{path}: corrupt: libsndfile cannot tell how long it is")
     expected = found.frames
     if found.data_bytes is not None and file.subtype in SAMPLE_BYTES:
         expected = found.data_bytes // (file.channels * SAMPLE_BYTES[file.subtype])

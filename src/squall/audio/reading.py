@@ -170,8 +170,10 @@ def read_audio(
 ) -> Audio:
     """Read a file, or a stretch of it, as one channel at one sampling rate.
 
-    WAV, FLAC, MP3, Ogg and NIST SPHERE are told apart by their content, not by their name: TIMIT's
-    `.WAV` files are SPHERE. Shorten-compressed SPHERE needs `ffmpeg` on the PATH.
+    WAV, RF64, Wave64, AIFF, AU, CAF, FLAC, MP3, Ogg and NIST SPHERE are told apart by their
+    content, not by their name: TIMIT's `.WAV` files are SPHERE. Shorten-compressed SPHERE needs
+    `ffmpeg` on the PATH. Other kinds, M4A among them, are refused with the command that converts
+    them.
 
     Args:
         path: the file.
@@ -186,9 +188,11 @@ def read_audio(
         The samples and, in words, the conversions that made them and the doubts about them.
 
     Raises:
-        AudioError: the file is missing, empty, corrupt or shorter than its header says, it holds
-            NaN or infinite samples, or the stretch asked for does not lie inside it. A file cut off
-            in its compressed data is noticed when the reading reaches that place.
+        AudioError: the file is missing, empty, corrupt, shorter or longer than its header says,
+            made of several recordings, or of a kind that is not read; it holds NaN or infinite
+            samples; or the stretch asked for does not lie inside it. A file cut off in its
+            compressed data is noticed when the reading reaches that place. A header that leaves the
+            length open, as that of a streamed WAV, is no error: all samples are read.
         ValueError: the sampling rate is not a whole number of Hz above 0.
 
     Convention:
