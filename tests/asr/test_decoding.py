@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import soxr
@@ -78,6 +79,18 @@ def test_other_formats_are_converted_and_that_is_said(
 
 def test_two_equal_channels_give_the_text_of_one(squall: Any, speech: Path) -> None:
     assert squall(speech / "stereo.wav")[1] == squall(speech / "plain.wav")[1]
+
+
+def test_samples_beyond_full_scale_and_channels_that_cancel_are_said(
+    squall: Any, speech: Path, tmp_path: Path
+) -> None:
+    samples, _ = soundfile.read(speech / "plain.wav")
+    path = tmp_path / "both.wav"
+    soundfile.write(path, 1e4 * np.stack([samples, -0.95 * samples], 1), 16000, subtype="FLOAT")
+    code, _, err = squall(path)
+    assert code == 0
+    assert f"{path}: its peak is " in err
+    assert f"{path}: its channels cancel when they are mixed down" in err
 
 
 @pytest.mark.slow
