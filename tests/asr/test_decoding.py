@@ -89,6 +89,18 @@ def test_two_equal_channels_give_the_text_of_one(squall: Any, speech: Path) -> N
     assert squall(speech / "stereo.wav")[1] == squall(speech / "plain.wav")[1]
 
 
+def test_samples_beyond_full_scale_and_channels_that_cancel_are_said(
+    squall: Any, speech: Path, tmp_path: Path
+) -> None:
+    samples, _ = soundfile.read(speech / "plain.wav")
+    path = tmp_path / "both.wav"
+    soundfile.write(path, 1e4 * np.stack([samples, -0.95 * samples], 1), 16000, subtype="FLOAT")
+    code, _, err = squall(path)
+    assert code == 0
+    assert f"{path}: its peak is " in err
+    assert f"{path}: its channels cancel when they are mixed down" in err
+
+
 @pytest.mark.slow
 def test_a_folder_is_searched_for_audio(squall: Any, speech: Path) -> None:
     code, out, _ = squall(speech)
@@ -288,8 +300,8 @@ def test_sound_in_containers_that_are_not_read_is_counted(
     code, out, err = squall(tmp_path)
     assert code == 0
     assert out.count("\n") == 1
-    told = f"not read: 2 .m4a, 1 .mp4; convert them, as in: ffmpeg -i {tmp_path / 'b.m4a'} "
-    assert err.startswith(f"{tmp_path}: {told}{tmp_path / 'b.flac'}\n")
+    told = f"Not read: 2 .m4a, 1 .mp4. Convert it once: ffmpeg -i {tmp_path / 'b.m4a'} OUT.wav"
+    assert err.startswith(f"{tmp_path}: {told}\n")
     (tmp_path / "a.wav").unlink()
     code, out, err = squall(tmp_path)
     assert (code, out) == (1, "")

@@ -12,7 +12,7 @@ import soundfile
 
 from squall.asr.export import export_split, export_texts, folded_phones, target_texts
 from squall.audio.reading import AudioError
-from squall.corpora.manifest import Interval, Utterance
+from squall.corpora.manifest import Interval, Utterance, read_utterance
 
 MakeUtterance = Callable[..., Utterance]
 
@@ -64,13 +64,15 @@ def _pcm(path: Path, count: int) -> Utterance:
 
 
 def _converted(tmp_path: Path, utterance: Utterance) -> np.ndarray:
+    """In units of a 16-bit integer."""
     converted, scp = _export(tmp_path, utterance)
     assert converted == 1
-    assert scp == {"u": str(tmp_path / "data" / "train" / "audio" / "u.flac")}
+    assert Path(scp["u"]).parent == tmp_path / "data" / "train" / "audio"
     info = soundfile.info(scp["u"])
-    assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
-    samples, _ = soundfile.read(scp["u"], dtype="int16")
-    return samples  # type: ignore[no-any-return]
+    assert (info.samplerate, info.channels) == (16000, 1)
+    assert (info.format, info.subtype) in (("FLAC", "PCM_16"), ("WAV", "FLOAT"))
+    samples, _ = soundfile.read(scp["u"], dtype="float32")
+    return samples * 32768  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,55 @@ def test_a_stretch_of_a_file_is_cut_out(tmp_path: Path, start_s: float, duration
     utterance = Utterance("u", str(path), start_s, duration_s, 16000, "spk1", "GO")
     first = round(start_s * 16000)
     np.testing.assert_array_equal(_converted(tmp_path, utterance), np.arange(first, first + 800))
+
+
+NOISE = np.random.default_rng(0).uniform(-1, 1, 3200)
+STEREO = NOISE.reshape(-1, 2)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate_hz", "form", "is_converted"),
+    [
+        (20_000 * NOISE, 16000, {"format": "WAV", "subtype": "FLOAT"}, False),
+        (20_000 * NOISE, 44100, {"format": "WAV", "subtype": "FLOAT"}, True),
+        (1.5 * STEREO, 16000, {"format": "WAV", "subtype": "FLOAT"}, True),
+        (1e-6 * NOISE, 16000, {"format": "WAV", "subtype": "DOUBLE"}, False),
+        (1e-5 * NOISE, 16000, {"format": "FLAC", "subtype": "PCM_24"}, False),
+        (1e-5 * NOISE, 48000, {"format": "FLAC", "subtype": "PCM_24"}, True),
+        (1e-5 * STEREO, 16000, {"format": "WAV", "subtype": "PCM_24"}, True),
+        (NOISE, 16000, {"format": "NIST", "subtype": "PCM_16"}, True),
+        (NOISE, 22050, {"format": "WAV", "subtype": "PCM_16"}, True),
+        (NOISE, 16000, {"format": "WAV", "subtype": "GSM610"}, True),
+        (NOISE, 16000, {"format": "WAV", "subtype": "MS_ADPCM"}, True),
+        (NOISE, 16000, {"format": "OGG", "subtype": "VORBIS"}, True),
+        (NOISE, 16000, {"format": "MP3"}, True),
+    ],
+)
+def test_training_hears_the_samples_that_decoding_hears(
+    tmp_path: Path, samples: np.ndarray, rate_hz: int, form: dict[str, str], is_converted: bool
+) -> None:
+    path = tmp_path / "u.audio"
+    soundfile.write(path, samples, rate_hz, **form)
+    frames = soundfile.info(path).frames
+    for first, count in ((0, frames), (frames // 3, frames // 2)):
+        utterance = Utterance("u", str(path), first / rate_hz, count / rate_hz, rate_hz, "s", "GO")
+        converted, scp = _export(tmp_path / str(first), utterance)
+        assert converted == (is_converted or first > 0)
+        # As ESPnet reads it.
+        heard, heard_hz = soundfile.read(scp["u"], dtype="float32")
+        expected = read_utterance(utterance, sample_rate_hz=16000).samples
+        assert heard_hz == 16000
+        np.testing.assert_array_equal(heard, expected)
+
+
+def test_a_wav_that_does_not_state_its_length_is_not_referred_to(tmp_path: Path) -> None:
+    path = tmp_path / "u.wav"
+    soundfile.write(path, NOISE, 16000, subtype="PCM_16")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"data") + 4 : data.index(b"data") + 8] = bytes(4)
+    path.write_bytes(data)
+    utterance = Utterance("u", str(path), 0.0, 0.2, 16000, "s", "GO")
+    assert len(_converted(tmp_path, utterance)) == 3200
 
 
 def test_espnet_reads_paths_with_spaces(tmp_path: Path, make_utterance: MakeUtterance) -> None:

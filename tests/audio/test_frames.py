@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squall.audio import frames
-from squall.audio.frames import as_signal, frame_count, frame_signal
+from squall.audio.frames import as_signal, frame_count, frame_signal, whole_hz
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,13 @@ def test_a_signal_of_floats_is_not_copied() -> None:
     signal = np.ones(3, np.float32)
     assert as_signal(signal) is signal
     assert as_signal([1, 2]).dtype == np.float32
+
+
+def test_a_whole_float_is_a_sampling_rate() -> None:
+    assert (whole_hz(16000.0), whole_hz(8000)) == (16000, 8000)
+    for wrong in (0, -16000, 44100.5, np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"sample_rate_hz is {wrong}; give a whole number"):
+            whole_hz(wrong)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,24 @@ def test_a_folder_without_recordings(tmp_path: Path) -> None:
         load_noises(tmp_path / "absent")
 
 
+def test_recordings_that_have_to_be_converted_are_named(tmp_path: Path) -> None:
+    (tmp_path / "rain.m4a").touch()
+    with pytest.raises(FileNotFoundError, match=r"Not read: 1 \.m4a\. .*ffmpeg -i .*rain\.m4a"):
+        load_noises(tmp_path)
+    soundfile.write(tmp_path / "sea.wav", np.ones(10), 16000)
+    with pytest.raises(ValueError, match=r"no noise rain; there are sea\. Not read: 1 \.m4a"):
+        load_noises(tmp_path, ["rain"])
+
+
+def test_a_noise_whose_channels_cancel_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 1600)
+    soundfile.write(tmp_path / "sea.wav", np.stack([noise, -0.95 * noise], axis=1), 16000)
+    read_noise(tmp_path / "sea.wav")
+    assert "sea.wav: its channels cancel" in caplog.text
+
+
 def test_noises_are_read_at_16_khz(noises: Path) -> None:
     for path in load_noises(noises).values():
         samples = read_noise(path)

@@ -205,6 +205,65 @@ def test_a_stretch_may_end_one_sample_late(tmp_path: Path) -> None:
     assert len(audio.samples) == 4000
 
 
+@pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
+def test_a_stretch_may_end_up_to_20_ms_behind_its_file(tmp_path: Path, name: str) -> None:
+    path = _written(tmp_path, name)
+    audio = read_audio(path, start_s=0.25, duration_s=0.27)
+    np.testing.assert_array_equal(audio.samples, read_audio(path, start_s=0.25).samples)
+    for start_s, duration_s in ((0.25, 0.271), (0.5, 0.01)):
+        with pytest.raises(AudioError, match=r"is not in its 0\.5 s"):
+            read_audio(path, start_s=start_s, duration_s=duration_s)
+
+
+@pytest.mark.parametrize("factor", [1.1, 30_000.0])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_beyond_full_scale_are_kept_and_doubted(
+    tmp_path: Path, factor: float, channels: int
+) -> None:
+    samples = np.stack([_speech() / np.float32(32768)] * channels, axis=1)
+    samples *= factor / np.abs(samples).max()
+    soundfile.write(tmp_path / "f.wav", samples, RATE_HZ, subtype="FLOAT")
+    audio = read_audio(tmp_path / "f.wav")
+    np.testing.assert_allclose(audio.samples, samples.mean(axis=1), rtol=1e-6)
+    assert [doubt.split(" where")[0] for doubt in audio.doubts] == [f"its peak is {factor:.5g}"]
+
+
+@pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
+def test_full_scale_is_not_beyond_it(tmp_path: Path, name: str) -> None:
+    square = np.where(_speech() < 0, -32768, 32767).astype(np.int16)
+    audio = read_audio(_written(tmp_path, name, square))
+    assert audio.doubts == ()
+    if name in ("a.mp3", "a.ogg"):  # what a decoder overshoots
+        assert np.abs(audio.samples).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("others", "is_doubted"),
+    [
+        ([-1.0], True),
+        ([-0.9], True),
+        ([-0.5], False),
+        ([0.0], False),
+        ([1.0], False),
+        ([-1.0, 0.1, -0.1], True),
+        ([0.0, 0.0, 0.0, 0.0, 0.0], False),
+    ],
+)
+def test_channels_that_cancel_in_their_mean_are_doubted(
+    tmp_path: Path, others: list[float], is_doubted: bool
+) -> None:
+    channels = [0.3 + 0.5 * gain * _speech() / 32768 for gain in (1.0, *others)]
+    soundfile.write(tmp_path / "s.wav", np.stack(channels, axis=1), RATE_HZ)
+    audio = read_audio(tmp_path / "s.wav")
+    assert ("channels cancel" in " ".join(audio.doubts)) == is_doubted
+
+
+def test_channels_without_a_common_part_do_not_cancel(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1600, 8))
+    soundfile.write(tmp_path / "s.wav", noise, RATE_HZ)
+    assert read_audio(tmp_path / "s.wav").doubts == ()
+
+
 def test_channels_are_averaged_and_rates_converted_and_both_said(tmp_path: Path) -> None:
     time_s = np.arange(44100) / 44100
     tone = 0.5 * np.sin(2 * np.pi * 440 * time_s)
@@ -230,6 +289,22 @@ def test_resampled_length(
     soundfile.write(path, np.zeros(length), rates[0])
     audio = read_audio(path, sample_rate_hz=rates[1])
     assert abs(len(audio.samples) - length * rates[1] / rates[0]) <= 1
+
+
+@pytest.mark.parametrize("rate_hz", [16000.0, np.float64(16000), np.int64(16000)])
+def test_a_sampling_rate_may_be_a_whole_float(tmp_path: Path, rate_hz: int) -> None:
+    soundfile.write(tmp_path / "a.wav", _speech(), 44100)
+    audio = read_audio(tmp_path / "a.wav", sample_rate_hz=rate_hz)
+    assert type(audio.sample_rate_hz) is int
+    expected = read_audio(tmp_path / "a.wav", sample_rate_hz=16000)
+    np.testing.assert_array_equal(audio.samples, expected.samples)
+
+
+@pytest.mark.parametrize("rate_hz", [16000.5, 0, -8000, np.nan, np.inf])
+def test_what_is_no_sampling_rate_is_named(tmp_path: Path, rate_hz: float) -> None:
+    path = _written(tmp_path, "a.wav")
+    with pytest.raises(ValueError, match=f"sample_rate_hz is {rate_hz}; give a whole number"):
+        read_audio(path, sample_rate_hz=rate_hz)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("order", ["little", "big"])
@@ -389,3 +464,11 @@ def test_audio_in_folders_is_found_by_its_suffix(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty: no audio in this folder \(looked for"):
         audio_below(tmp_path / "empty")
+
+
+def test_a_folder_of_audio_that_is_not_read_says_what_to_do(tmp_path: Path) -> None:
+    for name in ("b memo.m4a", "c.MP4", "notes.txt", ".hidden.m4a"):
+        (tmp_path / name).touch()
+    hint = r"no audio in this .*\. Not read: 1 \.m4a, 1 \.mp4\. .*ffmpeg -i '.*b memo\.m4a'"
+    with pytest.raises(FileNotFoundError, match=hint):
+        audio_below(tmp_path)

@@ -151,7 +151,7 @@ def test_sound_in_containers_that_are_not_read_is_counted(squall: Squall, noisy:
         (noisy / name).write_bytes(b"?")
     code, lines = squall(noisy)
     assert code == 0
-    assert lines[0].startswith(f"{noisy}: not read: 2 .m4a, 1 .mp4; convert them, as in: ffmpeg")
+    assert lines[0].startswith(f"{noisy}: Not read: 2 .m4a, 1 .mp4. Convert it once: ffmpeg")
 
 
 def test_the_output_must_not_be_the_input(squall: Squall, noisy: Path) -> None:

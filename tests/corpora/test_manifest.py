@@ -80,6 +80,12 @@ def test_byte_order_mark_line_ends_and_empty_lines_are_accepted(tmp_path: Path) 
     assert len(_read(tmp_path, b"\xef\xbb\xbf" + line + b"\r", b"", line + b"\r", b"")) == 2
 
 
+def test_a_sampling_rate_may_be_a_whole_float(tmp_path: Path) -> None:
+    (utterance,) = _read(tmp_path, json.dumps({**RECORD, "sample_rate_hz": 16000.0}))
+    assert type(utterance.sample_rate_hz) is int
+    assert utterance.sample_rate_hz == 16000
+
+
 def test_ids_and_speakers_may_be_numbers(tmp_path: Path) -> None:
     (utterance,) = _read(tmp_path, json.dumps({**RECORD, "id": 7, "speaker": 12}))
     assert (utterance.id, utterance.speaker) == ("7", "12")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from squall.corpora.manifest import Utterance
+from squall.corpora.manifest import Utterance, read_utterance
 from squall.corpora.validation import Problem, ValidationError, leave_out, validate
 
 MakeUtterance = Callable[..., Utterance]
@@ -43,12 +43,37 @@ def _silent(utterance: Utterance) -> Utterance:
     return utterance
 
 
+def _beyond_full_scale(utterance: Utterance) -> Utterance:
+    integers = np.linspace(-20000, 20000, 1600)
+    soundfile.write(utterance.audio_path, integers, 16000, subtype="FLOAT")
+    return utterance
+
+
+def _cancelling(utterance: Utterance) -> Utterance:
+    left = np.linspace(-0.5, 0.5, 1600)
+    soundfile.write(utterance.audio_path, np.stack([left, -left], axis=1), 16000)
+    return utterance
+
+
+def _joined(utterance: Utterance) -> Utterance:
+    path = Path(utterance.audio_path)
+    path.write_bytes(path.read_bytes() * 2)
+    return utterance
+
+
 BROKEN: dict[str, tuple[Break, str]] = {
     "missing": (_missing, "no such file"),
     "truncated": (_truncated, "truncated"),
     "corrupt": (_corrupt, "cannot read it"),
     "empty": (_empty, "the file is empty"),
     "silent": (_silent, "is silent: every sample is zero"),
+    "beyond-full-scale": (_beyond_full_scale, "its peak is 20000 where full scale is 1"),
+    "cancelling": (_cancelling, "its channels cancel when they are mixed down"),
+    "joined": (_joined, "its header says 3200 bytes, 6444 are there"),
+    "ends-before-0.1-s": (
+        lambda u: replace(u, start_s=0.015, duration_s=0.1),
+        "its duration is 0.085 s, less than 0.1 s",
+    ),
     "no-length": (lambda u: replace(u, duration_s=0.0), "the manifest says 0.000 s"),
     "negative-length": (lambda u: replace(u, duration_s=-1.0), "the manifest says -1.000 s"),
     "too-long": (lambda u: replace(u, duration_s=0.2), "the manifest says 0.200 s"),
@@ -127,6 +152,16 @@ def test_rounded_durations_are_accepted(
 ) -> None:
     utterance = replace(make_utterance("u", seconds=0.2), duration_s=seconds)
     assert len(validate({"train": [utterance]})) == count
+
+
+def test_what_is_accepted_can_be_read(make_utterance: MakeUtterance) -> None:
+    """A segment that ends up to 20 ms behind its file."""
+    whole = make_utterance("u", seconds=0.4)
+    for behind_s, is_sound in ((0.019, True), (0.021, False)):
+        late = replace(whole, start_s=0.2, duration_s=0.2 + behind_s)
+        assert (validate({"train": [late]}) == []) == is_sound
+        if is_sound:
+            assert len(read_utterance(late, sample_rate_hz=16000).samples) == 3200
 
 
 def test_progress_counts_every_file(splits: dict[str, list[Utterance]]) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from squall.audio.features import LevelOver, extract
 from squall.audio.offset import subtract_mean
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.engine.tasks import open_experiment
 from squall.enhance import enhancer as module
-from squall.enhance.enhancer import SAMPLE_RATE_HZ, Enhancer, find_model, shape_mask
+from squall.enhance.enhancer import Enhancer, find_model, shape_mask
 from squall.enhance.settings import EnhancementConfig
 from squall.files import atomic_write
 

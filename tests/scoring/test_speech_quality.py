@@ -273,6 +273,13 @@ def test_wrong_rates_and_modes_are_named(speech):
         score_speech(**pair, sample_rate_hz=48000)
     with pytest.raises(ValueError, match="sample_rate_hz is 0"):
         score_stoi(**pair, sample_rate_hz=0)
+    with pytest.raises(ValueError, match=r"sample_rate_hz is 16000\.5"):
+        score_stoi(**pair, sample_rate_hz=16000.5)
+
+
+def test_the_sampling_rate_may_be_a_whole_float(speech):
+    pair = {"reference": speech, "estimate": _add_noise(speech, 5)}
+    assert score_stoi(**pair, sample_rate_hz=16000.0) == score_stoi(**pair)
 
 
 def test_at_8_khz_there_is_no_wide_band_pesq(speech):

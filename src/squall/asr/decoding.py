@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from squall.asr.export import SAMPLE_RATE_HZ, reference_texts
+from squall.asr.export import reference_texts
 from squall.asr.forced_logits import ForcedLogits, write_forced
 from squall.asr.memory import check_memory, free_memory_bytes, out_of_memory
 from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
-from squall.audio.reading import audio_below, audio_info, read_audio
+from squall.audio.reading import SAMPLE_RATE_HZ, audio_below, audio_info, read_audio
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.engine.experiment import Experiment
 from squall.files import atomic_write, json_text, write_json
@@ -242,7 +242,8 @@ def _transcript(recogniser: Recogniser, path: Path) -> Transcript:
         check_memory(recogniser.memory_need, duration_s, recogniser.device)
         audio = read_audio(path, sample_rate_hz=SAMPLE_RATE_HZ)
         hypothesis = recogniser(audio.samples)
-        return Transcript(str(path), audio.duration_s, audio.conversions, hypothesis)
+        notes = audio.conversions + audio.doubts
+        return Transcript(str(path), audio.duration_s, notes, hypothesis)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         problem = _out_of_memory(duration_s) if out_of_memory(error) else str(error)
         return Transcript(str(path), duration_s, problem=problem.removeprefix(f"{path}: "))

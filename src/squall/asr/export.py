@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
-from squall.audio.containers import sphere_header
-from squall.audio.reading import audio_info
+from squall.audio.containers import SAMPLE_BYTES, sphere_header
+from squall.audio.reading import END_TOLERANCE_S, SAMPLE_RATE_HZ, audio_info
 from squall.corpora.manifest import Utterance, raw_format, read_utterance
 from squall.files import atomic_path, atomic_write
 from squall.text.phones import PhoneSet, fold_phones
 from squall.text.tokens import PHONE_UNITS
 
 __all__ = [
-    "SAMPLE_RATE_HZ",
     "export_split",
     "export_texts",
     "folded_phones",
     "reference_texts",
     "target_texts",
 ]
-
-SAMPLE_RATE_HZ = 16000
-"""Every recogniser works on 16 kHz mono."""
 
 _READ_BY_ESPNET = ("WAV", "WAVEX", "FLAC")
 
@@ -37,9 +35,10 @@ def export_split(
 ) -> int:
     """Write one split, converting only the audio that ESPnet cannot read as it lies.
 
-    A whole WAV or FLAC file of 16 kHz mono is referred to where it is. Everything else (a stretch
-    of a file, another rate, several channels, SPHERE under whatever name, raw) becomes 16-bit FLAC
-    under `audio/`.
+    Training gets the very samples that `read_utterance` gives for decoding. A whole WAV or FLAC
+    file of 16 kHz mono is referred to where it is. Everything else (a stretch of a file, another
+    rate, several channels, SPHERE under whatever name, raw) goes to `audio/`: as 16-bit FLAC where
+    its samples are 16-bit integers, as WAV of 32-bit floats where they are not.
 
     Args:
         utterances: the split.
@@ -58,8 +57,7 @@ def export_split(
     for done, utterance in enumerate(ordered, start=1):
         path = Path(utterance.audio_path)
         if not _as_it_lies(utterance):
-            path = directory / "audio" / f"{utterance.id}.flac"
-            _convert(utterance, path)
+            path = _convert(utterance, directory / "audio")
             converted += 1
         paths.append(path)
         progress(done, len(ordered))
@@ -143,17 +141,36 @@ def _write_columns(path: Path, values: Mapping[str, object]) -> None:
 
 
 def _as_it_lies(utterance: Utterance) -> bool:
+    """ESPnet, which reads with libsndfile alone and from start to end, gets the same samples."""
     path = utterance.audio_path
     if utterance.sample_rate_hz != SAMPLE_RATE_HZ or raw_format(utterance) is not None:
         return False
     info = audio_info(path)
-    whole = utterance.start_s == 0 and abs(info.duration_s - utterance.duration_s) < 1e-3
-    if info.channels != 1 or not whole or sphere_header(Path(path)) is not None:
+    behind_s = utterance.duration_s - info.duration_s
+    is_whole = utterance.start_s == 0 and -0.5 / SAMPLE_RATE_HZ < behind_s <= END_TOLERANCE_S
+    if not is_whole or info.channels != 1:
         return False
-    return soundfile.info(path).format in _READ_BY_ESPNET
+    if info.sample_rate_hz != SAMPLE_RATE_HZ or sphere_header(Path(path)) is not None:
+        return False
+    plain = soundfile.info(path)
+    is_read = plain.format in _READ_BY_ESPNET and plain.subtype in SAMPLE_BYTES
+    return is_read and plain.frames == info.frames
 
 
-def _convert(utterance: Utterance, target: Path) -> None:
-    audio = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ)
+def _convert(utterance: Utterance, folder: Path) -> Path:
+    samples = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ).samples
+    integers = _as_integers(samples)
+    target = folder / f"{utterance.id}{'.wav' if integers is None else '.flac'}"
     with atomic_path(target) as path:
-        soundfile.write(path, audio.samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+        if integers is None:
+            soundfile.write(path, samples, SAMPLE_RATE_HZ, format="WAV", subtype="FLOAT")
+        else:
+            soundfile.write(path, integers, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    return target
+
+
+def _as_integers(samples: NDArray[np.float32]) -> NDArray[np.int16] | None:
+    """The 16-bit integers that these samples are; None where they are not."""
+    scaled = samples * np.float32(32768)
+    integers = np.clip(scaled, -32768, 32767).astype(np.int16)
+    return integers if np.array_equal(integers, scaled) else None

@@ -14,10 +14,10 @@ import torch
 
 from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.running import QUIET, espnet_task, parse_espnet_settings
-from squall.asr.export import SAMPLE_RATE_HZ
 from squall.asr.memory import free_memory_bytes
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import loss_settings
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.text.tokens import BLANK, PHONE_UNITS, SENTENCE_END, UNKNOWN
 
 __all__ = ["TrainingNeeds", "free_memory_bytes", "measure_needs"]

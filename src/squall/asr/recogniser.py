@@ -19,10 +19,10 @@ from espnet.nets.scorers.length_bonus import LengthBonus
 
 from squall.asr.bridge.running import espnet_task, load_espnet_config
 from squall.asr.bridge.trainer import load_weights
-from squall.asr.export import SAMPLE_RATE_HZ
 from squall.asr.memory import MemoryNeed, forget_attention, measure_need
 from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
 from squall.asr.settings import RecognitionConfig
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.text.tokens import UNKNOWN
 
 __all__ = ["Hypothesis", "Recogniser", "Word"]

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-import re
+import io
+import mmap
+import shlex
 import shutil
 import subprocess
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AudioError", "check_length", "decode_shorten", "frame_count", "sphere_header"]
+from squall.audio.chunks import Buffer, behind_id3, find_sample_data
+from squall.audio.flac import read_flac_length
+from squall.audio.mpeg import read_mpeg_length
+from squall.audio.ogg import read_links
 
-# Sizes that a program writes when it streams to a pipe and cannot know the length.
-_SMALLEST_UNKNOWN_SIZE = 0x7FFFF000
-# The first page of an Ogg file and the first frame of an MP3 file lie well inside these bytes.
-_MP3_FIRST_FRAME_BYTES = 4096
-# An Ogg page is 27 bytes of header, at most 255 lengths and at most 255 * 255 bytes of data.
-_OGG_PAGE_BYTES = 27 + 255 + 255 * 255
+__all__ = [
+    "SAMPLE_BYTES",
+    "AudioError",
+    "Inspected",
+    "conversion_hint",
+    "count_frames",
+    "decode_shorten",
+    "inspect",
+    "mended",
+    "sphere_header",
+]
+
+SAMPLE_BYTES = {
+    "PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4,
+    "FLOAT": 4, "DOUBLE": 8,
+}  # fmt: skip
+"""Bytes of a sample by its coding, as `soundfile` names it, where each has the same number."""
+
+_SPHERE_NUMBERS = (
+    "channel_count", "sample_rate", "sample_n_bytes", "sample_sig_bits", "sample_count"
+)  # fmt: skip
+_SPHERE_TEXTS = ("sample_coding", "sample_byte_format")
+# A decoder gives up to two frames less than there are.
+_MPEG_TOLERANCE_S = 0.15
+# Counting the frames of an hour of MP3 takes half a second; of long files many stretches are read.
+_LONG_BYTES = 1 << 20
 _BLOCK_FRAMES = 1 << 20
-# MPEG layer III: bits per second / 1000 by index, for version 1 and for versions 2 and 2.5.
-_MP3_RATES_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MP3_RATES_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MP3_SAMPLE_RATES = (44100, 48000, 32000)
+_FRAMES_UNKNOWN = (1 << 63) - 1
+_WRITE_AGAIN = "Write it again with the program that made it"
 
 
 class AudioError(ValueError):
@@ -43,7 +69,7 @@ def sphere_header(path: Path) -> dict[str, str] | None:
         if file.read(8) != b"NIST_1A\n":
             return None
         size = file.read(8).strip()
-        text = file.read(int(size) - 16 if size.isdigit() else 0).decode("latin-1")
+        text = file.read(max(0, int(size) - 16) if size.isdigit() else 0).decode("latin-1")
     if "end_head" not in text:
         raise AudioError(f"{path}: the NIST SPHERE header is cut off: the file is not complete")
     fields = (line.split(None, 2) for line in text.split("end_head")[0].splitlines())
@@ -78,110 +104,223 @@ def decode_shorten(path: Path, header: dict[str, str]) -> NDArray[np.float32]:
     channels = int(header.get("channel_count", "1"))
     whole = len(done.stdout) // (2 * channels) * channels
     samples = np.frombuffer(done.stdout, dtype="<i2", count=whole).reshape(-1, channels)
-    _compare(path, int(header.get("sample_count", len(samples))), len(samples))
+    stated = int(header.get("sample_count", len(samples)))
+    _compare(path, stated, min(stated, len(samples)), "samples")
     scaled: NDArray[np.float32] = samples.astype(np.float32) / np.float32(32768)
     return scaled
 
 
-def frame_count(path: Path, file: Any) -> int:
-    """Count the frames of an open sound file, by decoding where its header only has an estimate.
+@dataclass(frozen=True)
+class Inspected:
+    """What was found in a file without libsndfile.
+
+    Args:
+        formats: the names that `soundfile` may have for it; none for a kind that is not read.
+        mend: a place in the file and the bytes that libsndfile has to see there, since it would
+            misread what the file has.
+        data_bytes: bytes of samples; None where they are not known.
+        frames: samples in one channel; None where they are not known.
+        mpeg_s: the length in seconds of an MP3 that does not state it; None for all else.
+    """
+
+    formats: tuple[str, ...] = ()
+    mend: tuple[int, bytes] | None = None
+    data_bytes: int | None = None
+    frames: int | None = None
+    mpeg_s: float | None = None
+
+
+def inspect(path: Path) -> Inspected:
+    """Compare the length that a file's header states with the samples that are there.
+
+    libsndfile goes by one of the two and says nothing. Of a header that leaves the length open, as
+    programs write it that stream to a pipe, `mended` makes one that states it.
+
+    Raises:
+        AudioError: the two differ, since the file is cut off, recordings were joined or the header
+            is wrong; or it is an MP3 of variable bit rate without its length, of which libsndfile
+            reads only a part.
+    """
+    status = path.stat()
+    if status.st_size < _LONG_BYTES:
+        return _inspect(path, status.st_size)
+    return _inspect_long(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _inspect_long(path: Path, size: int, _modified: int) -> Inspected:
+    return _inspect(path, size)
+
+
+def _inspect(path: Path, size: int) -> Inspected:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        start = behind_id3(data)
+        if data[:8] == b"NIST_1A\n":
+            return _inspect_sphere(path, size)
+        if data[:4] == b"OggS":
+            return _inspect_ogg(path, data)
+        if data[start : start + 4] == b"fLaC":
+            return _inspect_flac(path, data)
+        if start or (data[0] == 0xFF and data[1:2] >= b"\xe0"):
+            return _inspect_mpeg(path, data)
+        return _inspect_chunks(path, data)
+
+
+def _inspect_sphere(path: Path, size: int) -> Inspected:
+    """libsndfile finds a field by its name anywhere in the header, in `orig_sample_rate` too: it
+    is shown a header that has only the fields that it needs.
+    """
+    header = sphere_header(path) or {}
+    with path.open("rb") as file:
+        first = file.read(16)
+    header_bytes = int(first[8:])
+    try:
+        numbers = {name: int(header[name]) for name in _SPHERE_NUMBERS if name in header}
+        frame_bytes = numbers["channel_count"] * numbers["sample_n_bytes"]
+        numbers["sample_rate"] = int(header["sample_rate"])
+        present = (size - header_bytes) // frame_bytes
+        numbers.setdefault("sample_count", present)
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise AudioError(f"{path}: a bad or missing field in its header: {error}") from error
+    _compare(path, numbers["sample_count"], present, "samples")
+    texts = {name: header[name] for name in _SPHERE_TEXTS if name in header}
+    lines = [f"{name} -i {number}" for name, number in numbers.items()]
+    lines += [f"{name} -s{len(text)} {text}" for name, text in texts.items()]
+    clean = first + "\n".join([*lines, "end_head\n"]).encode("latin-1")
+    return Inspected(("NIST",), (0, clean.ljust(header_bytes)), present * frame_bytes, present)
+
+
+def _inspect_ogg(path: Path, data: Buffer) -> Inspected:
+    links = read_links(data)
+    if not links:
+        return Inspected()
+    if not links[-1].is_complete:
+        raise AudioError(f"{path}: truncated: the last Ogg page is missing or cut off")
+    if len(links) > 1:
+        lengths = " and ".join(f"{link.duration_s:.2f} s" for link in links)
+        raise AudioError(
+            f"{path}: {len(links)} recordings are joined in it, {lengths}, of which libsndfile "
+            f"reads the first. {conversion_hint(path)}"
+        )
+    return Inspected(("OGG",))
+
+
+def _inspect_flac(path: Path, data: Buffer) -> Inspected:
+    found = read_flac_length(data)
+    if found is None:
+        return Inspected(("FLAC",))
+    if found.is_joined:
+        raise AudioError(
+            f"{path}: FLAC files are joined in it; its header says {found.stated} samples, which "
+            f"are those of the first. {conversion_hint(path)}"
+        )
+    if found.stated == 0:
+        if found.present is None:
+            raise AudioError(
+                f"{path}: its header does not say how many samples it has. {conversion_hint(path)}"
+            )
+        return Inspected(("FLAC",), (found.field_at, found.field), frames=found.present)
+    if found.present is not None:
+        then = conversion_hint(path)
+        _compare(path, found.stated, found.present, "samples", then=then)
+    return Inspected(("FLAC",), frames=found.stated)
+
+
+def _inspect_mpeg(path: Path, data: Buffer) -> Inspected:
+    found = read_mpeg_length(data)
+    if found.stated is None and not found.is_constant:
+        raise AudioError(
+            f"{path}: an MP3 of variable bit rate without its length (no Xing tag), which "
+            f"libsndfile cannot read to its end. {conversion_hint(path)}"
+        )
+    if found.stated is None:
+        return Inspected(("MP3",), mpeg_s=found.duration_s)
+    # Some encoders leave the number at nothing, some count one frame less.
+    if found.stated in (0, found.frames - 1):
+        return Inspected(("MP3",), found.mend)
+    _compare(path, found.stated, found.frames, "frames", then=conversion_hint(path))
+    return Inspected(("MP3",))
+
+
+def _inspect_chunks(path: Path, data: Buffer) -> Inspected:
+    found = find_sample_data(data)
+    if found is None:
+        return Inspected()
+    if found.stated is None:
+        return Inspected(found.formats, (found.size_at, found.size_field), found.present)
+    # ffmpeg too goes by the size in the header, unless it is told not to, which it can be for WAV.
+    is_wav = "WAV" in found.formats
+    then = conversion_hint(path, "-ignore_length 1 ") if is_wav else _WRITE_AGAIN
+    _compare(path, found.stated, found.present, "bytes", then=then)
+    return Inspected(found.formats, None, found.present)
+
+
+def mended(path: Path, found: Inspected) -> AbstractContextManager[str | io.FileIO]:
+    """What to give to `soundfile` for a file: its path, or the file as if it were mended."""
+    return nullcontext(str(path)) if found.mend is None else _Mended(path, *found.mend)
+
+
+class _Mended(io.FileIO):
+    """A file of which some bytes read as others."""
+
+    def __init__(self, path: Path, at: int, patch: bytes) -> None:
+        super().__init__(path)
+        self._at, self._patch = at, patch
+
+    def readinto(self, buffer: Any) -> int:
+        start = self.tell()
+        count = super().readinto(buffer) or 0
+        first, last = max(start, self._at), min(start + count, self._at + len(self._patch))
+        if first < last:
+            patch = self._patch[first - self._at : last - self._at]
+            memoryview(buffer).cast("B")[first - start : last - start] = patch
+        return count
+
+
+def count_frames(path: Path, file: Any, found: Inspected) -> int:
+    """Count the frames of an open sound file, by decoding where nothing else tells.
 
     Args:
         path: the file.
         file: the `soundfile.SoundFile` opened on it; its position is at the start afterwards.
+        found: what `inspect` says of the file.
 
     Raises:
-        AudioError: an MP3 of variable bit rate that does not state its length. libsndfile estimates
-            the length from the first frames and gives no sample beyond that, so that it can lose
-            most of the file.
+        AudioError: libsndfile has another number of frames than there are, or the file is of a kind
+            of which that cannot be known.
     """
-    if file.format != "MP3" or _mp3_states_its_length(path):
+    if file.format not in found.formats or (file.format != "MP3" and "MPEG" in file.subtype):
+        kind = f"{file.format} with {file.subtype}"
+        raise AudioError(f"{path}: {kind} is not read. {conversion_hint(path)}")
+    if file.frames == _FRAMES_UNKNOWN:
+        raise AudioError(f"{path}: corrupt: libsndfile cannot tell how long it is")
+    expected = found.frames
+    if found.data_bytes is not None and file.subtype in SAMPLE_BYTES:
+        expected = found.data_bytes // (file.channels * SAMPLE_BYTES[file.subtype])
+    if expected is not None:
+        _compare(path, expected, file.frames, "samples")
+    if found.mpeg_s is None:
         return int(file.frames)
-    if not _mp3_has_constant_rate(path):
-        raise AudioError(
-            f"{path}: an MP3 of variable bit rate without its length (no Xing or VBRI tag), which "
-            f"libsndfile cannot read to its end. Convert it once: ffmpeg -i {path} OUT.wav"
-        )
     frames = 0
     while block := len(file.read(_BLOCK_FRAMES, dtype="float32")):
         frames += block
     file.seek(0)
+    if frames / file.samplerate < found.mpeg_s - _MPEG_TOLERANCE_S:
+        raise AudioError(
+            f"{path}: it has {found.mpeg_s:.2f} s, of which libsndfile reads "
+            f"{frames / file.samplerate:.2f} s. {conversion_hint(path)}"
+        )
     return frames
 
 
-def check_length(path: Path, file: Any) -> None:
-    """Compare the length in the header of an open sound file with the samples that are there.
-
-    libsndfile shortens its own count, and says nothing, when a WAV, a SPHERE or an Ogg Opus file is
-    cut off. A cut FLAC fails in its decoder, and a cut MP3 gives too few samples when it is read.
-
-    Args:
-        path: the file.
-        file: the `soundfile.SoundFile` opened on it.
-
-    Raises:
-        AudioError: samples are missing.
-    """
-    if file.format in ("WAV", "WAVEX"):
-        _check_wav(path, str(file.extra_info))
-    elif file.format == "NIST":
-        header = sphere_header(path) or {}
-        _compare(path, int(header.get("sample_count", file.frames)), file.frames)
-    elif file.format == "OGG" and not _ogg_is_complete(path):
-        raise AudioError(f"{path}: truncated: the last Ogg page is missing or cut off")
+def conversion_hint(path: Path, options: str = "") -> str:
+    """What to do with a file that cannot be read as it is."""
+    return f"Convert it once: ffmpeg {options}-i {shlex.quote(str(path))} OUT.wav"
 
 
-def _check_wav(path: Path, log: str) -> None:
-    # libsndfile's log of the header is the one place where it keeps the size that the file states.
-    sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", log, flags=re.MULTILINE)
-    if sizes and int(sizes[1]) < _SMALLEST_UNKNOWN_SIZE:
-        _compare(path, int(sizes[1]), int(sizes[2]), unit="bytes")
-
-
-def _compare(path: Path, stated: int, present: int, *, unit: str = "samples") -> None:
+def _compare(path: Path, stated: int, present: int, unit: str, *, then: str = _WRITE_AGAIN) -> None:
+    says = f"its header says {stated} {unit}, {present} are there"
     if present < stated:
-        raise AudioError(
-            f"{path}: truncated: its header says {stated} {unit}, {present} are there. "
-            "Copy or download the file again"
-        )
-
-
-def _mp3_audio(path: Path) -> bytes:
-    data = path.read_bytes()
-    if data[:3] != b"ID3":
-        return data
-    size = (data[6] << 21) | (data[7] << 14) | (data[8] << 7) | data[9]
-    return data[10 + size :]
-
-
-def _mp3_states_its_length(path: Path) -> bool:
-    first_frame = _mp3_audio(path)[:_MP3_FIRST_FRAME_BYTES]
-    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
-
-
-def _mp3_has_constant_rate(path: Path) -> bool:
-    data = _mp3_audio(path)
-    rates, at = set(), 0
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] & 0xE6 == 0xE2:
-        version, index = data[at + 1] >> 3 & 3, data[at + 2] >> 4
-        sample_rate_index, padding = data[at + 2] >> 2 & 3, data[at + 2] >> 1 & 1
-        if index in (0, 15) or sample_rate_index == 3:
-            break
-        # Version bits: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5; each halves the sampling rate.
-        rate = 1000 * (_MP3_RATES_1 if version == 3 else _MP3_RATES_2)[index]
-        sample_rate_hz = _MP3_SAMPLE_RATES[sample_rate_index] >> {3: 0, 2: 1}.get(version, 2)
-        rates.add(rate)
-        at += (144 if version == 3 else 72) * rate // sample_rate_hz + padding
-    return len(rates) == 1
-
-
-def _ogg_is_complete(path: Path) -> bool:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _OGG_PAGE_BYTES))
-        tail = file.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    is_last = bool(page[5] & 4)
-    return is_last and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+        raise AudioError(f"{path}: truncated: {says}. Copy or download the file again")
+    if present > stated:
+        raise AudioError(f"{path}: {says}: the header is wrong or recordings were joined. {then}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FRAME_S", "HOP_S", "as_signal", "frame_count", "frame_signal"]
+__all__ = ["FRAME_S", "HOP_S", "as_signal", "frame_count", "frame_signal", "whole_hz"]
 
 FRAME_S = 0.020
 HOP_S = 0.010
@@ -33,6 +33,17 @@ def as_signal(samples: ArrayLike) -> NDArray[np.float32]:
         first = int(np.argmin(finite))
         raise ValueError(f"sample {first} of the signal is {signal[first]}, not a finite number")
     return signal
+
+
+def whole_hz(sample_rate_hz: float) -> int:
+    """A sampling rate as an integer: 16000 of 16000.0, as tables and JSON have it.
+
+    Raises:
+        ValueError: it is not a whole number above 0.
+    """
+    if not (sample_rate_hz > 0 and float(sample_rate_hz).is_integer()):
+        raise ValueError(f"sample_rate_hz is {sample_rate_hz}; give a whole number of Hz above 0")
+    return int(sample_rate_hz)
 
 
 def frame_count(samples: int, sample_rate_hz: int = 16000) -> int:

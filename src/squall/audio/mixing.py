@@ -17,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from squall.audio.frames import FRAME_S, HOP_S, frame_count, frame_signal
 from squall.audio.offset import subtract_mean
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.files import atomic_write
 
 __all__ = [
@@ -37,7 +38,6 @@ NoisePart = Literal["train", "dev", "test", "whole"]
 SnrOver = Literal["whole", "active"]
 Samples = NDArray[np.float32]
 
-_SAMPLE_RATE_HZ = 16000
 _ACTIVE_RANGE_DB = 40.0
 _PEAK = 0.99
 _SNR_TOLERANCE_DB = 0.01
@@ -126,7 +126,7 @@ def mix_at_snr(
     noise: Samples,
     snr_db: float,
     over: SnrOver = "whole",
-    sample_rate_hz: int = _SAMPLE_RATE_HZ,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
     remove_mean: bool = True,
 ) -> MixedSignal:
     """Add noise to speech at a signal-to-noise ratio.
@@ -191,7 +191,7 @@ def mix_at_snr(
 
 
 def active_samples(
-    speech: Samples, sample_rate_hz: int = _SAMPLE_RATE_HZ, *, remove_mean: bool = True
+    speech: Samples, sample_rate_hz: int = SAMPLE_RATE_HZ, *, remove_mean: bool = True
 ) -> NDArray[np.bool_]:
     """Find where somebody speaks: frames whose energy is within 40 dB of the loudest frame.
 
@@ -454,7 +454,7 @@ def _require_room(noise: str, part: str, room: int, utterance: str, samples: int
         raise ValueError(f"utterance {utterance} has {samples} samples")
     if room < samples:
         raise ValueError(
-            f"noise {noise}: its part {part!r} has {room / _SAMPLE_RATE_HZ:.2f} s, utterance "
-            f"{utterance} has {samples / _SAMPLE_RATE_HZ:.2f} s. Leave out this noise or the "
+            f"noise {noise}: its part {part!r} has {room / SAMPLE_RATE_HZ:.2f} s, utterance "
+            f"{utterance} has {samples / SAMPLE_RATE_HZ:.2f} s. Leave out this noise or the "
             "longer utterances, take a longer recording, or change dev_share"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from squall.audio.offset import subtract_mean
-from squall.audio.reading import AUDIO_SUFFIXES, AudioError, read_audio
+from squall.audio.reading import AUDIO_SUFFIXES, AudioError, read_audio, unread_hint
 
 __all__ = ["load_noises", "make_babble", "make_speech_shaped_noise", "read_noise"]
+
+_log = logging.getLogger(__name__)
 
 Samples = NDArray[np.float32]
 
@@ -41,7 +44,8 @@ def load_noises(directory: Path, names: Sequence[str] | None = None) -> dict[str
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory}: there is no such folder of noise recordings")
     found: dict[str, Path] = {}
-    for path in sorted(directory.iterdir()):
+    paths = sorted(directory.iterdir())
+    for path in paths:
         if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith(".") or path.is_dir():
             continue
         if path.stem in found:
@@ -50,7 +54,10 @@ def load_noises(directory: Path, names: Sequence[str] | None = None) -> dict[str
             )
         found[path.stem] = path
     if not found:
-        raise FileNotFoundError(f"{directory}: no recording in it ({', '.join(AUDIO_SUFFIXES)})")
+        looked_for = ", ".join(AUDIO_SUFFIXES)
+        raise FileNotFoundError(
+            f"{directory}: no recording in it (looked for {looked_for}){unread_hint(paths)}"
+        )
     if names is None:
         return dict(sorted(found.items()))
     if not names:
@@ -59,6 +66,7 @@ def load_noises(directory: Path, names: Sequence[str] | None = None) -> dict[str
     if missing:
         raise ValueError(
             f"{directory}: no noise {', '.join(missing)}; there are {', '.join(sorted(found))}"
+            f"{unread_hint(path for path in paths if path.stem in missing)}"
         )
     return {name: found[name] for name in names}
 
@@ -72,7 +80,10 @@ def read_noise(path: Path, *, sample_rate_hz: int = 16000) -> Samples:
     Raises:
         AudioError: the file cannot be read, or is silent; the message names it.
     """
-    samples = read_audio(path, sample_rate_hz=sample_rate_hz).samples
+    audio = read_audio(path, sample_rate_hz=sample_rate_hz)
+    for doubt in audio.doubts:
+        _log.warning("%s: %s", path, doubt)
+    samples = audio.samples
     if not np.ptp(samples):
         raise AudioError(
             f"{path} is silent: every sample is {samples[0]:g}, so no SNR can be set with it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,21 @@ from numpy.typing import NDArray
 
 from squall.audio.containers import (
     AudioError,
-    check_length,
+    conversion_hint,
+    count_frames,
     decode_shorten,
-    frame_count,
+    inspect,
+    mended,
     sphere_header,
 )
+from squall.audio.frames import whole_hz
 from squall.audio.raw_pcm import RawFormat, read_raw
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "END_TOLERANCE_S",
+    "SAMPLE_RATE_HZ",
+    "UNREAD_SUFFIXES",
     "Audio",
     "AudioError",
     "AudioInfo",
@@ -36,7 +42,14 @@ __all__ = [
     "open_audio",
     "read_audio",
     "unread_below",
+    "unread_hint",
 ]
+
+SAMPLE_RATE_HZ = 16000
+"""Recognition, enhancement and mixing work at this rate."""
+
+END_TOLERANCE_S = 0.02
+"""How far behind its file a stretch may end."""
 
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".wv1", ".wv2", ".aif", ".aiff",
@@ -44,11 +57,21 @@ AUDIO_SUFFIXES = (
 )  # fmt: skip
 """Endings, in lower case, by which audio is found in folders; a file that is named needs none."""
 
-_UNREAD_SUFFIXES = (
+UNREAD_SUFFIXES = (
     ".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".caf", ".m4a", ".m4b", ".mka", ".mkv", ".mov",
     ".mp2", ".mp4", ".ra", ".spx", ".voc", ".webm", ".wma", ".wv",
 )  # fmt: skip
+"""Endings, in lower case, of sound and video that has to be converted first."""
+
 _HEADERLESS = (".raw", ".pcm")
+# libsndfile 1.2.2 seeks to wrong places in the last page of an Ogg Vorbis file, which has at most
+# 255 packets; an Opus decoder still hears 20 s later that it did not begin at the start.
+_OGG_RUN_UP_S = 60
+_BLOCK_FRAMES = 1 << 20
+# A decoder overshoots, Opus by a factor of 4 at worst; rounded floats are a little beyond 1.
+_LOSSY = ("MP3", "OGG")
+_LOSSY_PEAK = 10.0
+_PEAK = 1.001
 
 
 @dataclass(frozen=True)
@@ -59,11 +82,14 @@ class Audio:
         samples: (N,) 32-bit float; integer files give [-1, 1), float files what they hold.
         sample_rate_hz: the sampling rate of `samples`.
         conversions: what was done to the file's samples, in words; empty where nothing was.
+        doubts: what is wrong with the samples, in words: they go beyond full scale, or the channels
+            cancel in their mean. Empty for nearly all files.
     """
 
     samples: NDArray[np.float32]
     sample_rate_hz: int
     conversions: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -134,6 +160,7 @@ class _Decoded:
     samples: NDArray[np.float32]  # (N, channels)
     sample_rate_hz: int
     notes: tuple[str, ...] = ()
+    is_lossy: bool = False
 
 
 def read_audio(
@@ -141,28 +168,35 @@ def read_audio(
     *,
     start_s: float = 0.0,
     duration_s: float | None = None,
-    sample_rate_hz: int | None = 16000,
+    sample_rate_hz: int | None = SAMPLE_RATE_HZ,
     raw: RawFormat | None = None,
 ) -> Audio:
     """Read a file, or a stretch of it, as one channel at one sampling rate.
 
-    WAV, FLAC, MP3, Ogg and NIST SPHERE are told apart by their content, not by their name: TIMIT's
-    `.WAV` files are SPHERE. Shorten-compressed SPHERE needs `ffmpeg` on the PATH.
+    WAV, RF64, Wave64, AIFF, AU, CAF, FLAC, MP3, Ogg and NIST SPHERE are told apart by their
+    content, not by their name: TIMIT's `.WAV` files are SPHERE. Shorten-compressed SPHERE needs
+    `ffmpeg` on the PATH. Other kinds, M4A among them, are refused with the command that converts
+    them.
 
     Args:
         path: the file.
         start_s: where to start, in seconds.
-        duration_s: how much to read, in seconds; None reads to the end.
+        duration_s: how much to read, in seconds; None reads to the end. A stretch may end up to
+            `END_TOLERANCE_S` behind the file, as times in lists do that were rounded or counted in
+            frames; what is there is read.
         sample_rate_hz: the sampling rate wanted; None keeps the file's own.
         raw: the format of a headerless file; None for a file with a header.
 
     Returns:
-        The samples and, in words, the conversions that made them.
+        The samples and, in words, the conversions that made them and the doubts about them.
 
     Raises:
-        AudioError: the file is missing, empty, corrupt or shorter than its header says, it holds
-            NaN or infinite samples, or the stretch asked for does not lie inside it. A file cut off
-            in its compressed data is noticed when the reading reaches that place.
+        AudioError: the file is missing, empty, corrupt, shorter or longer than its header says,
+            made of several recordings, or of a kind that is not read; it holds NaN or infinite
+            samples; or the stretch asked for does not lie inside it. A file cut off in its
+            compressed data is noticed when the reading reaches that place. A header that leaves the
+            length open, as that of a streamed WAV, is no error: all samples are read.
+        ValueError: the sampling rate is not a whole number of Hz above 0.
 
     Convention:
         Channels are averaged, as in librosa and lhotse; Kaldi recipes take the first. Resampling is
@@ -170,10 +204,14 @@ def read_audio(
         overshoot full scale slightly.
     """
     path = _existing(path)
+    if sample_rate_hz is not None:
+        sample_rate_hz = whole_hz(sample_rate_hz)
     if raw is not None:
         samples, order = read_raw(path, raw)
         note = (f"read as {order}-endian 16-bit samples",)
-        decoded = _cut(path, _Decoded(samples, raw.sample_rate_hz, note), start_s, duration_s)
+        decoded = _cut(
+            path, _Decoded(samples, whole_hz(raw.sample_rate_hz), note), start_s, duration_s
+        )
     elif (header := _shorten_header(path)) is not None:
         samples, rate_hz = decode_shorten(path, header), int(header["sample_rate"])
         whole = _Decoded(samples, rate_hz, ("decoded from shorten by ffmpeg",))
@@ -198,18 +236,14 @@ def open_audio(path: str | Path) -> Iterator[AudioStream]:
         AudioError: as `read_audio`; while a file is being read also from `AudioStream.blocks`.
     """
     path = _existing(path)
-    try:
-        header = _shorten_header(path)
-    except OSError as error:
-        raise AudioError(f"{path}: {error.strerror}") from error
-    if header is not None:
+    if (header := _shorten_header(path)) is not None:
         whole = _Whole(decode_shorten(path, header))
         info = _info(len(whole.samples), int(header["sample_rate"]), whole.samples.shape[1])
         notes = ("decoded from shorten by ffmpeg",)
         yield AudioStream(path, _not_empty(path, info), "NIST", "PCM_16", whole, notes)
         return
-    with _open(path) as file:
-        info = _info(frame_count(path, file), file.samplerate, file.channels)
+    with _open(path) as (file, frames):
+        info = _info(frames, file.samplerate, file.channels)
         yield AudioStream(path, _not_empty(path, info), file.format, file.subtype, file)
 
 
@@ -221,35 +255,36 @@ def audio_below(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there is none.
     """
-    found = sorted(
+    paths = sorted(
         Path(inside) / name
         for inside, _, names in os.walk(folder)
         for name in names
-        if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
+        if not name.startswith(".")
     )
+    found = [path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
         looked_for = ", ".join(AUDIO_SUFFIXES)
-        left_out = f"; {unread}" if (unread := unread_below(folder)) else ""
         raise FileNotFoundError(
-            f"{folder}: no audio in this folder (looked for {looked_for}){left_out}"
+            f"{folder}: no audio in this folder (looked for {looked_for}){unread_hint(paths)}"
         )
     return found
 
 
 def unread_below(folder: Path) -> str:
-    """The sound and video below a folder that is not read, in words; empty where there is none."""
-    found = sorted(
-        Path(inside) / name
-        for inside, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in _UNREAD_SUFFIXES and not name.startswith(".")
-    )
-    if not found:
+    """`unread_hint` of the files below a folder, hidden ones left out, as a line of its own."""
+    paths = (Path(inside) / name for inside, _, names in os.walk(folder) for name in names)
+    hint = unread_hint(path for path in paths if not path.name.startswith("."))
+    return hint.removeprefix(". ")
+
+
+def unread_hint(paths: Iterable[Path]) -> str:
+    """Ends an error by what of the paths is sound or video that is not read; empty if none is."""
+    unread = sorted(path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES)
+    if not unread:
         return ""
-    counts = sorted(Counter(path.suffix.lower() for path in found).items())
+    counts = sorted(Counter(path.suffix.lower() for path in unread).items())
     endings = ", ".join(f"{count} {suffix}" for suffix, count in counts)
-    target = found[0].with_suffix(".flac")
-    return f"not read: {endings}; convert them, as in: ffmpeg -i {found[0]} {target}"
+    return f". Not read: {endings}. {conversion_hint(unread[0])}"
 
 
 def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
@@ -264,15 +299,15 @@ def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
     """
     path = _existing(path)
     if raw is not None:
-        return _info(path.stat().st_size // 2, raw.sample_rate_hz, 1)
+        return _info(path.stat().st_size // 2, whole_hz(raw.sample_rate_hz), 1)
     if (header := _shorten_header(path)) is not None:
         try:
             fields = ("sample_count", "sample_rate", "channel_count")
             return _info(*(int(header[field]) for field in fields))
         except (KeyError, ValueError) as error:
             raise AudioError(f"{path}: a bad or missing field in its header: {error}") from error
-    with _open(path) as file:
-        return _info(frame_count(path, file), file.samplerate, file.channels)
+    with _open(path) as (file, frames):
+        return _info(frames, file.samplerate, file.channels)
 
 
 def _info(frames: int, sample_rate_hz: int, channels: int) -> AudioInfo:
@@ -324,30 +359,46 @@ def _existing(path: str | Path) -> Path:
 
 
 def _shorten_header(path: Path) -> dict[str, str] | None:
-    header = sphere_header(path)
+    try:
+        header = sphere_header(path)
+    except OSError as error:
+        raise AudioError(f"{path}: {error.strerror}") from error
     return header if header and "shorten" in header.get("sample_coding", "") else None
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[tuple[Any, int]]:
+    """A file and the number of its frames."""
     if path.suffix.lower() in _HEADERLESS:
         raise AudioError(f"{path}: no header; give its sampling rate as raw=RawFormat(...)")
+    found = inspect(path)
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            check_length(path, file)
-            yield file
+        with mended(path, found) as source, soundfile.SoundFile(source) as file:
+            yield file, count_frames(path, file, found)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: libsndfile cannot read it: {error.error_string}") from error
+        reason = error.error_string.rstrip(".")
+        hint = "" if found.formats else f". If it is audio: {conversion_hint(path)}"
+        raise AudioError(f"{path}: libsndfile cannot read it: {reason}{hint}") from error
 
 
 def _decode(path: Path, start_s: float, duration_s: float | None) -> _Decoded:
-    with _open(path) as file:
-        frames = frame_count(path, file)
+    with _open(path) as (file, frames):
         first, count = _span(path, (start_s, duration_s), frames, file.samplerate)
-        file.seek(first)
+        _go_to(file, first)
         samples = file.read(count, dtype="float32", always_2d=True)
         _check_count(path, frames, first, count, len(samples))
-        return _Decoded(samples, int(file.samplerate))
+        return _Decoded(samples, int(file.samplerate), is_lossy=file.format in _LOSSY)
+
+
+def _go_to(file: Any, first: int) -> None:
+    """Go to a frame, by decoding what lies before it where libsndfile cannot seek to it exactly."""
+    at = first if file.seekable() else 0
+    if file.format == "OGG":
+        at = max(0, first - round(_OGG_RUN_UP_S * file.samplerate))
+    if at:
+        file.seek(at)
+    while at < first and (block := file.read(min(_BLOCK_FRAMES, first - at), dtype="float32")).size:
+        at += len(block)
 
 
 def _cut(path: Path, whole: _Decoded, start_s: float, duration_s: float | None) -> _Decoded:
@@ -364,8 +415,8 @@ def _span(
         raise AudioError(f"{path}: it holds no samples")
     first = round(start_s * rate_hz)
     last = frames if duration_s is None else round((start_s + duration_s) * rate_hz)
-    # One sample of grace: times in manifests are rounded.
-    if not 0 <= first < last <= frames + 1:
+    latest = frames + max(1, round(END_TOLERANCE_S * rate_hz))
+    if not (0 <= first < last <= latest and first < frames):
         asked = "the end" if duration_s is None else f"{start_s + duration_s:g} s"
         raise AudioError(f"{path}: {start_s:g} s to {asked} is not in its {frames / rate_hz:g} s")
     return first, min(last, frames) - first
@@ -373,11 +424,26 @@ def _span(
 
 def _convert(decoded: _Decoded, sample_rate_hz: int | None) -> Audio:
     samples, notes = decoded.samples, list(decoded.notes)
+    doubts = []
+    peak = float(np.abs(samples).max())
+    if peak > (_LOSSY_PEAK if decoded.is_lossy else _PEAK):
+        doubts.append(f"its peak is {peak:.5g} where full scale is 1: scale its samples to [-1, 1]")
     if samples.shape[1] > 1:
         notes.append(f"mixed down from {samples.shape[1]} channels")
+        if _cancel(samples):
+            doubts.append("its channels cancel when they are mixed down: give it as one of them")
     mono = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))  # (N,)
     rate_hz = sample_rate_hz or decoded.sample_rate_hz
     if rate_hz != decoded.sample_rate_hz:
         notes.append(f"resampled from {decoded.sample_rate_hz} Hz")
         mono = soxr.resample(mono, decoded.sample_rate_hz, rate_hz, quality="HQ")
-    return Audio(mono, rate_hz, tuple(notes))
+    return Audio(mono, rate_hz, tuple(notes), tuple(doubts))
+
+
+def _cancel(samples: NDArray[np.float32]) -> bool:
+    """Whether the mean of (N, channels) has under a tenth of the power that it has of channels
+    which have nothing in common; of two this is a correlation below -0.9.
+    """
+    mean_power = np.var(samples, axis=0, dtype=np.float64).mean()
+    power_of_mean = np.var(samples.mean(axis=1, dtype=np.float64))
+    return bool(power_of_mean * samples.shape[1] < 0.1 * mean_power)

@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from squall.audio.offset import describe_offset
-from squall.audio.reading import AudioError, audio_below, read_audio
+from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, audio_below, read_audio
 from squall.files import atomic_write
 from squall.scoring.delay import align_signals, find_lag
 from squall.scoring.speech_quality import (
@@ -29,7 +29,6 @@ from squall.scoring.speech_quality import (
 
 __all__ = ["score_speech_files"]
 
-_SAMPLE_RATE_HZ = 16000
 # Resampling and codecs pad by a few milliseconds; a larger difference is another recording.
 _CUT_AT_MOST_S = 0.010
 _LAG_AT_MOST_S = 0.020
@@ -127,8 +126,8 @@ def _read_pair(
 ) -> tuple[SpeechPair, int | None, list[str]]:
     """The signals, by how many samples the estimate is late, and what there is to say."""
     audio = {
-        "reference": read_audio(reference, sample_rate_hz=_SAMPLE_RATE_HZ),
-        "estimate": read_audio(estimate, sample_rate_hz=_SAMPLE_RATE_HZ),
+        "reference": read_audio(reference, sample_rate_hz=SAMPLE_RATE_HZ),
+        "estimate": read_audio(estimate, sample_rate_hz=SAMPLE_RATE_HZ),
     }
     notes = [f"{which} {text}" for which, read in audio.items() for text in read.conversions]
     signals = {which: read.samples for which, read in audio.items()}
@@ -141,8 +140,8 @@ def _read_pair(
     difference = lengths["estimate"] - lengths["reference"]
     if min(abs(difference), abs(difference - (lag or 0))) >= _samples(_CUT_AT_MOST_S):
         raise _LengthError(
-            f"{estimate}: {lengths['estimate'] / _SAMPLE_RATE_HZ:.3f} s, but {reference} has "
-            f"{lengths['reference'] / _SAMPLE_RATE_HZ:.3f} s: these are not aligned"
+            f"{estimate}: {lengths['estimate'] / SAMPLE_RATE_HZ:.3f} s, but {reference} has "
+            f"{lengths['reference'] / SAMPLE_RATE_HZ:.3f} s: these are not aligned"
         )
     if difference and not lag:
         longer = max(lengths, key=lambda which: lengths[which])
@@ -152,7 +151,7 @@ def _read_pair(
 
 
 def _samples(seconds: float) -> int:
-    return round(seconds * _SAMPLE_RATE_HZ)
+    return round(seconds * SAMPLE_RATE_HZ)
 
 
 def _find_pairs(reference: Path, estimate: Path) -> tuple[dict[str, _Paths], list[str]]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from squall.audio.frames import whole_hz
 from squall.audio.reading import Audio, AudioError, AudioInfo, RawFormat, audio_info, read_audio
 from squall.files import atomic_write, json_text
 
@@ -145,14 +146,12 @@ def _utterance(record: dict[str, Any], folder: Path) -> Utterance:
         audio_path=str((folder / _typed(known, "audio_path", str)).absolute()),
         start_s=float(_typed(known, "start_s", int, float)),
         duration_s=float(_typed(known, "duration_s", int, float)),
-        sample_rate_hz=_typed(known, "sample_rate_hz", int),
+        sample_rate_hz=whole_hz(_typed(known, "sample_rate_hz", int, float)),
         phones=tuple(Interval(**item) for item in _typed(known, "phones", list)),
         words=tuple(Interval(**item) for item in _typed(known, "words", list)),
     )
     if known:
         raise ValueError(f"unknown field {sorted(known)[0]!r}")
-    if utterance.sample_rate_hz <= 0:
-        raise ValueError(f"sample_rate_hz is {utterance.sample_rate_hz}")
     return utterance
 
 

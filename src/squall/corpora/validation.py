@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from squall.audio.reading import AudioError, read_audio
+from squall.audio.reading import END_TOLERANCE_S, AudioError, read_audio
 from squall.corpora.manifest import Utterance, raw_format
 from squall.files import atomic_write, json_text
 
 __all__ = ["Problem", "ValidationError", "leave_out", "validate", "write_left_out"]
 
-DURATION_TOLERANCE_S = 0.02
+DURATION_TOLERANCE_S = END_TOLERANCE_S
 """Largest accepted difference between a manifest's duration and the samples in the file."""
 
 MIN_DURATION_S = 0.1
@@ -64,10 +64,11 @@ def validate(
         progress: told (files read, files in all).
 
     Returns:
-        Problems: missing, corrupt or truncated audio, less than 0.1 s of it, silence in every
-        sample, another sampling rate or duration than the manifest says, empty text, text that is
-        not words with single spaces, an id or speaker that is not one word, an id that cannot be a
-        file name, duplicate id, a speaker in two splits. Empty when the corpus is sound.
+        Problems: missing, corrupt or truncated audio, less than 0.1 s of it, samples beyond full
+        scale, channels that cancel when they are mixed down, silence in every sample, another
+        sampling rate or duration than the manifest says, empty text, text that is not words with
+        single spaces, an id or speaker that is not one word, an id that cannot be a file name,
+        duplicate id, a speaker in two splits. Empty when the corpus is sound.
 
     Convention:
         A speaker in two splits is a problem of the earlier split, and so is an id in two splits:
@@ -87,7 +88,7 @@ def validate(
             message = _audio_problem(utterance, whole=whole)
             progress(done, len(flat))
         else:
-            message = _length_problem(utterance)
+            message = _length_problem(utterance.duration_s)
         if message:
             problems.append(Problem(split, utterance.id, message))
     return problems
@@ -146,10 +147,10 @@ def _shared_speakers(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Prob
                 yield Problem(split, utterance.id, f"speaker {utterance.speaker} is in {home} too")
 
 
-def _length_problem(utterance: Utterance) -> str | None:
-    if utterance.duration_s >= MIN_DURATION_S:
+def _length_problem(duration_s: float) -> str | None:
+    if duration_s >= MIN_DURATION_S:
         return None
-    return f"its duration is {utterance.duration_s:g} s, less than {MIN_DURATION_S} s"
+    return f"its duration is {duration_s:g} s, less than {MIN_DURATION_S} s"
 
 
 def _audio_problem(utterance: Utterance, *, whole: bool) -> str | None:
@@ -173,6 +174,8 @@ def _audio_problem(utterance: Utterance, *, whole: bool) -> str | None:
             f"the manifest says {utterance.duration_s:.3f} s, "
             f"{utterance.audio_path} has {audio.duration_s:.3f} s"
         )
+    if audio.doubts:
+        return f"{utterance.audio_path}: {'; '.join(audio.doubts)}"
     if not audio.samples.any():
         return f"{utterance.audio_path} is silent: every sample is zero"
-    return _length_problem(utterance)
+    return _length_problem(min(utterance.duration_s, audio.duration_s))

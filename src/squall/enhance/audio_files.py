@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from squall.audio.offset import describe_offset
 from squall.audio.reading import (
     AUDIO_SUFFIXES,
+    SAMPLE_RATE_HZ,
     AudioError,
     AudioInfo,
     AudioStream,
     audio_below,
     open_audio,
 )
-from squall.enhance.enhancer import SAMPLE_RATE_HZ, Enhancer
+from squall.enhance.enhancer import Enhancer
 from squall.files import atomic_path
 
 __all__ = ["EnhancementJob", "enhance_file", "plan_outputs"]

@@ -14,12 +14,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from squall.audio.noise import load_noises, make_babble, make_speech_shaped_noise, read_noise
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.enhance.settings import NoiseConfig
 from squall.files import atomic_path
 
 __all__ = [
-    "SAMPLE_RATE_HZ",
     "choose_talkers",
     "choose_utterances",
     "cut_utterance",
@@ -27,8 +27,6 @@ __all__ = [
     "write_noises",
     "write_wav",
 ]
-
-SAMPLE_RATE_HZ = 16000
 
 Samples = NDArray[np.float32]
 

@@ -14,17 +14,17 @@ from squall.audio.features import MARGIN_S, LevelOver, extract, level_gain
 from squall.audio.frames import HOP_S, as_signal
 from squall.audio.frontend import FrontEnd, build_front_end
 from squall.audio.level import active_rms, frame_powers
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig
 
-__all__ = ["SAMPLE_RATE_HZ", "Enhancer", "ReadSamples", "find_model", "put_mask", "shape_mask"]
+__all__ = ["Enhancer", "ReadSamples", "find_model", "put_mask", "shape_mask"]
 
 Samples = NDArray[np.float32]
 
 ReadSamples = Callable[[int, int], Samples]
 """Gives the samples from the first number up to, but without, the second: (stop - start,)."""
 
-SAMPLE_RATE_HZ = 16000
 _BLOCK_S = 20.0
 
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from squall.audio.frontend import build_front_end
 from squall.audio.mixing import Mixture
-from squall.audio.reading import read_audio
-from squall.enhance.corpus import SAMPLE_RATE_HZ
+from squall.audio.reading import SAMPLE_RATE_HZ, read_audio
 from squall.enhance.enhancer import put_mask
 from squall.enhance.frames import FrameSet
 from squall.enhance.model import MaskModel

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.audio.mixing import Mixture
-from squall.audio.reading import read_audio
+from squall.audio.reading import SAMPLE_RATE_HZ, read_audio
 from squall.engine.scored import blank_record
-from squall.enhance.corpus import SAMPLE_RATE_HZ
 from squall.enhance.dataset import MixtureSource
 from squall.enhance.frames import FrameSet
 from squall.enhance.settings import ALL, EnhancementConfig

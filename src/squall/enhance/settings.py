@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.engine.config import ExperimentConfig, parameter_label
 from squall.enhance.estimators.registry import ESTIMATORS, EstimatorEntry
 from squall.settings import Settings
@@ -28,7 +29,6 @@ __all__ = [
 ]
 
 MADE_NOISES = ("babble", "ssn")
-_SAMPLE_RATE_HZ = 16000
 
 
 def _once_each(key: str, values: Sequence[object]) -> None:
@@ -287,9 +287,9 @@ class EnhancementConfig(ExperimentConfig):
             front_end = build_front_end(value.name, **value.parameters)
         except TypeError as error:
             raise ValueError(f"{value.name}: a parameter is of the wrong type: {error}") from error
-        if front_end.sample_rate_hz != _SAMPLE_RATE_HZ:
+        if front_end.sample_rate_hz != SAMPLE_RATE_HZ:
             raise ValueError(
-                f"sample_rate_hz is {front_end.sample_rate_hz}: mixtures have {_SAMPLE_RATE_HZ} Hz"
+                f"sample_rate_hz is {front_end.sample_rate_hz}: mixtures have {SAMPLE_RATE_HZ} Hz"
             )
         return value
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
 
 __all__ = ["align_signals", "find_lag"]
 
@@ -42,6 +41,8 @@ def find_lag(*, reference: ArrayLike, estimate: ArrayLike, max_lag_samples: int)
     ...          max_lag_samples=2)
     1
     """
+    from scipy import fft  # here, as importing the scores is to be cheap
+
     s, x = _centred("reference", reference), _centred("estimate", estimate)
     largest = min(max_lag_samples, int(_LARGEST_SHARE * min(len(s), len(x))))
     if largest < 1 or not s.any() or not x.any():

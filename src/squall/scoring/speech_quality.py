@@ -146,7 +146,8 @@ def score_stoi(
         40 dB of its loudest one, a signal is silent, or a sample is not finite.
 
     Raises:
-        ValueError: the signals are not vectors of one length, or the rate is not positive.
+        ValueError: the signals are not vectors of one length, or the rate is not a positive whole
+            number.
         ImportError: `pystoi` is not installed.
 
     Convention: `pystoi`, which follows the authors' code; silent frames are removed first. Removing
@@ -156,8 +157,8 @@ def score_stoi(
     Source: Taal, Hendriks, Heusdens, Jensen 2011; Jensen, Taal 2016 for the extended one.
     """
     clean, enhanced = _signals(reference, estimate)
-    if sample_rate_hz <= 0:
-        raise ValueError(f"sample_rate_hz is {sample_rate_hz}; it must be above 0")
+    if not (sample_rate_hz > 0 and float(sample_rate_hz).is_integer()):
+        raise ValueError(f"sample_rate_hz is {sample_rate_hz}; it must be a whole number above 0")
     if reason := _unfit(clean, enhanced):
         return Score(math.nan, reason)
     if remove_mean:
@@ -173,7 +174,7 @@ def score_stoi(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Not enough STFT frames")
-            value = float(pystoi.stoi(clean, enhanced, sample_rate_hz, extended=extended))
+            value = float(pystoi.stoi(clean, enhanced, int(sample_rate_hz), extended=extended))
     except RuntimeWarning:
         return too_short
     finally:

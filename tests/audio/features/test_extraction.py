@@ -177,6 +177,11 @@ def test_features_of_extreme_levels_are_finite(name):
     assert np.isfinite(extract(EXTREMES[name].astype(np.float32), gain=1.0)).all()
 
 
+def test_the_sampling_rate_may_be_a_whole_float():
+    samples = np.random.default_rng(0).standard_normal(1600).astype(np.float32)
+    np.testing.assert_array_equal(extract(samples, sample_rate_hz=16000.0), extract(samples))
+
+
 def test_wrong_samples_are_refused():
     broken = np.ones(100, np.float32)
     broken[7] = np.nan

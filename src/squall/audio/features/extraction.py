@@ -15,7 +15,7 @@ from squall.audio.features.deltas import regression_deltas
 from squall.audio.features.mfcc import MFCC_DIMENSIONS, mel_cepstrum
 from squall.audio.features.rasta_plp import RASTA_PLP_DIMENSIONS, rasta_plp
 from squall.audio.features.smoothing import arma
-from squall.audio.frames import as_signal
+from squall.audio.frames import as_signal, whole_hz
 from squall.audio.level import active_rms, frame_powers
 from squall.audio.offset import subtract_mean
 
@@ -96,8 +96,9 @@ def extract(
         246 for the defaults. Not normalised, without context.
 
     Raises:
-        ValueError: samples are not (N,), empty, or not finite; a set is unknown or named twice,
-            or none is given; the gain or the level is not positive; the order is negative.
+        ValueError: samples are not (N,), empty, or not finite; the rate is not a whole number; a
+            set is unknown or named twice, or none is given; the gain or the level is not positive;
+            the order is negative.
 
     Source: Wang, Narayanan, Wang 2014; Wang, Han, Wang 2013.
     """
@@ -109,7 +110,8 @@ def extract(
     if not 0.0 < factor < np.inf:
         raise ValueError(f"the gain must be positive and finite, not {factor}")
     levelled = (samples.astype(np.float64) * factor).astype(np.float32)
-    columns = np.concatenate([each(levelled, sample_rate_hz) for each in functions], axis=1)
+    rate_hz = whole_hz(sample_rate_hz)
+    columns = np.concatenate([each(levelled, rate_hz) for each in functions], axis=1)
     if deltas:
         columns = np.concatenate([columns, regression_deltas(columns)], axis=1)
     return arma(columns, arma_order)

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from squall.audio.frontend import StftFrontEnd
-from squall.audio.reading import read_audio
+from squall.audio.reading import SAMPLE_RATE_HZ, read_audio
 from squall.engine.experiment import Experiment
 from squall.engine.scored import read_json, read_run
-from squall.enhance.corpus import SAMPLE_RATE_HZ
 from squall.enhance.estimators.registry import order_of_systems
 from squall.enhance.evaluation import read_training
 from squall.enhance.places import EnhancementPlaces
