@@ -11,7 +11,7 @@ from typing import Any
 
 from squall.asr.places import RecognitionPlaces
 from squall.asr.settings import RecognitionConfig
-from squall.corpora.manifest import read_manifest, write_manifest
+from squall.corpora.manifest import read_manifest
 from squall.corpora.preparation import prepare_corpus
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import SpeechRecipe
@@ -38,7 +38,8 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         stage, settings = self.stage, self.shared.settings
         audio = tuple(self.data / split / "wav.scp" for split in ("train", "dev"))
         texts = tuple(self.tokens / split / "text" for split in ("train", "dev"))
-        tokens = self.tokens / "tokens.txt"
+        pieces = (self.tokens / "bpe.model",) if self.config.tokens.units == "bpe" else ()
+        tokens = (self.tokens / "tokens.txt", *pieces)
         stats = tuple(self.stats / s / "speech_shape" for s in ("train", "valid"))
         model, history = self.train_dir / "model.pth", self.train_dir / "history.json"
         lm = (self.lm / "model.pth",) if self.config.lm else ()
@@ -47,28 +48,31 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         hypotheses = tuple(
             self.decode_dir / s / name for s in sets for name in ("hypotheses.jsonl", "forced.npz")
         )
+        speeds = tuple(self.decode_dir / s / "decoding.json" for s in sets)
         training = self.config.hashed()
         training["espnet"] = {**training["espnet"], **_epochs(self.config)}
         return [
             stage("check", self.directory, self.check),
             self.prepare_stage(self.prepare, settings["prepare"], outputs=audio),
             stage("tokens", self.tokens, self.build_tokens, settings=settings["tokens"],
-                  inputs=self.manifests, outputs=(tokens, *texts)),
+                  inputs=self.manifests, outputs=(*tokens, *texts)),
             stage("stats", self.stats, self.collect, settings=settings["stats"],
-                  inputs=(*self.manifests[:2], tokens),
-                  outputs=(*stats, self.stats / "train" / "feats_stats.npz")),
+                  inputs=(*self.manifests[:2], *tokens),
+                  outputs=(*stats, self.stats / "train" / "feats_stats.npz"),
+                  fingerprint=lambda: self.audio_of("train", "dev")),
             stage("lm", self.lm.parent, self.train_lm, settings=settings["lm"],
-                  inputs=(*texts, tokens), outputs=lm, set_aside=lambda: _set_aside(self.lm),
+                  inputs=(*texts, *tokens), outputs=lm, set_aside=lambda: _set_aside(self.lm),
                   fingerprint=self._language_text_digest),
             stage("train", self.directory, self.train, settings=training,
-                  inputs=(*self.manifests[:2], tokens, stats[0]), outputs=(model, history),
-                  set_aside=lambda: _set_aside(self.train_dir)),
+                  inputs=(*self.manifests[:2], *tokens, stats[0]), outputs=(model, history),
+                  set_aside=lambda: _set_aside(self.train_dir),
+                  fingerprint=lambda: self.audio_of("train", "dev")),
             stage("decode", self.decode_dir, self.decode,
                   settings=self.config.decode.model_dump(mode="json"),
                   inputs=(model, *tested, *(lm if self.config.decode.lm_weight else ())),
-                  outputs=hypotheses),
+                  outputs=hypotheses, fingerprint=lambda: self.audio_of(*sets)),
             stage("score", self.score_dir, self.score,
-                  inputs=(*hypotheses, *tested), outputs=(self.result_path,)),
+                  inputs=(*hypotheses, *speeds, *tested, history), outputs=(self.result_path,)),
         ]  # fmt: skip
 
     def check(self, work: Work) -> None:
@@ -144,7 +148,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
 
         splits, left_out = self.sound_splits(self.read_corpus(work), work)
         for split, utterances in splits.items():
-            write_manifest(self.data / f"{split}.jsonl", utterances)
+            self.write_split(split, utterances)
             export_split(
                 utterances,
                 self.data / split,
@@ -201,7 +205,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             device=self.options.device,
             threads=self.options.threads,
             processes=max(1, self.options.gpus),
-            fingerprint=_fingerprint(self.shared.settings["lm"], work),
+            fingerprint=_fingerprint(self.shared.settings["lm"], work, "text"),
             on_progress=work,
             text=text,
         )
@@ -218,7 +222,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             device=self.options.device,
             threads=self.options.threads,
             processes=max(1, self.options.gpus),
-            fingerprint=_fingerprint(self.config.hashed(), work),
+            fingerprint=_fingerprint(self.config.hashed(), work, "audio"),
             on_progress=work,
         )
 
@@ -264,9 +268,15 @@ def list_stages(experiment: Experiment[RecognitionConfig]) -> list[Stage]:
     return _Recipe(experiment).stages()
 
 
-def _fingerprint(settings: dict[str, Any], work: Work) -> dict[str, Any]:
-    """What a training must share with the one in its folder to continue it."""
-    further = {"text": work.stamp["fingerprint"]} if work.stamp["fingerprint"] else {}
+def _fingerprint(settings: dict[str, Any], work: Work, what: str) -> dict[str, Any]:
+    """What a training must share with the one in its folder to continue it.
+
+    Args:
+        settings: of the training.
+        work: has the stamp of its stage.
+        what: name of what the stage's fingerprint is of.
+    """
+    further = {what: work.stamp["fingerprint"]} if work.stamp["fingerprint"] else {}
     return {"settings": settings, "inputs": work.stamp["inputs"], **further}
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from squall.corpora.manifest import Utterance, read_manifest
+from squall.corpora.fingerprint import write_audio_digests
+from squall.corpora.manifest import Utterance, read_manifest, write_manifest
 from squall.corpora.preparation import (
     check_folders,
-    corpus_fingerprint,
+    corpus_state,
     download_corpus,
     is_downloadable,
     prepare_corpus,
@@ -23,6 +24,7 @@ from squall.engine.experiment import Experiment
 from squall.engine.scored import blank_record
 from squall.engine.stages import Stage, StageError, Work
 from squall.engine.tasks import task_of
+from squall.files import file_digest
 from squall.report.records import Record
 
 __all__ = ["SPLITS", "Recipe", "SpeechRecipe"]
@@ -127,6 +129,19 @@ class SpeechRecipe(Recipe[Config]):
         """Those of the splits, in their order."""
         return tuple(self.data / f"{split}.jsonl" for split in SPLITS)
 
+    def write_split(self, name: str, utterances: Sequence[Utterance]) -> None:
+        """Write the manifest of a split, and the digests of its audio."""
+        write_manifest(self.data / f"{name}.jsonl", utterances)
+        write_audio_digests(self._audio_digests(name), utterances)
+
+    def audio_of(self, *splits: str) -> dict[str, str]:
+        """What tells a stage that reads the audio of splits whether it is still the same."""
+        paths = {split: self._audio_digests(split) for split in dict.fromkeys(splits)}
+        return {split: file_digest(path) for split, path in paths.items() if path.is_file()}
+
+    def _audio_digests(self, split: str) -> Path:
+        return self.data / f"{split}.sha256"
+
     @property
     def places(self) -> str:
         """The folders of the corpus, for messages."""
@@ -153,9 +168,13 @@ class SpeechRecipe(Recipe[Config]):
             self.data,
             run,
             settings={**settings, "skip_bad": self.options.skip_bad},
-            outputs=(*self.manifests, *outputs),
-            fingerprint=fingerprint or (lambda: corpus_fingerprint(self.corpus_dirs)),
+            outputs=(*self.manifests, *map(self._audio_digests, SPLITS), *outputs),
+            fingerprint=fingerprint or self.corpus_state,
         )
+
+    def corpus_state(self) -> dict[str, int | str]:
+        """What tells that the corpus has changed."""
+        return corpus_state(self.config.corpus, self.corpus_dirs)
 
     def check_corpus(self) -> None:
         """Raise StageError where the corpus is neither there nor can be fetched or spoken."""
