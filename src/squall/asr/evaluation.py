@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from squall.asr.calibration import SplitCalibration, calibrate_splits, write_calibration
-from squall.asr.export import folded_phones
+from squall.asr.export import folded_phones, reference_texts
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
 from squall.engine.experiment import Experiment
@@ -20,7 +20,7 @@ from squall.report.records import write_records
 from squall.scoring.error_rates import ErrorReport, format_alignments, score_texts, write_csv
 from squall.scoring.metrics import declared
 from squall.text.phones import fold_phones
-from squall.text.tokens import PHONE_UNITS, UNKNOWN
+from squall.text.tokens import PHONE_UNITS, UNKNOWN, piece_normalizer
 
 __all__ = ["evaluate"]
 
@@ -51,6 +51,7 @@ def evaluate(
         provenance: commit, command and hardware of the run.
     """
     config, directory = experiment.config, experiment.directory
+    splits = {k: _as_written(config, split, directory / "train") for k, split in splits.items()}
     decode_dir = experiment.variant_dir("decode")
     training = _training(directory)
     reports = {
@@ -108,6 +109,20 @@ def _calibration_values(found: SplitCalibration) -> dict[str, Values]:
 def read_hypotheses(path: Path) -> list[dict[str, Any]]:
     """The lines of a `hypotheses.jsonl`."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _as_written(
+    config: RecognitionConfig, utterances: Sequence[Utterance], train_dir: Path
+) -> list[Utterance]:
+    """The utterances with the texts that the recogniser was trained to write."""
+    units, form = config.tokens.units, config.tokens.normalization
+    if units in PHONE_UNITS:
+        return list(utterances)
+    texts = reference_texts(utterances, units=units, normalization=form)
+    if units == "bpe":
+        rewritten = piece_normalizer(train_dir / "bpe.model")
+        texts = {identifier: rewritten(text) for identifier, text in texts.items()}
+    return [replace(utterance, text=texts[utterance.id]) for utterance in utterances]
 
 
 def _reports(

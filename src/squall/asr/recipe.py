@@ -161,10 +161,13 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         from squall.asr.export import export_texts, folded_phones, target_texts
         from squall.text.tokens import PHONE_UNITS, build_tokens
 
-        units = self.config.tokens.units
+        units, normalization = self.config.tokens.units, self.config.tokens.normalization
         if units in PHONE_UNITS:  # what could not be scored is found before the training
             folded_phones(self.split("test"), classes=PHONE_UNITS[units])
-        texts = {split: target_texts(self.split(split), units=units) for split in ("train", "dev")}
+        texts = {
+            split: target_texts(self.split(split), units=units, normalization=normalization)
+            for split in ("train", "dev")
+        }
         tokens = build_tokens(
             texts["train"].values(),
             self.tokens,

@@ -28,10 +28,14 @@ class TokensConfig(Settings):
             phones `phone48` or `phone39` (the classes of Lee and Hon 1989); recognised phones are
             scored as 39 classes from either.
         vocabulary_size: number of sentencepiece pieces; only for `bpe`.
+        normalization: the form of Unicode in which transcripts are both learnt and scored:
+            `identity` takes them as they are, `nfc` composes accents with their letters, `nfkc`
+            spells full-width digits, half-width kana, ligatures and fractions plainly, too.
     """
 
     units: Literal["char", "bpe", "word", "phone48", "phone39"] = "char"
     vocabulary_size: int = Field(default=1000, ge=8)
+    normalization: Literal["identity", "nfc", "nfkc"] = "identity"
 
     @property
     def espnet_type(self) -> str:
@@ -150,6 +154,8 @@ class RecognitionConfig(ExperimentConfig):
         the same text, its digest tells.
         """
         settings = super().hashed()
+        if self.tokens.normalization == "identity":  # experiments made before have no other name
+            del settings["tokens"]["normalization"]
         if self.lm is not None:
             del settings["lm"]["text"], settings["lm"]["text_checksum"]
             if self.lm.text is not None:
