@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import tiny
-from pieces import espnet_tokenizer, write_earlier_pieces
+from pieces import write_earlier_pieces
 
 pytest.importorskip("espnet2")
 
+from squall.asr.bridge.running import espnet_tokenizer
 from squall.asr.evaluation import evaluate, read_hypotheses
 from squall.asr.export import reference_texts, target_texts
 from squall.asr.forced_logits import ForcedLogits, write_forced
@@ -253,7 +254,7 @@ def test_a_perfect_recogniser_has_no_errors(tmp_path: Path, units: str, normaliz
         write_earlier_pieces(list(texts.values()), train, len(spelled) + 4)
     else:
         build_tokens(texts.values(), train, units=units, vocabulary_size=size)
-    tokenizer = espnet_tokenizer(config.tokens, train)
+    tokenizer = espnet_tokenizer(units, train / "bpe.model" if units == "bpe" else None)
     decoded.mkdir(parents=True)
     found = []
     for identifier, text in texts.items():

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 import tiny
 
@@ -67,6 +68,27 @@ def test_every_loss_and_unit(loss: str, units: str) -> None:
 )
 def test_batches_have_the_size_of_the_training(espnet: dict[str, Any], expected: int) -> None:
     assert needs._utterances_in_batch(espnet, samples=48_000) == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"espnet__encoder_conf__input_layer": "conv2d2"},
+        {"espnet__frontend_conf__hop_length": 128},
+        {"espnet__encoder": "vgg_rnn", "espnet__encoder_conf": {"hidden_size": 8}},
+    ],
+    ids=["conv2d", "conv2d2", "hop", "vgg"],
+)
+def test_frames_are_those_of_the_encoder(settings: dict[str, Any]) -> None:
+    config = tiny.config(**settings)
+    frames_of = needs.encoder_frames(config)
+    model = needs._build_model(config).eval()
+    for length_s in (0.4, 1.0, 3.33, 11.1):
+        speech = torch.zeros(1, round(16000 * length_s))
+        with torch.no_grad():
+            frames = int(model.encode(speech, torch.tensor([speech.size(1)]))[1])
+        assert abs(frames_of(length_s) - frames) <= 1
 
 
 def test_hours_by_hand() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from squall.asr.decoding import load_recogniser
 from squall.asr.recipe import list_stages
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.demo.corpus import prepare_demo
-from squall.corpora.manifest import Interval, read_manifest, write_manifest
+from squall.corpora.manifest import Interval, Utterance, read_manifest, write_manifest
 from squall.engine.experiment import Experiment, RunOptions
 from squall.engine.runner import Cell, run_cell
 from squall.engine.stages import StageError
@@ -248,6 +250,56 @@ def test_phones_that_are_missing_are_found_before_the_training(
         tiny.run(
             tiny.config("own", tokens__units="phone39"), corpus=corpus, exp_dir=tmp_path, last=2
         )
+
+
+def _with_texts(corpus: Path, split: str, text: Callable[[Utterance], str]) -> None:
+    """Other transcripts for a split."""
+    utterances = read_manifest(corpus / f"{split}.jsonl")
+    write_manifest(corpus / f"{split}.jsonl", [replace(u, text=text(u)) for u in utterances])
+
+
+@pytest.mark.parametrize(
+    ("split", "text", "reason"),
+    [
+        (
+            "test",
+            lambda u: u.text.lower(),
+            r"test: \d+ of \d+ tokens are not in the training",
+        ),
+        ("dev", lambda u: "ЖЩ", r"dev: 8 of 8 tokens .*'Ж' 4, 'Щ' 4.*, in "),
+        (
+            "train",
+            lambda u: 107 * "GO",
+            r"train: 14 of 14 utterances are too short",
+        ),
+    ],
+    ids=["case", "script", "too short"],
+)
+def test_data_that_cannot_be_learnt_stops_before_the_training(
+    demo_corpus: Path,
+    tmp_path: Path,
+    split: str,
+    text: Callable[[Utterance], str],
+    reason: str,
+) -> None:
+    corpus = _own_corpus(tmp_path / "mine", demo_corpus)
+    _with_texts(corpus, split, text)
+    first = read_manifest(corpus / f"{split}.jsonl")[0].id
+    with pytest.raises(StageError, match=f"^{reason}.*{first}.*tokens.max_unlearnable=1"):
+        tiny.run(tiny.config("own"), corpus=corpus, exp_dir=tmp_path, last=2)
+    settings = tiny.config("own", tokens__max_unlearnable=1)
+    assert tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=2)[1][-1] == "2 tokens"
+
+
+def test_a_little_that_cannot_be_learnt_is_told(demo_corpus: Path, tmp_path: Path) -> None:
+    corpus = _own_corpus(tmp_path / "mine", demo_corpus)
+    first = read_manifest(corpus / "dev.jsonl")[0]
+    _with_texts(corpus, "dev", lambda u: f"{u.text} Ж" if u == first else u.text)
+    told: list[str] = []
+    chosen = tiny.cell(tiny.config("own"), corpus=corpus, exp_dir=tmp_path, last=2)
+    run_cell(chosen, lambda stage, done, total, text: told.append(text))
+    (words,) = [text for text in told if " tokens; " in text]
+    assert re.search(rf"; dev: \d of \d+ tokens .*'Ж' 1.*, in .*{first.id}", words)
 
 
 def test_the_corpus_lies_where_the_settings_say(

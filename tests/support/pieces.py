@@ -1,23 +1,9 @@
-"""Cutting texts into tokens as ESPnet does, and the pieces of earlier versions."""
+"""The pieces of earlier versions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from squall.asr.settings import TokensConfig
-
-
-def espnet_tokenizer(tokens: TokensConfig, folder: Path) -> Any:
-    """The tokenizer by which a recogniser is trained and writes; a `bpe.model` is in the folder."""
-    from squall.asr.bridge.running import espnet_task
-
-    espnet_task()  # without it ESPnet asks for a package that is not needed
-    from espnet2.text.build_tokenizer import build_tokenizer
-
-    model = str(folder / "bpe.model") if tokens.units == "bpe" else None
-    return build_tokenizer(token_type=tokens.espnet_type, bpemodel=model)
 
 
 def write_earlier_pieces(texts: Sequence[str], folder: Path, size: int) -> list[str]:

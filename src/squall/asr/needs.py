@@ -6,6 +6,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from squall.asr.settings import RecognitionConfig
 from squall.asr.training import loss_settings
 from squall.text.tokens import BLANK, PHONE_UNITS, SENTENCE_END, UNKNOWN
 
-__all__ = ["TrainingNeeds", "free_memory_bytes", "measure_needs"]
+__all__ = ["TrainingNeeds", "encoder_frames", "free_memory_bytes", "measure_needs"]
 
 # Tokens in a second of read English, to fill the batches with.
 _TOKENS_PER_S = {"char": 14.0, "bpe": 4.0, "word": 2.7, "phone48": 11.0, "phone39": 11.0}
@@ -30,6 +31,7 @@ _OPTIMIZER_STATES = 2  # of each weight, in Adam and Adadelta
 _KEPT_MODELS = 10  # ESPnet's default of keep_nbest_models
 _BATCHES = 3
 _LONGEST_BATCH_S = 40.0
+_ENCODED_S = (2.0, 6.0)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,25 @@ def measure_needs(
     # copies of that under other names.
     disk = states + parameters * _WEIGHT_BYTES * (kept + 4)
     return TrainingNeeds(parameters, seconds / speech_s, memory, disk)
+
+
+@torch.no_grad()
+def encoder_frames(config: RecognitionConfig) -> Callable[[float], int]:
+    """How many frames the encoder makes of an utterance, by its length in seconds.
+
+    They are measured on noise of two lengths, whatever the encoder and its subsampling are, and lie
+    within one frame of those of the training.
+
+    Raises:
+        ValueError: ESPnet does not take a setting.
+    """
+    model = _build_model(config).eval()
+    frames = []
+    for length_s in _ENCODED_S:
+        speech = torch.randn(1, round(length_s * SAMPLE_RATE_HZ)) / 10  # (1, N)
+        frames.append(int(model.encode(speech, torch.tensor([speech.size(1)]))[1]))
+    per_s = (frames[1] - frames[0]) / (_ENCODED_S[1] - _ENCODED_S[0])
+    return lambda length_s: max(0, round(frames[0] + (length_s - _ENCODED_S[0]) * per_s))
 
 
 def _build_model(config: RecognitionConfig) -> Any:

@@ -5,7 +5,9 @@ The report, the last stage, is made over all experiments of a run.
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_path, file_digest
 
 __all__ = ["list_stages"]
+
+_log = logging.getLogger(__name__)
 
 _UTTERANCE_S = 10.0  # assumed where the corpus is not there yet
 _ESPNET_EPOCHS = 40  # ESPnet's own max_epoch
@@ -174,9 +178,44 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             units=units,
             vocabulary_size=self.config.tokens.vocabulary_size,
         )
+        shortfalls = self._check_learnable(tokens)
         for split, of_split in texts.items():
             export_texts(of_split, self.tokens / split / "text")
-        work(1, 1, f"{len(tokens)} tokens")
+        work(1, 1, "; ".join([f"{len(tokens)} tokens", *shortfalls]))
+
+    def _check_learnable(self, tokens: Sequence[str]) -> list[str]:
+        """What of the prepared splits cannot be learnt, in words.
+
+        Raises:
+            StageError: it is more than `tokens.max_unlearnable`.
+        """
+        from squall.asr.bridge.running import espnet_tokenizer
+        from squall.asr.export import reference_texts
+        from squall.asr.learnability import find_shortfall
+        from squall.asr.needs import encoder_frames
+
+        settings = self.config.tokens
+        pieces = self.tokens / "bpe.model" if settings.units == "bpe" else None
+        cut = espnet_tokenizer(settings.espnet_type, pieces).text2tokens
+        model = self.config.espnet.get("model_conf", {})
+        frames_of = encoder_frames(self.config) if model.get("ctc_weight", 0.5) else None
+        found = []
+        for path in sorted(self.data.glob("*.jsonl"), key=lambda path: path.stem != "train"):
+            utterances = read_manifest(path)
+            texts = reference_texts(
+                utterances, units=settings.units, normalization=settings.normalization
+            )
+            frames = {u.id: frames_of(u.duration_s) for u in utterances} if frames_of else None
+            lack = find_shortfall(path.stem, texts, cut=cut, known=set(tokens), frames=frames)
+            if lack.share > settings.max_unlearnable:
+                raise StageError(
+                    f"{lack}. Is it in another case or script, or are texts and recordings mixed "
+                    "up? Mend them, or go on with --set tokens.max_unlearnable=1"
+                )
+            found += [str(lack)] if str(lack) else []
+        for words in found:
+            _log.warning("%s", words)
+        return found
 
     def collect(self, work: Work) -> None:
         from squall.asr.training import collect_statistics

@@ -31,11 +31,15 @@ class TokensConfig(Settings):
         normalization: the form of Unicode in which transcripts are both learnt and scored:
             `identity` takes them as they are, `nfc` composes accents with their letters, `nfkc`
             spells full-width digits, half-width kana, ligatures and fractions plainly, too.
+        max_unlearnable: largest share of a split's tokens that may be unknown from training, and of
+            its utterances that may be too short for CTC, in [0, 1]; stage 2 stops above it. It is
+            not part of the hash.
     """
 
     units: Literal["char", "bpe", "word", "phone48", "phone39"] = "char"
     vocabulary_size: int = Field(default=1000, ge=8)
     normalization: Literal["identity", "nfc", "nfkc"] = "identity"
+    max_unlearnable: float = Field(default=0.1, ge=0, le=1)
 
     @property
     def espnet_type(self) -> str:
@@ -154,6 +158,7 @@ class RecognitionConfig(ExperimentConfig):
         the same text, its digest tells.
         """
         settings = super().hashed()
+        del settings["tokens"]["max_unlearnable"]
         if self.tokens.normalization == "identity":  # experiments made before have no other name
             del settings["tokens"]["normalization"]
         if self.lm is not None:
