@@ -66,6 +66,10 @@ def test_names_count(corpus: Path) -> None:
     assert corpus_fingerprint(corpus) != before
 
 
+def test_a_corpus_may_be_given_as_the_folder_that_holds_it(corpus: Path, tmp_path: Path) -> None:
+    assert corpus_fingerprint(tmp_path) == corpus_fingerprint(corpus)
+
+
 def test_audio_counts_by_size_and_time(corpus: Path) -> None:
     before = corpus_fingerprint(corpus)
     _write(corpus / "wav" / "a.wav", b"54321")

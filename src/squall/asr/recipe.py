@@ -24,7 +24,7 @@ __all__ = ["list_stages"]
 
 _log = logging.getLogger(__name__)
 
-_UTTERANCE_S = 10.0  # assumed where the corpus is not there yet
+_LENGTHS_S = (10.0,) * 1000  # assumed where the corpus is not there yet
 _ESPNET_EPOCHS = 40  # ESPnet's own max_epoch
 
 
@@ -108,15 +108,14 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             return ""  # the prepare stage, which is next, names what is wrong
         from squall.asr.needs import free_memory_bytes, measure_needs
 
-        lengths = speech_s.get("train") or [_UTTERANCE_S]
+        lengths = speech_s.get("train") or _LENGTHS_S
         device, threads = self.options.device, self.options.threads
-        needs = measure_needs(
-            self.config, utterance_s=sum(lengths) / len(lengths), device=device, threads=threads
-        )
+        needs = measure_needs(self.config, lengths_s=lengths, device=device, threads=threads)
         free = free_memory_bytes(device)
         of = f" (of {free / 1e9:.1f} GB free)" if free else ""
         words = (
-            f"; training needs about {needs.memory_bytes / 1e9:.1f} GB of memory{of} and "
+            f"; training needs about {needs.memory_bytes / 1e9:.1f} GB of memory{of} in "
+            f"a batch of {needs.utterances} utterances padded to {needs.padded_s:.0f} s, "
             f"{needs.disk_bytes / 1e9:.2g} GB of disk for {needs.parameters / 1e6:.1f} million "
             "weights, and "
         )

@@ -67,11 +67,12 @@ def _files(
 ) -> Iterator[tuple[str, Path, os.stat_result]]:
     """Name, path and state of each file, in an order that the file system does not decide."""
     folders = (corpus_dir,) if isinstance(corpus_dir, Path) else corpus_dir
-    paths = [
-        (f"{number}/{path.relative_to(top)}", path)
-        for number, top in enumerate(folders)
-        for path in _below(top)
-    ]
+    paths = []
+    for top in folders:
+        below = [(path.relative_to(top).as_posix(), path) for path in _below(top)]
+        # A corpus and the folder that holds it alone are the same.
+        shared = os.path.commonpath([os.path.dirname(name) for name, _ in below] or [""])
+        paths += [(name.removeprefix(shared).lstrip("/"), path) for name, path in below]
     inside = {path for _, path in paths}
     paths += [(str(path), path) for path in sorted(set(further)) if path not in inside]
     for name, path in paths:
