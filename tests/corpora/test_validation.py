@@ -43,6 +43,11 @@ def _silent(utterance: Utterance) -> Utterance:
     return utterance
 
 
+def _renamed(utterance: Utterance, name: str) -> Utterance:
+    path = Path(utterance.audio_path)
+    return replace(utterance, audio_path=str(path.rename(path.with_name(name))))
+
+
 BROKEN: dict[str, tuple[Break, str]] = {
     "missing": (_missing, "no such file"),
     "truncated": (_truncated, "truncated"),
@@ -61,6 +66,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "id-of-two": (lambda u: replace(u, id="a b"), "its id 'a b' is not one word"),
     "no-id": (lambda u: replace(u, id=""), "its id '' is not one word"),
     "id-as-path": (lambda u: replace(u, id="../up"), "cannot name a file"),
+    "name-not-utf8": (lambda u: _renamed(u, "caf\udce9.wav"), "its file is not UTF-8, rename it"),
     "no-speaker": (lambda u: replace(u, speaker=""), "its speaker '' is not one word"),
 }
 

@@ -41,7 +41,7 @@ def corpus_fingerprint(
     for name, path, found in _files(corpus_dir, further):
         by_time = path.suffix.lower() in _BY_TIME or found.st_size > _LARGEST_READ_BYTES
         content = f"{found.st_size}:{found.st_mtime_ns}" if by_time else file_digest(path)
-        digests["audio" if by_time else "text"].update(f"{name}\0{content}\0".encode())
+        digests["audio" if by_time else "text"].update(os.fsencode(f"{name}\0{content}\0"))
         files, size = files + 1, size + found.st_size
     return {
         "files": files,

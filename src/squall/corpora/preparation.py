@@ -9,7 +9,7 @@ from pathlib import Path
 from squall.corpora.fingerprint import corpus_fingerprint
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.corpora.settings import CorpusConfig
-from squall.files import json_text, read_json, write_json
+from squall.files import json_text, read_json, read_text, write_json
 from squall.workers import OnProgress
 
 __all__ = [
@@ -40,7 +40,7 @@ def _demo(corpus_dir: Path, config: CorpusConfig) -> Splits:
         write_json(spoken_with, config.options)
     elif spoken_with.is_file() and read_json(spoken_with) != config.options:
         raise ValueError(
-            f"{corpus_dir} was spoken with corpus.options {spoken_with.read_text()}, the settings "
+            f"{corpus_dir} was spoken with corpus.options {read_text(spoken_with)}, the settings "
             f"say {json_text(config.options)}: remove that folder, or give another --corpus-dir"
         )
     return prepare_demo(corpus_dir)

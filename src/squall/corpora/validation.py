@@ -67,7 +67,8 @@ def validate(
         Problems: missing, corrupt or truncated audio, less than 0.1 s of it, silence in every
         sample, another sampling rate or duration than the manifest says, empty text, text that is
         not words with single spaces, an id or speaker that is not one word, an id that cannot be a
-        file name, duplicate id, a speaker in two splits. Empty when the corpus is sound.
+        file name, a file's name that is not UTF-8, duplicate id, a speaker in two splits. Empty
+        when the corpus is sound.
 
     Convention:
         A speaker in two splits is a problem of the earlier split, and so is an id in two splits:
@@ -161,6 +162,8 @@ def _audio_problem(utterance: Utterance, *, whole: bool) -> str | None:
             sample_rate_hz=None,
             raw=raw_format(utterance),
         )
+    except UnicodeEncodeError:  # other bytes of a name come as surrogates
+        return f"the name of its file is not UTF-8, rename it: {ascii(utterance.audio_path)}"
     except (AudioError, OSError) as error:
         return str(error)
     if audio.sample_rate_hz != utterance.sample_rate_hz:
