@@ -302,6 +302,16 @@ def test_a_little_that_cannot_be_learnt_is_told(demo_corpus: Path, tmp_path: Pat
     assert re.search(rf"; dev: \d of \d+ tokens .*'Ж' 1.*, in .*{first.id}", words)
 
 
+def test_a_beam_wider_than_the_vocabulary_is_told_before_the_training(
+    demo_corpus: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    settings = tiny.config(decode__beam_size=99)
+    chosen = tiny.cell(settings, corpus=demo_corpus, exp_dir=tmp_path, last=2)
+    run_cell(chosen, lambda stage, done, total, text: told.append(text))
+    assert any(re.match(r"\d\d tokens; decode.beam_size 99 is cut to that", text) for text in told)
+
+
 def test_the_corpus_lies_where_the_settings_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

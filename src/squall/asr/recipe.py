@@ -180,7 +180,9 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         shortfalls = self._check_learnable(tokens)
         for split, of_split in texts.items():
             export_texts(of_split, self.tokens / split / "text")
-        work(1, 1, "; ".join([f"{len(tokens)} tokens", *shortfalls]))
+        beam = self.config.decode.beam_size
+        cut = [f"decode.beam_size {beam} is cut to that"] if beam > len(tokens) else []
+        work(1, 1, "; ".join([f"{len(tokens)} tokens", *cut, *shortfalls]))
 
     def _check_learnable(self, tokens: Sequence[str]) -> list[str]:
         """What of the prepared splits cannot be learnt, in words.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from squall.asr.settings import RecognitionConfig
 from squall.text.tokens import UNKNOWN
 
 __all__ = ["Hypothesis", "Recogniser", "Word"]
+
+_log = logging.getLogger(__name__)
 
 MIN_SAMPLES = 1600
 """Shortest input, 0.1 s: less than one frame after subsampling is left of anything shorter."""
@@ -214,8 +217,11 @@ class Recogniser:
             from squall.asr.language_model import load_language_model
 
             scorers["lm"] = load_language_model(lm_dir, self.device)
+        beam_size = min(decode.beam_size, len(self.tokens))
+        if beam_size < decode.beam_size:
+            _log.warning("decode.beam_size %d: cut to %d tokens", decode.beam_size, beam_size)
         search = BeamSearch(
-            beam_size=decode.beam_size,
+            beam_size=beam_size,
             weights={
                 "decoder": 1.0 - decode.ctc_weight,
                 "ctc": decode.ctc_weight,

@@ -97,7 +97,7 @@ class DecodeConfig(Settings):
     """Joint CTC/attention beam search.
 
     Args:
-        beam_size: number of hypotheses kept.
+        beam_size: number of hypotheses kept; no more than there are tokens.
         ctc_weight: weight of the CTC prefix score; the decoder has one minus it.
         lm_weight: weight of the language model's log probability; needs `lm`.
         penalty: added for each token (insertion bonus).

@@ -163,7 +163,7 @@ def _audio_problem(utterance: Utterance, *, whole: bool) -> str | None:
             raw=raw_format(utterance),
         )
     except UnicodeEncodeError:  # other bytes of a name come as surrogates
-        return f"the name of its file is not UTF-8, rename it: {ascii(utterance.audio_path)}"
+        return f"the name of its file is not UTF-8, rename it: {utterance.audio_path!a}"
     except (AudioError, OSError) as error:
         return str(error)
     if audio.sample_rate_hz != utterance.sample_rate_hz:
