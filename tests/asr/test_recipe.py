@@ -302,6 +302,17 @@ def test_a_little_that_cannot_be_learnt_is_told(demo_corpus: Path, tmp_path: Pat
     assert re.search(rf"; dev: \d of \d+ tokens .*'Ж' 1.*, in .*{first.id}", words)
 
 
+def test_a_corpus_of_one_speaker_is_trained_on_and_told(demo_corpus: Path, tmp_path: Path) -> None:
+    corpus = _own_corpus(tmp_path / "mine", demo_corpus)
+    for path in corpus.glob("*.jsonl"):
+        write_manifest(path, [replace(u, speaker="me") for u in read_manifest(path)])
+    told: list[str] = []
+    chosen = tiny.cell(tiny.config("own"), corpus=corpus, exp_dir=tmp_path, last=2)
+    run_cell(chosen, lambda stage, done, total, text: told.append(text))
+    words = "train 14, dev 4, test 4 utterances; all are of me: what is measured holds for this"
+    assert any(text.startswith(words) for text in told)
+
+
 def test_a_beam_wider_than_the_vocabulary_is_told_before_the_training(
     demo_corpus: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,13 @@ import pytest
 import soundfile
 
 from squall.corpora.manifest import Utterance
-from squall.corpora.validation import Problem, ValidationError, leave_out, validate
+from squall.corpora.validation import (
+    Problem,
+    ValidationError,
+    leave_out,
+    only_speaker,
+    validate,
+)
 
 MakeUtterance = Callable[..., Utterance]
 Break = Callable[[Utterance], Utterance]
@@ -170,6 +176,15 @@ def test_a_speaker_in_two_splits_is_a_problem_of_the_earlier_one(
         "train/train1: speaker test is in test too",
         "dev/dev2: speaker test is in test too",
     ]
+
+
+def test_a_corpus_of_one_speaker_is_sound(splits: dict[str, list[Utterance]]) -> None:
+    assert only_speaker(splits) is None
+    alone = {split: [replace(u, speaker="me") for u in us] for split, us in splits.items()}
+    assert validate(alone) == []
+    assert only_speaker(alone) == "me"
+    alone["dev"][0] = replace(alone["dev"][0], speaker="you")
+    assert len(validate(alone)) == 3  # two speakers can be kept apart
 
 
 def test_leaving_out_keeps_the_test_set_and_ends_all_problems(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,13 @@ from squall.corpora.preparation import (
     is_downloadable,
     prepare_corpus,
 )
-from squall.corpora.validation import ValidationError, leave_out, validate, write_left_out
+from squall.corpora.validation import (
+    ValidationError,
+    leave_out,
+    only_speaker,
+    validate,
+    write_left_out,
+)
 from squall.engine.config import ExperimentConfig
 from squall.engine.environment import commit_mark, environment
 from squall.engine.experiment import Experiment
@@ -30,6 +37,7 @@ from squall.report.records import Record
 __all__ = ["SPLITS", "Recipe", "SpeechRecipe"]
 
 SPLITS = ("train", "dev", "test")
+_log = logging.getLogger(__name__)
 _MIN_FREE_BYTES = 2 * 1024**3
 
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -209,9 +217,9 @@ class SpeechRecipe(Recipe[Config]):
         *,
         aside: Mapping[str, Sequence[Utterance]] | None = None,
     ) -> tuple[dict[str, list[Utterance]], str]:
-        """The splits without unsound utterances, and how many problems were left out, in words.
+        """The splits without unsound utterances, and what there is to say of them, in words.
 
-        The problems are listed in `left_out.tsv`.
+        The problems that were left out are listed in `left_out.tsv`.
 
         Args:
             splits: those of the corpus; none of them may be empty.
@@ -231,5 +239,8 @@ class SpeechRecipe(Recipe[Config]):
         empty = [split for split in splits if not kept[split]]
         if empty:
             raise StageError(f"the {empty[0]} split of {self.places} is empty")
-        left = f"; {len(problems)} problems left out, see left_out.tsv" if problems else ""
-        return kept, left
+        words = [f"{len(problems)} problems left out, see left_out.tsv"] if problems else []
+        if (speaker := only_speaker(splits)) is not None:
+            words.append(f"all are of {speaker}: what is measured holds for this voice alone")
+            _log.warning("%s: %s", self.places, words[-1])
+        return kept, "".join(f"; {said}" for said in words)
