@@ -228,7 +228,9 @@ FORMS = ["\uff11\uff12 ｶﾞ", "e\u0301te\u0301 ½", "ﬁ … ①"]
     [("char", "nfkc"), ("word", "nfc"), ("bpe", "identity"), ("bpe", "nfc"), ("bpe", "nfkc"),
      ("bpe", "of an earlier version")],
 )  # fmt: skip
-def test_a_perfect_recogniser_has_no_errors(tmp_path: Path, units: str, normalization: str) -> None:
+def test_a_perfect_recogniser_has_no_errors(
+    tmp_path: Path, units: str, normalization: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whatever its text is rewritten to before it is learnt, it is scored on the same."""
     utterances = [
         replace(_phones(f"u{k}", "aa", f"s{k}"), text=text) for k, text in enumerate(FORMS)
@@ -265,6 +267,7 @@ def test_a_perfect_recogniser_has_no_errors(tmp_path: Path, units: str, normaliz
     (decoded / "decoding.json").write_text('{"rtf": 0.5, "parameters": 7}')
     (train / "history.json").write_text('[{"train": {"time": 2.0}}]')
     evaluate(experiment, {"test": utterances}, dataset="toy", provenance=PROVENANCE)
+    assert ("rewrote 3 transcripts by NFKC, the first is u0" in caplog.text) == earlier
     rates = {k: r.value for k, r in _of_split(experiment).items() if r.unit == "%"}
     assert rates == dict.fromkeys(("wer", "cer", "ser", *(["ter"] if units == "bpe" else [])), 0)
 

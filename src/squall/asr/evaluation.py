@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -23,6 +24,8 @@ from squall.text.phones import fold_phones
 from squall.text.tokens import PHONE_UNITS, UNKNOWN, piece_normalizer
 
 __all__ = ["evaluate"]
+
+_log = logging.getLogger(__name__)
 
 Values = dict[str, tuple[float, int]]
 """By metric: the value, and what was counted."""
@@ -120,8 +123,17 @@ def _as_written(
         return list(utterances)
     texts = reference_texts(utterances, units=units, normalization=form)
     if units == "bpe":
-        rewritten = piece_normalizer(train_dir / "bpe.model")
-        texts = {identifier: rewritten(text) for identifier, text in texts.items()}
+        normalize = piece_normalizer(train_dir / "bpe.model")
+        rewritten = {identifier: normalize(text) for identifier, text in texts.items()}
+        changed = [
+            identifier for identifier, text in texts.items() if rewritten[identifier] != text
+        ]
+        if changed:
+            _log.warning(
+                "the pieces are of an earlier version, which rewrote %d transcripts by NFKC, the "
+                "first is %s: they are scored as they were learnt", len(changed), changed[0],
+            )  # fmt: skip
+        texts = rewritten
     return [replace(utterance, text=texts[utterance.id]) for utterance in utterances]
 
 
