@@ -39,8 +39,8 @@ def corpus_fingerprint(
     digests = {"text": hashlib.sha256(), "audio": hashlib.sha256()}
     files = size = 0
     for name, path, found in _files(corpus_dir, further):
-        by_time = path.suffix.lower() in _BY_TIME or found.st_size > _LARGEST_READ_BYTES
-        content = f"{found.st_size}:{found.st_mtime_ns}" if by_time else file_digest(path)
+        by_time = path.lower().endswith(_BY_TIME) or found.st_size > _LARGEST_READ_BYTES
+        content = f"{found.st_size}:{found.st_mtime_ns}" if by_time else file_digest(Path(path))
         digests["audio" if by_time else "text"].update(os.fsencode(f"{name}\0{content}\0"))
         files, size = files + 1, size + found.st_size
     return {
@@ -64,25 +64,29 @@ def write_audio_digests(path: Path, utterances: Iterable[Utterance]) -> None:
 
 def _files(
     corpus_dir: Path | Sequence[Path], further: Iterable[Path] = ()
-) -> Iterator[tuple[str, Path, os.stat_result]]:
-    """Name, path and state of each file, in an order that the file system does not decide."""
-    folders = (corpus_dir,) if isinstance(corpus_dir, Path) else corpus_dir
-    paths = []
-    for top in folders:
-        below = [(path.relative_to(top).as_posix(), path) for path in _below(top)]
+) -> Iterator[tuple[str, str, os.stat_result]]:
+    """Name, path and state of each file, in an order that the file system does not decide.
+
+    Paths are plain text here: a corpus has some hundred thousand of them.
+    """
+    paths: list[tuple[str, str]] = []
+    for top in (corpus_dir,) if isinstance(corpus_dir, Path) else corpus_dir:
+        folders = list(_below(str(top)))
         # A corpus and the folder that holds it alone are the same.
-        shared = os.path.commonpath([os.path.dirname(name) for name, _ in below] or [""])
-        paths += [(name.removeprefix(shared).lstrip("/"), path) for name, path in below]
+        shared = len(os.path.commonpath([folder for folder, names in folders if names] or [""]))
+        for folder, names in folders:
+            paths += [(f"{folder[shared:]}/{name}", f"{folder}/{name}") for name in names]
     inside = {path for _, path in paths}
-    paths += [(str(path), path) for path in sorted(set(further)) if path not in inside]
+    paths += [(path, path) for path in sorted(set(map(str, further)) - inside)]
     for name, path in paths:
         try:
-            yield name, path, path.stat()
+            yield name, path, os.stat(path)
         except OSError:
             continue  # a dangling link: the preparer reports it if it is needed
 
 
-def _below(top: Path) -> Iterator[Path]:
+def _below(top: str) -> Iterator[tuple[str, list[str]]]:
+    """The folders below one, itself among them, and the names of the files in each."""
     seen: set[str] = set()
     for folder, below, names in os.walk(top, followlinks=True):
         real = os.path.realpath(folder)
@@ -91,4 +95,4 @@ def _below(top: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+        yield folder, sorted(name for name in names if not name.startswith("."))
