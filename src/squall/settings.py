@@ -170,7 +170,8 @@ def changes_since(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
             what it left out is not compared, but for settings.
         now: the same, as it is now.
     """
-    known = {**_recorded(recorded, now), "settings": now["settings"]}
+    settings = {key: value for key, value in now.items() if key == "settings"}
+    known = {**_recorded(recorded, now), **settings} if recorded else now
     return differences(recorded, known)
 
 

@@ -32,6 +32,7 @@ _OPTIMIZER_STATES = 2  # of each weight, in Adam and Adadelta
 _KEPT_MODELS = 10  # ESPnet's default of keep_nbest_models
 _BATCHES = 3
 _LONGEST_BATCH_S = 40.0
+_SHORTEST_S = 0.5  # enough for every subsampling
 _ENCODED_S = (2.0, 6.0)
 
 
@@ -101,7 +102,7 @@ def measure_needs(
     gradients = parameters * _WEIGHT_BYTES
     longest_s = min(max(lengths_s), _LONGEST_BATCH_S)
     measured = []
-    for length_s in (longest_s / 2, longest_s):
+    for length_s in (max(longest_s / 2, _SHORTEST_S), max(longest_s, 2 * _SHORTEST_S)):
         before = _settled_memory_bytes(device)
         _pass(model, batch(1, length_s))
         model.zero_grad(set_to_none=True)
@@ -109,7 +110,7 @@ def measure_needs(
     law = _square_law(*measured)
     largest = max(batches, key=lambda one: one[0] * law(one[1]))
 
-    mean_s = min(sum(lengths_s) / len(lengths_s), _LONGEST_BATCH_S)
+    mean_s = min(max(sum(lengths_s) / len(lengths_s), _SHORTEST_S), _LONGEST_BATCH_S)
     usual = round(len(lengths_s) / len(batches))
     utterances = max(1, min(usual, int(_LONGEST_BATCH_S / mean_s)))
     one = batch(utterances, mean_s)

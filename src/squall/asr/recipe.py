@@ -108,7 +108,8 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             return ""  # the prepare stage, which is next, names what is wrong
         from squall.asr.needs import free_memory_bytes, measure_needs
 
-        lengths = speech_s.get("train") or _LENGTHS_S
+        # Broken audio has a length of 0 until the prepare stage lists it.
+        lengths = [length for length in speech_s.get("train", []) if length > 0] or _LENGTHS_S
         device, threads = self.options.device, self.options.threads
         needs = measure_needs(self.config, lengths_s=lengths, device=device, threads=threads)
         free = free_memory_bytes(device)

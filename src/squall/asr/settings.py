@@ -39,7 +39,7 @@ class TokensConfig(Settings):
     units: Literal["char", "bpe", "word", "phone48", "phone39"] = "char"
     vocabulary_size: int = Field(default=1000, ge=8)
     normalization: Literal["identity", "nfc", "nfkc"] = "identity"
-    max_unlearnable: float = Field(default=0.1, ge=0, le=1)
+    max_unlearnable: float = Field(default=0.25, ge=0, le=1)
 
     @property
     def espnet_type(self) -> str:
