@@ -131,6 +131,7 @@ def test_other_speech_is_mixed_and_trained_on_anew(run: Run, own_data: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_other_speech_of_the_same_energy_is_mixed_and_trained_on_anew(
     run: Run, own_data: Path
 ) -> None:
