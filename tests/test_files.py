@@ -23,6 +23,8 @@ from squall.files import (
     growing_file,
     json_text,
     read_json,
+    read_text,
+    visible_files,
     write_json,
 )
 
@@ -210,3 +212,25 @@ def test_json_files_are_written_by_the_strict_function() -> None:
     imported = [path for path in source.rglob("*.py") if "from json import" in path.read_text()]
     assert imported == []
     assert found == {"files.py", *NOT_FILES}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_text_is_read_with_or_without_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "t").write_text("É\nB", encoding=encoding)
+    assert read_text(tmp_path / "t") == "É\nB"
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("latin1", 2), ("utf-16", 1)])
+def test_text_in_another_encoding_is_named(tmp_path: Path, encoding: str, line: int) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes("A\nÉTÉ\n".encode(encoding))
+    with pytest.raises(ValueError, match=rf"{path}:{line}: not UTF-8 \(byte 0x.*save it as UTF-8"):
+        read_text(path)
+
+
+def test_hidden_files_and_folders_are_not_looked_at(tmp_path: Path) -> None:
+    shown = [tmp_path / ".above" / name for name in ("a.wav", "b/c.wav")]
+    for path in (*shown, *(tmp_path / ".above" / name for name in ("._a.wav", ".b/d.wav"))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert visible_files(tmp_path / ".above", "**/*.wav") == shown

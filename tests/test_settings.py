@@ -11,6 +11,7 @@ from squall.asr.settings import RecognitionConfig
 from squall.engine.tasks import load_config
 from squall.settings import (
     ConfigError,
+    changes_since,
     differences,
     digest,
     flatten,
@@ -228,6 +229,8 @@ def test_a_grid_that_is_none_is_refused(texts: list[str]) -> None:
         {"corpus.checksum": "md5:0"},
         {"decode.beam_size": 50},
         {"decode.sets": ["test"]},
+        {"tokens.max_unlearnable": 1},
+        {"tokens.normalization": "identity"},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -316,6 +319,25 @@ def test_differences_name_each_key_with_both_values() -> None:
         "a.new was absent, is null",
     ]
     assert differences(before, before) == []
+
+
+@pytest.mark.parametrize(
+    ("recorded", "changes"),
+    [
+        ({"settings": {"a": 1}, "inputs": {"x": "1"}, "further": {"n": 1}}, []),
+        ({"settings": {"a": 1}, "inputs": {"x": "1"}, "further": None}, []),
+        ({"settings": {"a": 1}, "inputs": {}}, []),
+        ({"settings": {}, "inputs": {"x": "1"}}, ["settings", "settings.a"]),
+        ({"settings": {"a": 1}, "inputs": {"x": "2"}}, ["inputs.x"]),
+        ({"settings": {"a": 1}, "inputs": {"x": "1", "y": "2"}}, ["inputs.y"]),
+        ({}, ["further.n", "inputs.x", "settings.a"]),
+    ],
+)
+def test_what_was_not_recorded_is_no_change_but_for_settings(
+    recorded: dict[str, Any], changes: list[str]
+) -> None:
+    now = {"settings": {"a": 1}, "inputs": {"x": "1"}, "further": {"n": 1}}
+    assert [line.split(" was ")[0] for line in changes_since(recorded, now)] == changes
 
 
 def test_flat_settings_keep_lists_and_empty_groups() -> None:

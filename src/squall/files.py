@@ -25,6 +25,8 @@ __all__ = [
     "growing_file",
     "json_text",
     "read_json",
+    "read_text",
+    "visible_files",
     "write_json",
 ]
 
@@ -157,7 +159,7 @@ def read_json(path: Path, *, null_as_nan: bool = False) -> Any:
         FileNotFoundError: there is no such file.
         ValueError: it is not JSON.
     """
-    value = json.loads(path.read_text(encoding="utf-8"))
+    value = json.loads(read_text(path))
     return _with_nans(value) if null_as_nan else value
 
 
@@ -185,6 +187,37 @@ def _with_nans(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_nans(part) for key, part in value.items()}
     return [_with_nans(part) for part in value] if isinstance(value, list) else value
+
+
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8; the message has the file and the line number.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}:{line}: not UTF-8 (byte 0x{content[error.start]:02x}): save it as UTF-8, e.g. "
+            "with iconv -f latin1 -t utf-8, or copy it again if it is damaged"
+        ) from error
+
+
+def visible_files(folder: Path, pattern: str) -> list[Path]:
+    """What below a folder matches a pattern of `Path.glob`, sorted.
+
+    Hidden files and what lies in hidden folders are left out: macOS writes a `._` file beside each
+    file on discs that are not its own, of the same ending and without its content.
+    """
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:

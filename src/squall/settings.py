@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 __all__ = [
     "ConfigError",
     "Settings",
+    "changes_since",
     "differences",
     "digest",
     "flatten",
@@ -159,6 +160,26 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) or (key in old) != (key in new)
     ]
+
+
+def changes_since(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What changed since a run recorded what decides its outputs, one readable line per key.
+
+    Args:
+        recorded: its `settings`, and what else it depended on. An earlier version recorded less;
+            what it left out is not compared, but for settings.
+        now: the same, as it is now.
+    """
+    settings = {key: value for key, value in now.items() if key == "settings"}
+    known = {**_recorded(recorded, now), **settings} if recorded else now
+    return differences(recorded, known)
+
+
+def _recorded(before: Any, now: Any) -> Any:
+    """`now` without what `before` does not tell."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return {key: _recorded(before[key], value) for key, value in now.items() if key in before}
+    return None if before is None else now
 
 
 def _shown(flat: Mapping[str, Any], key: str) -> str:

@@ -5,26 +5,30 @@ from __future__ import annotations
 import csv
 import json
 import math
+import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tiny
+from pieces import write_earlier_pieces
 
 pytest.importorskip("espnet2")
 
+from squall.asr.bridge.running import espnet_tokenizer
 from squall.asr.calibration import read_hypotheses
 from squall.asr.evaluation import evaluate
-from squall.asr.export import reference_texts
+from squall.asr.export import reference_texts, target_texts
 from squall.asr.forced_logits import ForcedLogits, write_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Interval, Utterance, read_manifest
 from squall.engine.experiment import Experiment, RunOptions
 from squall.report.records import Record, read_records
 from squall.text.phones import phone_classes
-from squall.text.tokens import BLANK, SENTENCE_END, UNKNOWN
+from squall.text.tokens import BLANK, SENTENCE_END, UNKNOWN, build_tokens
 
 PROVENANCE = {"commit": "abc+", "command": "./run.sh demo", "hardware": "two cores"}
 
@@ -215,6 +219,58 @@ def _write_forced(path: Path, utterances: list[Utterance]) -> None:
         parts.append(ForcedLogits(logits, np.array(targets), np.array([len(targets)])))
     if parts:
         write_forced(path, parts, tokens=tokens)
+
+
+FORMS = ["\uff11\uff12 ｶﾞ", "e\u0301te\u0301 ½", "ﬁ … ①"]
+
+
+@pytest.mark.parametrize(
+    ("units", "normalization"),
+    [("char", "nfkc"), ("word", "nfc"), ("bpe", "identity"), ("bpe", "nfc"), ("bpe", "nfkc"),
+     ("bpe", "of an earlier version")],
+)  # fmt: skip
+def test_a_perfect_recogniser_has_no_errors(
+    tmp_path: Path, units: str, normalization: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever its text is rewritten to before it is learnt, it is scored on the same."""
+    utterances = [
+        replace(_phones(f"u{k}", "aa", f"s{k}"), text=text) for k, text in enumerate(FORMS)
+    ]
+    earlier = normalization == "of an earlier version"
+    form = "identity" if earlier else normalization
+    texts = target_texts(utterances, units=units, normalization=form)
+    config = RecognitionConfig.model_validate(
+        {
+            "recipe": "toy",
+            "experiment": "forms",
+            "corpus": {"name": "toy"},
+            "tokens": {"units": units, "normalization": form},
+            "decode": {"sets": ["test"]},
+            "espnet": {},
+        }
+    )
+    experiment = Experiment(config, RunOptions(exp_dir=str(tmp_path)))
+    train, decoded = experiment.directory / "train", experiment.variant_dir("decode") / "test"
+    size = len(set("".join(texts.values())) - {" "}) + 4
+    if earlier:
+        spelled = {c for text in texts.values() for c in unicodedata.normalize("NFKC", text)}
+        write_earlier_pieces(list(texts.values()), train, len(spelled) + 4)
+    else:
+        build_tokens(texts.values(), train, units=units, vocabulary_size=size)
+    tokenizer = espnet_tokenizer(units, train / "bpe.model" if units == "bpe" else None)
+    decoded.mkdir(parents=True)
+    found = []
+    for identifier, text in texts.items():
+        tokens = tokenizer.text2tokens(text)
+        found.append((identifier, " ".join(tokenizer.tokens2text(tokens).split()), tokens))
+    _write_hypotheses(decoded, found)
+    _write_forced(decoded / "forced.npz", utterances)
+    (decoded / "decoding.json").write_text('{"rtf": 0.5, "parameters": 7}')
+    (train / "history.json").write_text('[{"train": {"time": 2.0}}]')
+    evaluate(experiment, {"test": utterances}, dataset="toy", provenance=PROVENANCE)
+    assert ("rewrote 3 transcripts by NFKC, the first is u0" in caplog.text) == earlier
+    rates = {k: r.value for k, r in _of_split(experiment).items() if r.unit == "%"}
+    assert rates == dict.fromkeys(("wer", "cer", "ser", *(["ter"] if units == "bpe" else [])), 0)
 
 
 def test_phones_are_scored_as_39_classes_on_both_sides(tmp_path: Path) -> None:

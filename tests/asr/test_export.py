@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from squall.asr.export import export_split, export_texts, folded_phones, target_texts
+from squall.asr.bridge.running import espnet_tokenizer
+from squall.asr.export import (
+    export_split,
+    export_texts,
+    folded_phones,
+    reference_texts,
+    target_texts,
+)
+from squall.asr.settings import TokensConfig
 from squall.audio.reading import AudioError
 from squall.corpora.manifest import Interval, Utterance, read_utterance
+from squall.text.phones import PHONES
+from squall.text.tokens import NORMALIZATIONS, build_tokens
 
 MakeUtterance = Callable[..., Utterance]
 
@@ -227,6 +240,48 @@ def test_what_is_to_be_written_depends_on_the_units(units: str, texts: dict[str,
     found = target_texts(SPOKEN, units=units)
     assert found == texts
     assert list(found) == ["u1", "u2"]
+
+
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"], exclude_characters="▁▅"),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(
+    words=st.lists(TEXT, min_size=1, max_size=6),
+    phones=st.lists(st.sampled_from(sorted(set(PHONES) - {"q"})), min_size=1, max_size=6),
+    units=st.sampled_from(["char", "word", "bpe", "phone48", "phone39"]),
+    normalization=st.sampled_from(NORMALIZATIONS),
+)
+def test_what_is_learnt_is_what_is_written_and_scored(
+    words: list[str], phones: list[str], units: str, normalization: str
+) -> None:
+    """A recogniser that finds every token writes the reference, whatever the units."""
+    pytest.importorskip("espnet2")
+    utterance = replace(_spoken("u1", " ".join(phones)), text=" ".join(words))
+    written = target_texts([utterance], units=units, normalization=normalization)
+    text = written["u1"]
+    with tempfile.TemporaryDirectory() as name:
+        size = len(set(text) - {" "}) + 4
+        tokens = build_tokens([text] * 3, Path(name), units=units, vocabulary_size=size)
+        kind = TokensConfig.model_validate({"units": units}).espnet_type
+        tokenizer = espnet_tokenizer(kind, Path(name) / "bpe.model" if units == "bpe" else None)
+        pieces = tokenizer.text2tokens(text)
+        assert set(pieces) <= set(tokens)
+        assert " ".join(tokenizer.tokens2text(pieces).split()) == text
+    assert reference_texts([utterance], units=units, normalization=normalization) == written
+
+
+@pytest.mark.parametrize(
+    ("units", "text", "mark"), [("bpe", "A ▁B", "'▁'"), ("word", "GO <blank>", "'<blank>'")]
+)
+def test_a_transcript_that_cannot_be_written_is_named(units: str, text: str, mark: str) -> None:
+    with pytest.raises(ValueError, match=f"u1: its text has {mark}, which tokens.units={units}"):
+        reference_texts([replace(SPOKEN[1], text=text)], units=units)
 
 
 def test_a_corpus_without_phones_cannot_be_written_in_phones() -> None:

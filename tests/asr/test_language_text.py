@@ -46,6 +46,14 @@ def test_lines_come_in_parts_with_ids_in_their_order(tmp_path: Path, packed: boo
     ]  # fmt: skip
 
 
+def test_a_text_has_the_form_of_the_transcripts(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("\uff21 B\n")
+    with pytest.raises(ValueError, match="'\uff21' 1"):
+        write_parts(tmp_path / "t", tmp_path / "one", tokens=TOKENS, units="char")
+    write_parts(tmp_path / "t", tmp_path / "two", tokens=TOKENS, units="char", normalization="nfkc")
+    assert _written(tmp_path / "two") == [["line0000000001 A B"]]
+
+
 def test_a_text_of_whole_parts_has_no_empty_one(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("A\nB\nA\nB\n")
     write_parts(tmp_path / "t", tmp_path, tokens=TOKENS, units="char", lines_per_part=2)

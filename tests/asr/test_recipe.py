@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 
 import tiny
 from training_runs import epochs
@@ -15,8 +19,9 @@ pytest.importorskip("espnet2")
 
 from squall.asr.decoding import load_recogniser
 from squall.asr.recipe import list_stages
+from squall.asr.settings import RecognitionConfig
 from squall.corpora.demo.corpus import prepare_demo
-from squall.corpora.manifest import Interval, read_manifest, write_manifest
+from squall.corpora.manifest import Interval, Utterance, read_manifest, write_manifest
 from squall.engine.experiment import Experiment, RunOptions
 from squall.engine.runner import Cell, run_cell
 from squall.engine.stages import StageError
@@ -101,6 +106,83 @@ def test_another_text_is_trained_on_anew(demo_corpus: Path, tmp_path: Path) -> N
     assert epochs(again.directory / "train") == [1]
 
 
+def _own_corpus(folder: Path, demo_corpus: Path) -> Path:
+    """The demo corpus as a user's own manifests, with a copy of its audio beside them."""
+    for split, utterances in prepare_demo(demo_corpus).items():
+        copied = []
+        for utterance in utterances:
+            path = folder / "audio" / f"{utterance.id}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(utterance.audio_path, path)
+            copied.append(replace(utterance, audio_path=str(path)))
+        write_manifest(folder / f"{split}.jsonl", copied)
+    return folder
+
+
+def _would_run(settings: RecognitionConfig, corpus: Path, exp_dir: Path) -> dict[str, str]:
+    """Why stages would run again, of those that are done."""
+    told: dict[str, str] = {}
+    cell = replace(tiny.cell(settings, corpus=corpus, exp_dir=exp_dir), dry_run=True)
+    run_cell(cell, lambda stage, done, total, text: told.update({stage.name: text}))
+    return {k: v for k, v in told.items() if v not in ("done, skip", "would run: runs every time")}
+
+
+def test_an_edit_of_a_transcript_that_keeps_its_length_is_read(
+    demo_corpus: Path, tmp_path: Path
+) -> None:
+    corpus = _own_corpus(tmp_path / "mine", demo_corpus)
+    settings = tiny.config("own")
+    tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=2)
+    path = corpus / "dev.jsonl"
+    first = read_manifest(path)[0].text
+    path.write_text(path.read_text().replace(first, first[::-1]))
+    _, done = tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=2)
+    assert done == ["0 check", "1 prepare", "2 tokens"]
+    (prepared,) = (tmp_path / "own" / "shared").glob("data-*/dev.jsonl")
+    assert read_manifest(prepared)[0].text == first[::-1]
+
+
+def test_other_audio_of_the_same_length_reaches_every_stage_that_hears_it(
+    demo_corpus: Path, tmp_path: Path
+) -> None:
+    corpus = _own_corpus(tmp_path / "mine", demo_corpus)
+    settings = tiny.config("own")
+    experiment, _ = tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=1)
+    hear = [s for s in list_stages(experiment) if s.name in ("stats", "train", "decode")]
+    before = [stage.fingerprint() for stage in hear]
+    utterance = read_manifest(corpus / "train.jsonl")[0]
+    samples, rate_hz = soundfile.read(utterance.audio_path)
+    soundfile.write(utterance.audio_path, samples[::-1], rate_hz)
+    assert _would_run(settings, corpus, tmp_path)["prepare"].startswith(
+        "would run: fingerprint.audio was"
+    )
+    _, done = tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=1)
+    assert done == ["0 check", "1 prepare"]
+    after = [stage.fingerprint() for stage in hear]
+    assert [sorted(one) for one in after] == [["dev", "train"], ["dev", "train"], ["dev", "test"]]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, False, True]
+
+
+@pytest.mark.slow
+def test_an_experiment_of_an_earlier_version_goes_on(demo_corpus: Path, tmp_path: Path) -> None:
+    settings = tiny.config(espnet__max_epoch=1)
+    first, _ = tiny.run(settings, corpus=demo_corpus, exp_dir=tmp_path, last=5)
+    for digests in tmp_path.rglob("*.sha256"):
+        digests.unlink()
+    for stamp in (*tmp_path.rglob(".stages/*.json"), first.directory / "train" / "started.json"):
+        record = json.loads(stamp.read_text())
+        record.pop("audio", None)
+        if record.get("fingerprint"):
+            files = {k: v for k, v in record["fingerprint"].items() if k in ("files", "bytes")}
+            record["fingerprint"] = files or None
+        stamp.write_text(json.dumps(record))
+    more = tiny.config(espnet__max_epoch=2)
+    _, done = tiny.run(more, corpus=demo_corpus, exp_dir=tmp_path, last=5)
+    assert done == ["0 check", "1 prepare", "4 lm", "5 train"]
+    assert epochs(first.directory / "train") == [1, 2]
+    assert not (first.directory / "train.before-1").exists()
+
+
 def test_an_experiment_directory_is_all_that_later_stages_read(
     demo_corpus: Path, tmp_path: Path
 ) -> None:
@@ -168,6 +250,77 @@ def test_phones_that_are_missing_are_found_before_the_training(
         tiny.run(
             tiny.config("own", tokens__units="phone39"), corpus=corpus, exp_dir=tmp_path, last=2
         )
+
+
+def _with_texts(corpus: Path, split: str, text: Callable[[Utterance], str]) -> None:
+    """Other transcripts for a split."""
+    utterances = read_manifest(corpus / f"{split}.jsonl")
+    write_manifest(corpus / f"{split}.jsonl", [replace(u, text=text(u)) for u in utterances])
+
+
+@pytest.mark.parametrize(
+    ("split", "text", "reason"),
+    [
+        (
+            "test",
+            lambda u: u.text.lower(),
+            r"test: \d+ of \d+ tokens are not in the training",
+        ),
+        ("dev", lambda u: "ЖЩ", r"dev: 8 of 8 tokens .*'Ж' 4, 'Щ' 4.*, in "),
+        (
+            "train",
+            lambda u: 107 * "GO",
+            r"train: 14 of 14 utterances are too short",
+        ),
+    ],
+    ids=["case", "script", "too short"],
+)
+def test_data_that_cannot_be_learnt_stops_before_the_training(
+    demo_corpus: Path,
+    tmp_path: Path,
+    split: str,
+    text: Callable[[Utterance], str],
+    reason: str,
+) -> None:
+    corpus = _own_corpus(tmp_path / "mine", demo_corpus)
+    _with_texts(corpus, split, text)
+    first = read_manifest(corpus / f"{split}.jsonl")[0].id
+    with pytest.raises(StageError, match=f"^{reason}.*{first}.*tokens.max_unlearnable=1"):
+        tiny.run(tiny.config("own"), corpus=corpus, exp_dir=tmp_path, last=2)
+    settings = tiny.config("own", tokens__max_unlearnable=1)
+    assert tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=2)[1][-1] == "2 tokens"
+
+
+def test_a_little_that_cannot_be_learnt_is_told(demo_corpus: Path, tmp_path: Path) -> None:
+    corpus = _own_corpus(tmp_path / "mine", demo_corpus)
+    first = read_manifest(corpus / "dev.jsonl")[0]
+    _with_texts(corpus, "dev", lambda u: f"{u.text} Ж" if u == first else u.text)
+    told: list[str] = []
+    chosen = tiny.cell(tiny.config("own"), corpus=corpus, exp_dir=tmp_path, last=2)
+    run_cell(chosen, lambda stage, done, total, text: told.append(text))
+    (words,) = [text for text in told if " tokens; " in text]
+    assert re.search(rf"; dev: \d of \d+ tokens .*'Ж' 1.*, in .*{first.id}", words)
+
+
+def test_a_corpus_of_one_speaker_is_trained_on_and_told(demo_corpus: Path, tmp_path: Path) -> None:
+    corpus = _own_corpus(tmp_path / "mine", demo_corpus)
+    for path in corpus.glob("*.jsonl"):
+        write_manifest(path, [replace(u, speaker="me") for u in read_manifest(path)])
+    told: list[str] = []
+    chosen = tiny.cell(tiny.config("own"), corpus=corpus, exp_dir=tmp_path, last=2)
+    run_cell(chosen, lambda stage, done, total, text: told.append(text))
+    words = "train 14, dev 4, test 4 utterances; all are of me: what is measured holds for this"
+    assert any(text.startswith(words) for text in told)
+
+
+def test_a_beam_wider_than_the_vocabulary_is_told_before_the_training(
+    demo_corpus: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    settings = tiny.config(decode__beam_size=99)
+    chosen = tiny.cell(settings, corpus=demo_corpus, exp_dir=tmp_path, last=2)
+    run_cell(chosen, lambda stage, done, total, text: told.append(text))
+    assert any(re.match(r"\d\d tokens; decode.beam_size 99 is cut to that", text) for text in told)
 
 
 def test_the_corpus_lies_where_the_settings_say(

@@ -194,6 +194,18 @@ def test_every_search_runs(trained: Experiment, posterior: str, ctc_weight: floa
     _assert_sound(_recogniser(trained, **search)(tiny.first_test_samples(trained)))
 
 
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.3, 1.0])
+def test_a_beam_wider_than_the_vocabulary_is_cut_and_it_is_said(
+    trained: Experiment, ctc_weight: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = tiny.first_test_samples(trained)[:8000]
+    wide = _recogniser(trained, decode__ctc_weight=ctc_weight, decode__beam_size=100)
+    count = len(wide.tokens)
+    assert f"decode.beam_size 100: cut to {count} tokens" in caplog.text
+    cut = _recogniser(trained, decode__ctc_weight=ctc_weight, decode__beam_size=count)
+    assert wide(samples) == cut(samples)
+
+
 def test_the_form_of_the_posterior_changes_the_scores(trained: Experiment) -> None:
     scores = {
         _recogniser(trained, decode__posterior=form, decode__ctc_weight=0.0)(

@@ -31,6 +31,11 @@ def test_each_unit_is_another_experiment() -> None:
     assert len({_config(tokens={"units": unit}).directory_name for unit in units}) == len(units)
 
 
+def test_each_form_of_the_text_is_another_experiment() -> None:
+    forms = ["identity", "nfc", "nfkc"]
+    assert len({_config(tokens={"normalization": f}).directory_name for f in forms}) == len(forms)
+
+
 def test_phones_are_words_to_espnet() -> None:
     units = ["char", "bpe", "word", "phone48", "phone39"]
     types = [TokensConfig.model_validate({"units": unit}).espnet_type for unit in units]

@@ -11,7 +11,7 @@ import pytest
 
 from squall.cli import main
 from squall.corpora import preparation
-from squall.corpora.preparation import corpus_fingerprint, prepare_corpus
+from squall.corpora.preparation import prepare_corpus
 from squall.corpora.settings import CorpusConfig
 from squall.engine.experiment import RunOptions
 from squall.engine.runner import Cell
@@ -120,17 +120,6 @@ def test_a_corpus_of_several_folders_gets_them_all(
     for given in (tmp_path, [tmp_path, tmp_path / "b"]):
         prepare_corpus(CorpusConfig(name="wsj"), given)
     assert seen == [(tmp_path,), (tmp_path, tmp_path / "b")]
-
-
-def test_the_fingerprint_is_of_all_folders(tmp_path: Path) -> None:
-    for name, content in (("a", b"123"), ("b", b"45678")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x.wav").write_bytes(content)
-    both = [tmp_path / "a", tmp_path / "b"]
-    assert corpus_fingerprint(both) == {"files": 2, "bytes": 8}
-    assert corpus_fingerprint(tmp_path / "a") == corpus_fingerprint([tmp_path / "a"])
-    (tmp_path / "b" / "y.wav").write_bytes(b"9")
-    assert corpus_fingerprint(both) == {"files": 3, "bytes": 9}
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from macos import litter
 from squall.corpora.an4 import hold_out_speakers, prepare_an4
 from squall.corpora.manifest import Utterance
 from squall.corpora.validation import leave_out, validate
@@ -76,6 +77,27 @@ def test_a_tree_gives_its_manifest(tree: Path) -> None:
         ],
     }
     assert validate(splits) == []
+
+
+def test_files_of_macos_are_no_part_of_the_corpus(tree: Path) -> None:
+    before = prepare_an4(tree, dev_speakers=1)
+    litter(tree)
+    assert prepare_an4(tree, dev_speakers=1) == before
+
+
+@pytest.mark.parametrize("name", ["an4_train.fileids", "an4_test.transcription"])
+def test_a_list_that_is_not_utf8_is_named(tree: Path, name: str) -> None:
+    path = tree / "etc" / name
+    path.write_bytes(path.read_bytes() + b"caf\xe9\n")
+    with pytest.raises(ValueError, match=rf"{name}:\d: not UTF-8 \(byte 0xe9\)"):
+        prepare_an4(tree, dev_speakers=1)
+
+
+def test_a_byte_order_mark_is_no_word(tree: Path) -> None:
+    path = tree / "etc" / "an4_test.transcription"
+    before = prepare_an4(tree, dev_speakers=1)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert prepare_an4(tree, dev_speakers=1) == before
 
 
 def test_the_parent_folder_is_accepted(tree: Path) -> None:

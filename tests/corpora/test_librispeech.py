@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from macos import litter
 from squall.corpora import librispeech
 from squall.corpora.archive import ArchiveError
 from squall.corpora.download import ChecksumError
@@ -77,6 +78,26 @@ def test_a_tree_gives_its_manifest(tree: Path, below: str) -> None:
         "test": [_expected(tree, 5)],
     }
     assert validate(splits) == []
+
+
+def test_files_of_macos_are_no_part_of_the_corpus(tree: Path) -> None:
+    before = prepare_librispeech(tree)
+    litter(tree)
+    assert prepare_librispeech(tree) == before
+
+
+def test_a_transcript_that_is_not_utf8_is_named(tree: Path) -> None:
+    path = _transcript(tree / "LibriSpeech", "train-clean-100", "84-7-0000")
+    path.write_bytes(path.read_bytes() + b"84-7-0002 CAF\xc9\n")
+    with pytest.raises(ValueError, match=r"84-7\.trans\.txt:3: not UTF-8 \(byte 0xc9\)"):
+        prepare_librispeech(tree)
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(tree: Path) -> None:
+    before = prepare_librispeech(tree)
+    path = _transcript(tree / "LibriSpeech", "train-clean-100", "84-7-0000")
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert prepare_librispeech(tree) == before
 
 
 def test_several_sets_are_put_together(tree: Path) -> None:

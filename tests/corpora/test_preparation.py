@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from squall.corpora.demo import corpus as demo
-from squall.corpora.manifest import Utterance, write_manifest
-from squall.corpora.preparation import CORPORA, corpus_fingerprint, prepare_corpus
+from squall.corpora.manifest import Utterance, read_manifest, write_manifest
+from squall.corpora.preparation import CORPORA, corpus_state, prepare_corpus
 from squall.corpora.settings import CorpusConfig
 from squall.corpora.validation import validate
 
@@ -90,16 +92,28 @@ def test_a_demo_corpus_spoken_with_other_options_is_not_taken_for_this_one(
         prepare_corpus(CorpusConfig(name="demo", options={"seed": 4}), tmp_path / "demo")
 
 
-def test_a_fingerprint_changes_with_the_files(tmp_path: Path) -> None:
-    folder = tmp_path / "corpus"
-    prints = [corpus_fingerprint(folder)]
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "a.wav").write_bytes(b"12345")
-    prints.append(corpus_fingerprint(folder))
-    (folder / "b.wav").write_bytes(b"")
-    prints.append(corpus_fingerprint(folder))
-    (folder / "b.wav").write_bytes(b"1")
-    prints.append(corpus_fingerprint(folder))
-    (folder / "lost").symlink_to(folder / "nowhere")
-    prints.append(corpus_fingerprint(folder))
-    assert [(p["files"], p["bytes"]) for p in prints] == [(0, 0), (1, 5), (2, 5), (2, 6), (2, 6)]
+@pytest.mark.parametrize("change", ["edit", "audio"])
+def test_audio_outside_the_folder_of_the_manifests_is_watched_too(
+    own_corpus: Path, tmp_path: Path, change: str
+) -> None:
+    folder = tmp_path / "lists"
+    for split in ("train", "dev", "test"):
+        write_manifest(folder / f"{split}.jsonl", read_manifest(own_corpus / f"{split}.jsonl"))
+    config = CorpusConfig(name="manifest")
+    before = corpus_state(config, folder)
+    assert corpus_state(config, folder) == before
+    assert before["files"] == 6
+    if change == "audio":
+        soundfile.write(own_corpus / "dev1.wav", np.zeros(1600), 16000)
+        assert corpus_state(config, folder)["text"] == before["text"]
+    else:
+        lines = (folder / "dev.jsonl").read_text()
+        (folder / "dev.jsonl").write_text(lines.replace("GO ON", "ON GO"))
+        assert corpus_state(config, folder)["audio"] == before["audio"]
+    assert corpus_state(config, folder) != before
+
+
+def test_a_corpus_whose_manifests_are_broken_has_a_state(own_corpus: Path) -> None:
+    """The preparation says what is wrong with it, not the question whether to prepare it."""
+    (own_corpus / "dev.jsonl").write_text("{")
+    assert corpus_state(CorpusConfig(name="manifest"), own_corpus)["files"] == 6

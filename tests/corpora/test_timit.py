@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from macos import litter
 from squall.corpora.manifest import Interval, Utterance
 from squall.corpora.preparation import prepare_corpus
 from squall.corpora.settings import CorpusConfig
@@ -154,7 +155,7 @@ def test_labels_beyond_a_copy(tmp_path: Path) -> None:
     path.write_text("0 1500 h#\n1500 2000 q\n")
     assert prepare_timit(tmp_path)["train"][0].phones[-1] == Interval("q", 0.09375, 0.10625)
     path.write_text("0 1500 h#\n1500 3400 q\n")
-    with pytest.raises(ValueError, match=r"SI1\.WAV\.wav: 'q' ends at 0\.212 s, .* 0\.106 s"):
+    with pytest.raises(ValueError, match=r"SI1\.PHN:2: 'q' ends at 0\.212 s, .* 0\.106 s"):
         prepare_timit(tmp_path)
 
 
@@ -164,6 +165,18 @@ def test_a_broken_copy_is_left_to_validation(tmp_path: Path) -> None:
     splits = prepare_timit(tmp_path)
     assert splits["train"][0].duration_s == 0
     assert [problem.utterance for problem in validate(splits)] == ["FCJF0_SI1"]
+
+
+def test_files_of_macos_are_no_part_of_the_corpus(tmp_path: Path) -> None:
+    whole, sample = tmp_path / "whole" / "TIMIT", tmp_path / "sample"
+    _write_whole(whole)
+    _write_sample(sample)
+    options = {"test_speakers": 1, "dev_speakers": 1}
+    before = prepare_timit(whole), prepare_timit(sample, **options)  # type: ignore[arg-type]
+    litter(whole.parent)
+    litter(sample)
+    assert (prepare_timit(whole), prepare_timit(sample, **options)) == before  # type: ignore[arg-type]
+    assert prepare_timit(whole.parent) == before[0]
 
 
 def test_missing_speakers_are_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from macos import litter
 from squall.corpora.manifest import Interval
 from squall.corpora.timit_layout import (
     SampleInterval,
@@ -69,7 +70,47 @@ def test_labels_that_end_after_the_recording(recording: Path) -> None:
     utterance = read_recording(recording, utterance_id="a", speaker="b")
     assert utterance.phones[-1] == Interval("h#", 0.5, 1.0)
     path.write_text("0 8000 ow\n8000 18000 h#\n")
-    with pytest.raises(ValueError, match=r"(?i)sx3\.phn:2: 'h#' ends at sample 18000"):
+    with pytest.raises(ValueError, match=r"(?i)sx3\.phn:2: 'h#' ends at 1\.125 s, .* has 1\.000 s"):
+        read_recording(recording, utterance_id="a", speaker="b")
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 22050, 44100, 48000])
+@pytest.mark.parametrize("converted", [False, True], ids=["16 kHz times", "converted times"])
+@pytest.mark.parametrize("name", ["SX3.WAV", "SX3.WAV.wav"])
+def test_a_copy_at_another_rate_has_the_same_times(
+    recording: Path, rate_hz: int, converted: bool, name: str
+) -> None:
+    before = read_recording(recording, utterance_id="a", speaker="b")
+    recording.unlink()
+    copy = recording.with_name(name if recording.name.isupper() else name.lower())
+    soundfile.write(copy, np.zeros(rate_hz), rate_hz, format="WAV")
+    if converted:
+        for path in recording.parent.iterdir():
+            if path.suffix.lower() in (".txt", ".wrd", ".phn"):
+                lines = [line.split(None, 2) for line in path.read_text().splitlines()]
+                path.write_text(
+                    "".join(
+                        f"{round(int(a) * rate_hz / 16000)} {round(int(b) * rate_hz / 16000)} {c}\n"
+                        for a, b, c in lines
+                    )
+                )
+    after = read_recording(copy, utterance_id="a", speaker="b")
+    assert (after.sample_rate_hz, after.duration_s) == (rate_hz, 1.0)
+    for old, new in zip(before.phones + before.words, after.phones + after.words, strict=True):
+        assert new.label == old.label
+        assert (new.start_s, new.end_s) == pytest.approx((old.start_s, old.end_s), abs=1e-4)
+
+
+def test_files_of_macos_are_no_recordings(tmp_path: Path, recording: Path) -> None:
+    litter(tmp_path)
+    assert find_recordings(tmp_path) == [recording]
+
+
+@pytest.mark.parametrize("kind", [".txt", ".wrd", ".phn"])
+def test_a_file_that_is_not_utf8_is_named(recording: Path, kind: str) -> None:
+    (path,) = (p for p in recording.parent.iterdir() if p.suffix.lower() == kind)
+    path.write_bytes(path.read_bytes() + b"\n8000 9000 caf\xe9\n")
+    with pytest.raises(ValueError, match=rf"{path.name}:\d: not UTF-8 \(byte 0xe9\)"):
         read_recording(recording, utterance_id="a", speaker="b")
 
 

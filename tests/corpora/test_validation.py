@@ -11,7 +11,13 @@ import pytest
 import soundfile
 
 from squall.corpora.manifest import Utterance, read_utterance
-from squall.corpora.validation import Problem, ValidationError, leave_out, validate
+from squall.corpora.validation import (
+    Problem,
+    ValidationError,
+    leave_out,
+    only_speaker,
+    validate,
+)
 
 MakeUtterance = Callable[..., Utterance]
 Break = Callable[[Utterance], Utterance]
@@ -61,6 +67,11 @@ def _joined(utterance: Utterance) -> Utterance:
     return utterance
 
 
+def _renamed(utterance: Utterance, name: str) -> Utterance:
+    path = Path(utterance.audio_path)
+    return replace(utterance, audio_path=str(path.rename(path.with_name(name))))
+
+
 BROKEN: dict[str, tuple[Break, str]] = {
     "missing": (_missing, "no such file"),
     "truncated": (_truncated, "truncated"),
@@ -86,6 +97,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "id-of-two": (lambda u: replace(u, id="a b"), "its id 'a b' is not one word"),
     "no-id": (lambda u: replace(u, id=""), "its id '' is not one word"),
     "id-as-path": (lambda u: replace(u, id="../up"), "cannot name a file"),
+    "name-not-utf8": (lambda u: _renamed(u, "caf\udce9.wav"), "its file is not UTF-8, rename it"),
     "no-speaker": (lambda u: replace(u, speaker=""), "its speaker '' is not one word"),
 }
 
@@ -199,6 +211,15 @@ def test_a_speaker_in_two_splits_is_a_problem_of_the_earlier_one(
         "train/train1: speaker test is in test too",
         "dev/dev2: speaker test is in test too",
     ]
+
+
+def test_a_corpus_of_one_speaker_is_sound(splits: dict[str, list[Utterance]]) -> None:
+    assert only_speaker(splits) is None
+    alone = {split: [replace(u, speaker="me") for u in us] for split, us in splits.items()}
+    assert validate(alone) == []
+    assert only_speaker(alone) == "me"
+    alone["dev"][0] = replace(alone["dev"][0], speaker="you")
+    assert len(validate(alone)) == 3  # two speakers can be kept apart
 
 
 def test_leaving_out_keeps_the_test_set_and_ends_all_problems(

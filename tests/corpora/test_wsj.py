@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tiny_wsj
+from macos import litter
 from squall.corpora import wsj
 from squall.corpora.manifest import Utterance
 from squall.corpora.preparation import prepare_corpus
@@ -86,6 +87,18 @@ def test_a_folder_of_links_to_discs_even_with_a_loop(tree: Path, tmp_path: Path)
     assert {len(found) for found in files.audio.values()} == {1}
     assert _summary(splits) == _summary(_expected(tree))
     assert validate(splits) == []
+
+
+def test_files_of_macos_are_no_part_of_the_discs(tree: Path) -> None:
+    litter(tree)
+    assert prepare_wsj([tree]) == _expected(tree)
+
+
+def test_an_index_that_is_not_utf8_is_named(tree: Path) -> None:
+    path = disc_file(tree, "13-34.1/wsj1/doc/indices/h1_p0.ndx")
+    path.write_bytes(b"; caf\xe9\n" + path.read_bytes())
+    with pytest.raises(ValueError, match=r"h1_p0\.ndx:1: not UTF-8 \(byte 0xe9\)"):
+        prepare_wsj([tree])
 
 
 def test_discs_merged_into_one_folder(tree: Path, tmp_path: Path) -> None:
@@ -334,7 +347,7 @@ def test_a_line_of_a_transcript_in_another_form(tree: Path, line: str) -> None:
 def test_a_transcript_that_is_not_text(tree: Path) -> None:
     path = disc_file(tree, "13-34.1/wsj1/trans/wsj1/si_dt_20/4k0/4k0c0300.dot")
     path.write_bytes(b"\xff\xfe\x00 (4k0c0301)\n")
-    with pytest.raises(ValueError, match=r"4k0c0300\.dot: not plain text"):
+    with pytest.raises(ValueError, match=r"4k0c0300\.dot:1: not UTF-8 \(byte 0xff\)"):
         prepare_wsj([tree])
 
 

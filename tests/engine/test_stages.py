@@ -118,6 +118,33 @@ def test_an_input_that_is_only_touched_changes_nothing(shop: Workshop) -> None:
     assert shop.runs == [2]
 
 
+def test_what_an_earlier_version_did_not_record_is_no_change_but_is_watched_from_then_on(
+    shop: Workshop,
+) -> None:
+    earlier = shop.stage(fingerprint=lambda: None)
+    shop.run(earlier)
+    further = shop.folder / "in" / "further.txt"
+    further.write_text("hello")
+    now = shop.stage(inputs=(shop.source, further))
+    shop.run(now, dry_run=True)
+    assert shop.told == [("2 copy", "done, skip")]
+    assert json.loads(now.stamp_path.read_text())["fingerprint"] is None
+    shop.run(now)
+    assert shop.runs == [2]
+    shop.run(replace(now, fingerprint=lambda: {"files": 1}), dry_run=True)
+    assert shop.told == [("2 copy", "would run: fingerprint.files was [3, 4], is 1")]
+    further.write_text("other")
+    shop.run(now)
+    assert shop.runs == [2, 2]
+    assert shop.told[0][1].startswith("inputs.further.txt was ")
+
+
+def test_a_setting_that_an_earlier_version_did_not_have_is_a_change(shop: Workshop) -> None:
+    shop.run(shop.stage(settings={"case": "upper"}))
+    shop.run(shop.stage(settings={"case": "upper", "sizes": 1}))
+    assert shop.runs == [2, 2]
+
+
 def test_inputs_of_the_same_name_are_told_apart(shop: Workshop) -> None:
     inputs = tuple(shop.folder / split / "text" for split in ("train", "dev"))
     for path in inputs:

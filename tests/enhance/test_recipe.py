@@ -132,6 +132,20 @@ def test_other_speech_is_mixed_and_trained_on_anew(run: Run, own_data: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_other_speech_of_the_same_energy_is_mixed_and_trained_on_anew(
+    run: Run, own_data: Path
+) -> None:
+    _, done = run(own_data, "oracle", last=5)
+    assert done == [*FIRST, "4 tune", "5 train"]
+    utterance = tiny_enhancement.read_splits(own_data / "corpus")["dev"][0]
+    samples, rate_hz = soundfile.read(utterance.audio_path, dtype="float32")
+    subtype = soundfile.info(utterance.audio_path).subtype
+    soundfile.write(utterance.audio_path, -samples, rate_hz, subtype=subtype)
+    _, done = run(own_data, "oracle", last=5)
+    assert done == [*FIRST, "4 tune", "5 train"]
+
+
 def test_tuning_decides_what_is_trained(run: Run, tiny_data: Path) -> None:
     candidates = [{"hidden_units": 3}, {"hidden_units": 5}]
     experiment, _ = run(

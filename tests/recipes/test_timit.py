@@ -180,7 +180,7 @@ def _twice(folder: Path) -> None:
         ),
         (
             lambda f: (f / "dr3-madc0" / "si5.phn").write_text("0 900 h#\n900 90000 ax\n"),
-            ["si5.phn:2: 'ax' ends at sample 90000, but the recording has"],
+            ["si5.phn:2: 'ax' ends at 5.625 s, but the recording has"],
         ),
         (_cut, ["train/MADC0_SI5: ", "si5.wav", "--skip-bad"]),
         (_twice, ["FVMH0_SI5: its id is in test too", "speaker FVMH0 is in test too"]),

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from squall.text.tokens import BLANK, SENTENCE_END, SPACE, UNKNOWN, build_tokens
+from squall.text.tokens import (
+    BLANK,
+    NORMALIZATIONS,
+    SENTENCE_END,
+    SPACE,
+    UNKNOWN,
+    build_tokens,
+    normalize_text,
+    own_marks,
+    piece_normalizer,
+)
 
 TEXTS = [
     "GO TO SAN FRANCISCO",
@@ -78,6 +88,51 @@ def test_pieces_spell_every_transcript(tmp_path: Path) -> None:
         pieces = model.encode(text, out_type=str)
         assert set(pieces) <= set(tokens)
         assert model.decode(pieces) == text
+
+
+@pytest.mark.parametrize("text", ["\uff11\uff12 ｶﾞ", "cafe\u0301", "½ ﬁ …", "①² ℃"])
+def test_pieces_spell_a_transcript_as_it_is(tmp_path: Path, text: str) -> None:
+    import sentencepiece
+
+    _build(tmp_path, [text] * 3, "bpe", size=len(set(text.replace(" ", ""))) + 4)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "bpe.model"))
+    assert model.decode(model.encode(text)) == text
+    assert piece_normalizer(tmp_path / "bpe.model")(text) == text
+
+
+def test_pieces_are_trained_on_the_longest_transcript_too(tmp_path: Path) -> None:
+    long = "GO ON " * 800 + "ÅÄÖ"
+    assert len(long) > 4192
+    tokens = _build(tmp_path, [*TEXTS, long], "bpe", size=30)
+    assert {"Å", "Ä", "Ö"} <= set("".join(tokens))
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [("identity", "e\u0301\uff11 ﬁ"), ("nfc", "é\uff11 ﬁ"), ("nfkc", "é1 fi")],
+)
+def test_the_form_of_a_text_is_the_one_asked_for(form: str, expected: str) -> None:
+    assert form in NORMALIZATIONS
+    assert normalize_text("e\u0301\uff11  ﬁ ", form) == expected
+
+
+def test_single_spaces_stay_where_a_form_has_more() -> None:
+    assert normalize_text("A \u00b4B", "nfkc") == "A \u0301B"  # the accent's form has a space
+
+
+@pytest.mark.parametrize(
+    ("text", "units", "marks"),
+    [
+        ("A ▁B", "bpe", ["▁"]),
+        ("A\0 ▅", "bpe", ["\0", "▅"]),
+        ("▁ <blank>", "char", []),
+        ("GO <blank> <sos/eos>", "word", ["<blank>", "<sos/eos>"]),
+        ("GO <unk> ▁", "word", []),
+        ("GO <blank>", "bpe", []),
+    ],
+)
+def test_marks_that_units_keep_for_themselves(text: str, units: str, marks: list[str]) -> None:
+    assert own_marks(text, units=units) == marks
 
 
 def test_more_pieces_than_the_text_can_give_are_refused(tmp_path: Path) -> None:

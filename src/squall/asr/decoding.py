@@ -92,11 +92,13 @@ def decode_splits(
     config_json = experiment.config.model_dump_json()
     recognise = partial(_recognise, experiment.directory, config_json, device, threads)
     _loaded.cache_clear()  # the folder may hold another model than the last time
-    units = experiment.config.tokens.units
+    written = experiment.config.tokens
     everything = [
         (utterance, texts[utterance.id])
         for split in ordered.values()
-        for texts in (reference_texts(split, units=units),)
+        for texts in (
+            reference_texts(split, units=written.units, normalization=written.normalization),
+        )
         for utterance in split
     ]
     processes = max(1, min(processes, total // _UTTERANCES_PER_PROCESS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from squall.asr.calibration import (
     read_hypotheses,
     write_calibration,
 )
-from squall.asr.export import folded_phones
+from squall.asr.export import folded_phones, reference_texts
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
 from squall.engine.experiment import Experiment
@@ -24,9 +25,11 @@ from squall.report.records import write_records
 from squall.scoring.error_rates import ErrorReport, format_alignments, score_texts, write_csv
 from squall.scoring.metrics import declared
 from squall.text.phones import fold_phones
-from squall.text.tokens import PHONE_UNITS, UNKNOWN
+from squall.text.tokens import PHONE_UNITS, UNKNOWN, piece_normalizer
 
 __all__ = ["evaluate"]
+
+_log = logging.getLogger(__name__)
 
 Values = dict[str, tuple[float, int]]
 """By metric: the value, and what was counted."""
@@ -55,6 +58,7 @@ def evaluate(
         provenance: commit, command and hardware of the run.
     """
     config, directory = experiment.config, experiment.directory
+    splits = {k: _as_written(config, split, directory / "train") for k, split in splits.items()}
     decode_dir = experiment.variant_dir("decode")
     training = _training(directory)
     reports = {
@@ -107,6 +111,29 @@ def _calibration_values(found: SplitCalibration) -> dict[str, Values]:
         if level in found.temperatures:
             values[level]["temperature"] = (found.temperatures[level], n)
     return values
+
+
+def _as_written(
+    config: RecognitionConfig, utterances: Sequence[Utterance], train_dir: Path
+) -> list[Utterance]:
+    """The utterances with the texts that the recogniser was trained to write."""
+    units, form = config.tokens.units, config.tokens.normalization
+    if units in PHONE_UNITS:
+        return list(utterances)
+    texts = reference_texts(utterances, units=units, normalization=form)
+    if units == "bpe":
+        normalize = piece_normalizer(train_dir / "bpe.model")
+        rewritten = {identifier: normalize(text) for identifier, text in texts.items()}
+        changed = [
+            identifier for identifier, text in texts.items() if rewritten[identifier] != text
+        ]
+        if changed:
+            _log.warning(
+                "the pieces are of an earlier version, which rewrote %d transcripts by NFKC, the "
+                "first is %s: they are scored as they were learnt", len(changed), changed[0],
+            )  # fmt: skip
+        texts = rewritten
+    return [replace(utterance, text=texts[utterance.id]) for utterance in utterances]
 
 
 def _reports(

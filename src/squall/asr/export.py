@@ -14,7 +14,7 @@ from squall.audio.reading import END_TOLERANCE_S, SAMPLE_RATE_HZ, audio_info
 from squall.corpora.manifest import Utterance, raw_format, read_utterance
 from squall.files import atomic_path, atomic_write
 from squall.text.phones import PhoneSet, fold_phones
-from squall.text.tokens import PHONE_UNITS
+from squall.text.tokens import PHONE_UNITS, normalize_text, own_marks
 
 __all__ = [
     "export_split",
@@ -68,34 +68,46 @@ def export_split(
     return converted
 
 
-def reference_texts(utterances: Sequence[Utterance], *, units: str) -> dict[str, str]:
+def reference_texts(
+    utterances: Sequence[Utterance], *, units: str, normalization: str = "identity"
+) -> dict[str, str]:
     """What a recogniser should write for each utterance, in the units that it writes.
 
     Args:
         utterances: the split.
-        units: as `TokensConfig.units`.
+        units, normalization: as in `TokensConfig`.
 
     Returns:
         By id, in sorted order: the words of the utterance, or for units that are phones its phones,
         folded, with spaces between them.
 
     Raises:
-        ValueError: the units are phones, and an utterance has none or one that is not TIMIT's.
+        ValueError: the units are phones, and an utterance has none or one that is not TIMIT's; or a
+            text has what the units keep for a mark of their own.
     """
     if units not in PHONE_UNITS:
         ordered = sorted(utterances, key=lambda utterance: utterance.id)
-        return {utterance.id: utterance.text for utterance in ordered}
+        texts = {u.id: normalize_text(u.text, normalization) for u in ordered}
+        for identifier, text in texts.items():
+            if marks := own_marks(text, units=units):
+                raise ValueError(
+                    f"{identifier}: its text has {marks[0]!r}, which tokens.units={units} keeps "
+                    "for itself: take it out of the transcript, or set tokens.units to char"
+                )
+        return texts
     phones = folded_phones(utterances, classes=PHONE_UNITS[units])
     return {identifier: " ".join(folded) for identifier, folded in phones.items()}
 
 
-def target_texts(utterances: Sequence[Utterance], *, units: str) -> dict[str, str]:
+def target_texts(
+    utterances: Sequence[Utterance], *, units: str, normalization: str = "identity"
+) -> dict[str, str]:
     """`reference_texts` of what a recogniser is trained on.
 
     Raises:
         ValueError: also when an utterance has only glottal stops, which leaves it without a phone.
     """
-    texts = reference_texts(utterances, units=units)
+    texts = reference_texts(utterances, units=units, normalization=normalization)
     empty = [identifier for identifier, text in texts.items() if not text and units in PHONE_UNITS]
     if empty:
         raise ValueError(

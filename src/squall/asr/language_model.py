@@ -104,6 +104,7 @@ def _text_in_parts(
             folder,
             tokens=(tokens_dir / "tokens.txt").read_text(encoding="utf-8").split("\n"),
             units=config.tokens.units,
+            normalization=config.tokens.normalization,
             lines_per_part=LINES_PER_PART,
             progress=lambda lines: on_progress(0, 1, f"reading {text.name}: {lines} lines"),
         )

@@ -10,14 +10,14 @@ import gzip
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
 from squall.files import atomic_write
-from squall.text.tokens import BLANK, SENTENCE_END, SPACE, UNKNOWN
+from squall.text.tokens import BLANK, SENTENCE_END, SPACE, UNKNOWN, normalize_text
 
 __all__ = ["LINES_PER_PART", "TextCounts", "count_parts", "part_path", "write_parts"]
 
@@ -78,6 +78,7 @@ def write_parts(
     *,
     tokens: Sequence[str],
     units: str,
+    normalization: str = "identity",
     lines_per_part: int = LINES_PER_PART,
     progress: Callable[[int], None] = lambda lines: None,
 ) -> TextCounts:
@@ -87,7 +88,7 @@ def write_parts(
         source: plain text or gzip, UTF-8, one sentence in each line.
         directory: where the parts go and, last, `num_splits`.
         tokens: the recogniser's token list.
-        units: as `TokensConfig.units`.
+        units, normalization: as in `TokensConfig`.
         lines_per_part: length of a part.
         progress: told the lines with words so far, now and then.
 
@@ -100,12 +101,14 @@ def write_parts(
             without what the token list does not have: most often a text in another case.
 
     Convention:
-        White space is made single spaces, as in the transcripts. Nothing else is changed: case and
-        marks stay, and what the token list does not have becomes `<unk>`. ESPnet's LibriSpeech
-        recipe trains on OpenSLR's text and the transcripts together; here the text is all.
+        White space is made single spaces, as in the transcripts, and the text has their form of
+        Unicode. Nothing else is changed: case and marks stay, and what the token list does not have
+        becomes `<unk>`. ESPnet's LibriSpeech recipe trains on OpenSLR's text and the transcripts
+        together; here the text is all.
     """
     counts = TextCounts()
-    sentences = _sentences(source, _alphabet(tokens, units), units, counts)
+    lines = (normalize_text(line, normalization) for line in _lines(source))
+    sentences = _sentences(lines, _alphabet(tokens, units), units, counts)
     parts = 0
     while first := next(sentences, None):
         with atomic_write(part_path(directory, parts)) as file:
@@ -138,10 +141,10 @@ def _spelled(units: str) -> bool:
 
 
 def _sentences(
-    source: Path, alphabet: frozenset[str], units: str, counts: TextCounts
+    lines: Iterable[str], alphabet: frozenset[str], units: str, counts: TextCounts
 ) -> Iterator[list[str]]:
     """The words of each line that has some, counted."""
-    for line in _lines(source):
+    for line in lines:
         words = line.split()
         if not words:
             counts.empty += 1

@@ -5,13 +5,15 @@ The report, the last stage, is made over all experiments of a run.
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from squall.asr.places import RecognitionPlaces
 from squall.asr.settings import RecognitionConfig
-from squall.corpora.manifest import read_manifest, write_manifest
+from squall.corpora.manifest import read_manifest
 from squall.corpora.preparation import prepare_corpus
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import SpeechRecipe
@@ -20,7 +22,9 @@ from squall.files import atomic_path, file_digest
 
 __all__ = ["list_stages"]
 
-_UTTERANCE_S = 10.0  # assumed where the corpus is not there yet
+_log = logging.getLogger(__name__)
+
+_LENGTHS_S = (10.0,) * 1000  # assumed where the corpus is not there yet
 _ESPNET_EPOCHS = 40  # ESPnet's own max_epoch
 
 
@@ -38,7 +42,8 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         stage, settings = self.stage, self.shared.settings
         audio = tuple(self.data / split / "wav.scp" for split in ("train", "dev"))
         texts = tuple(self.tokens / split / "text" for split in ("train", "dev"))
-        tokens = self.tokens / "tokens.txt"
+        pieces = (self.tokens / "bpe.model",) if self.config.tokens.units == "bpe" else ()
+        tokens = (self.tokens / "tokens.txt", *pieces)
         stats = tuple(self.stats / s / "speech_shape" for s in ("train", "valid"))
         model, history = self.train_dir / "model.pth", self.train_dir / "history.json"
         lm = (self.lm / "model.pth",) if self.config.lm else ()
@@ -47,28 +52,31 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         hypotheses = tuple(
             self.decode_dir / s / name for s in sets for name in ("hypotheses.jsonl", "forced.npz")
         )
+        speeds = tuple(self.decode_dir / s / "decoding.json" for s in sets)
         training = self.config.hashed()
         training["espnet"] = {**training["espnet"], **_epochs(self.config)}
         return [
             stage("check", self.directory, self.check),
             self.prepare_stage(self.prepare, settings["prepare"], outputs=audio),
             stage("tokens", self.tokens, self.build_tokens, settings=settings["tokens"],
-                  inputs=self.manifests, outputs=(tokens, *texts)),
+                  inputs=self.manifests, outputs=(*tokens, *texts)),
             stage("stats", self.stats, self.collect, settings=settings["stats"],
-                  inputs=(*self.manifests[:2], tokens),
-                  outputs=(*stats, self.stats / "train" / "feats_stats.npz")),
+                  inputs=(*self.manifests[:2], *tokens),
+                  outputs=(*stats, self.stats / "train" / "feats_stats.npz"),
+                  fingerprint=lambda: self.audio_of("train", "dev")),
             stage("lm", self.lm.parent, self.train_lm, settings=settings["lm"],
-                  inputs=(*texts, tokens), outputs=lm, set_aside=lambda: _set_aside(self.lm),
+                  inputs=(*texts, *tokens), outputs=lm, set_aside=lambda: _set_aside(self.lm),
                   fingerprint=self._language_text_digest),
             stage("train", self.directory, self.train, settings=training,
-                  inputs=(*self.manifests[:2], tokens, stats[0]), outputs=(model, history),
-                  set_aside=lambda: _set_aside(self.train_dir)),
+                  inputs=(*self.manifests[:2], *tokens, stats[0]), outputs=(model, history),
+                  set_aside=lambda: _set_aside(self.train_dir),
+                  fingerprint=lambda: self.audio_of("train", "dev")),
             stage("decode", self.decode_dir, self.decode,
                   settings=self.config.decode.model_dump(mode="json"),
                   inputs=(model, *tested, *(lm if self.config.decode.lm_weight else ())),
-                  outputs=hypotheses),
+                  outputs=hypotheses, fingerprint=lambda: self.audio_of(*sets)),
             stage("score", self.score_dir, self.score,
-                  inputs=(*hypotheses, *tested), outputs=(self.result_path,)),
+                  inputs=(*hypotheses, *speeds, *tested, history), outputs=(self.result_path,)),
         ]  # fmt: skip
 
     def check(self, work: Work) -> None:
@@ -100,15 +108,15 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             return ""  # the prepare stage, which is next, names what is wrong
         from squall.asr.needs import free_memory_bytes, measure_needs
 
-        lengths = speech_s.get("train") or [_UTTERANCE_S]
+        # Broken audio has a length of 0 until the prepare stage lists it.
+        lengths = [length for length in speech_s.get("train", []) if length > 0] or _LENGTHS_S
         device, threads = self.options.device, self.options.threads
-        needs = measure_needs(
-            self.config, utterance_s=sum(lengths) / len(lengths), device=device, threads=threads
-        )
+        needs = measure_needs(self.config, lengths_s=lengths, device=device, threads=threads)
         free = free_memory_bytes(device)
         of = f" (of {free / 1e9:.1f} GB free)" if free else ""
         words = (
-            f"; training needs about {needs.memory_bytes / 1e9:.1f} GB of memory{of} and "
+            f"; training needs about {needs.memory_bytes / 1e9:.1f} GB of memory{of} in "
+            f"a batch of {needs.utterances} utterances padded to {needs.padded_s:.0f} s, "
             f"{needs.disk_bytes / 1e9:.2g} GB of disk for {needs.parameters / 1e6:.1f} million "
             "weights, and "
         )
@@ -144,7 +152,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
 
         splits, left_out = self.sound_splits(self.read_corpus(work), work)
         for split, utterances in splits.items():
-            write_manifest(self.data / f"{split}.jsonl", utterances)
+            self.write_split(split, utterances)
             export_split(
                 utterances,
                 self.data / split,
@@ -157,19 +165,59 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         from squall.asr.export import export_texts, folded_phones, target_texts
         from squall.text.tokens import PHONE_UNITS, build_tokens
 
-        units = self.config.tokens.units
+        units, normalization = self.config.tokens.units, self.config.tokens.normalization
         if units in PHONE_UNITS:  # what could not be scored is found before the training
             folded_phones(self.split("test"), classes=PHONE_UNITS[units])
-        texts = {split: target_texts(self.split(split), units=units) for split in ("train", "dev")}
+        texts = {
+            split: target_texts(self.split(split), units=units, normalization=normalization)
+            for split in ("train", "dev")
+        }
         tokens = build_tokens(
             texts["train"].values(),
             self.tokens,
             units=units,
             vocabulary_size=self.config.tokens.vocabulary_size,
         )
+        shortfalls = self._check_learnable(tokens)
         for split, of_split in texts.items():
             export_texts(of_split, self.tokens / split / "text")
-        work(1, 1, f"{len(tokens)} tokens")
+        beam = self.config.decode.beam_size
+        cut = [f"decode.beam_size {beam} is cut to that"] if beam > len(tokens) else []
+        work(1, 1, "; ".join([f"{len(tokens)} tokens", *cut, *shortfalls]))
+
+    def _check_learnable(self, tokens: Sequence[str]) -> list[str]:
+        """What of the prepared splits cannot be learnt, in words.
+
+        Raises:
+            StageError: it is more than `tokens.max_unlearnable`.
+        """
+        from squall.asr.bridge.running import espnet_tokenizer
+        from squall.asr.export import reference_texts
+        from squall.asr.learnability import find_shortfall
+        from squall.asr.needs import encoder_frames
+
+        settings = self.config.tokens
+        pieces = self.tokens / "bpe.model" if settings.units == "bpe" else None
+        cut = espnet_tokenizer(settings.espnet_type, pieces).text2tokens
+        model = self.config.espnet.get("model_conf", {})
+        frames_of = encoder_frames(self.config) if model.get("ctc_weight", 0.5) else None
+        found = []
+        for path in sorted(self.data.glob("*.jsonl"), key=lambda path: path.stem != "train"):
+            utterances = read_manifest(path)
+            texts = reference_texts(
+                utterances, units=settings.units, normalization=settings.normalization
+            )
+            frames = {u.id: frames_of(u.duration_s) for u in utterances} if frames_of else None
+            lack = find_shortfall(path.stem, texts, cut=cut, known=set(tokens), frames=frames)
+            if lack.share > settings.max_unlearnable:
+                raise StageError(
+                    f"{lack}. Is it in another case or script, or are texts and recordings mixed "
+                    "up? Mend them, or go on with --set tokens.max_unlearnable=1"
+                )
+            found += [str(lack)] if str(lack) else []
+        for words in found:
+            _log.warning("%s", words)
+        return found
 
     def collect(self, work: Work) -> None:
         from squall.asr.training import collect_statistics
@@ -201,7 +249,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             device=self.options.device,
             threads=self.options.threads,
             processes=max(1, self.options.gpus),
-            fingerprint=_fingerprint(self.shared.settings["lm"], work),
+            fingerprint=_fingerprint(self.shared.settings["lm"], work, "text"),
             on_progress=work,
             text=text,
         )
@@ -218,7 +266,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             device=self.options.device,
             threads=self.options.threads,
             processes=max(1, self.options.gpus),
-            fingerprint=_fingerprint(self.config.hashed(), work),
+            fingerprint=_fingerprint(self.config.hashed(), work, "audio"),
             on_progress=work,
         )
 
@@ -264,9 +312,15 @@ def list_stages(experiment: Experiment[RecognitionConfig]) -> list[Stage]:
     return _Recipe(experiment).stages()
 
 
-def _fingerprint(settings: dict[str, Any], work: Work) -> dict[str, Any]:
-    """What a training must share with the one in its folder to continue it."""
-    further = {"text": work.stamp["fingerprint"]} if work.stamp["fingerprint"] else {}
+def _fingerprint(settings: dict[str, Any], work: Work, what: str) -> dict[str, Any]:
+    """What a training must share with the one in its folder to continue it.
+
+    Args:
+        settings: of the training.
+        work: has the stamp of its stage.
+        what: name of what the stage's fingerprint is of.
+    """
+    further = {what: work.stamp["fingerprint"]} if work.stamp["fingerprint"] else {}
     return {"settings": settings, "inputs": work.stamp["inputs"], **further}
 
 

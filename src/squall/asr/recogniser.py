@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,8 @@ from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.text.tokens import UNKNOWN
 
 __all__ = ["Hypothesis", "Recogniser", "Word"]
+
+_log = logging.getLogger(__name__)
 
 MIN_SAMPLES = 1600
 """Shortest input, 0.1 s: less than one frame after subsampling is left of anything shorter."""
@@ -241,8 +244,11 @@ class Recogniser:
             from squall.asr.language_model import load_language_model
 
             scorers["lm"] = load_language_model(lm_dir, self.device)
+        beam_size = min(decode.beam_size, len(self.tokens))
+        if beam_size < decode.beam_size:
+            _log.warning("decode.beam_size %d: cut to %d tokens", decode.beam_size, beam_size)
         search = _Search(
-            beam_size=decode.beam_size,
+            beam_size=beam_size,
             weights={
                 "decoder": 1.0 - decode.ctc_weight,
                 "ctc": decode.ctc_weight,

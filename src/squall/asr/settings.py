@@ -28,10 +28,18 @@ class TokensConfig(Settings):
             phones `phone48` or `phone39` (the classes of Lee and Hon 1989); recognised phones are
             scored as 39 classes from either.
         vocabulary_size: number of sentencepiece pieces; only for `bpe`.
+        normalization: the form of Unicode in which transcripts are both learnt and scored:
+            `identity` takes them as they are, `nfc` composes accents with their letters, `nfkc`
+            spells full-width digits, half-width kana, ligatures and fractions plainly, too.
+        max_unlearnable: largest share of a split's tokens that may be unknown from training, and of
+            its utterances that may be too short for CTC, in [0, 1]; stage 2 stops above it. It is
+            not part of the hash.
     """
 
     units: Literal["char", "bpe", "word", "phone48", "phone39"] = "char"
     vocabulary_size: int = Field(default=1000, ge=8)
+    normalization: Literal["identity", "nfc", "nfkc"] = "identity"
+    max_unlearnable: float = Field(default=0.25, ge=0, le=1)
 
     @property
     def espnet_type(self) -> str:
@@ -89,7 +97,7 @@ class DecodeConfig(Settings):
     """Joint CTC/attention beam search.
 
     Args:
-        beam_size: number of hypotheses kept.
+        beam_size: number of hypotheses kept; no more than there are tokens.
         ctc_weight: weight of the CTC prefix score; the decoder has one minus it.
         lm_weight: weight of the language model's log probability; needs `lm`.
         penalty: added for each token (insertion bonus).
@@ -150,6 +158,9 @@ class RecognitionConfig(ExperimentConfig):
         the same text, its digest tells.
         """
         settings = super().hashed()
+        del settings["tokens"]["max_unlearnable"]
+        if self.tokens.normalization == "identity":  # experiments made before have no other name
+            del settings["tokens"]["normalization"]
         if self.lm is not None:
             del settings["lm"]["text"], settings["lm"]["text_checksum"]
             if self.lm.text is not None:

@@ -13,7 +13,7 @@ from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.running import QUIET, espnet_task, run_espnet
 from squall.asr.settings import RecognitionConfig
 from squall.files import atomic_path, json_text, read_json, write_json
-from squall.settings import differences
+from squall.settings import changes_since
 from squall.workers import OnProgress
 
 __all__ = [
@@ -147,7 +147,7 @@ def begin_or_continue(output_dir: Path, fingerprint: dict[str, Any]) -> None:
     fingerprint = json.loads(json_text(fingerprint, default=str))
     if output_dir.exists() and any(output_dir.iterdir()):
         before = read_json(record) if record.exists() else {}
-        changed = differences(before, fingerprint)
+        changed = changes_since(before, fingerprint)
         if changed:
             _log.warning("another training lies in %s: %s", output_dir, "; ".join(changed))
             set_aside(output_dir)

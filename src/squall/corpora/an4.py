@@ -15,6 +15,7 @@ from pathlib import Path
 
 from squall.audio.reading import RawFormat
 from squall.corpora.manifest import Utterance, file_info
+from squall.files import read_text
 
 __all__ = ["AN4_SAMPLE_RATE_HZ", "hold_out_speakers", "prepare_an4"]
 
@@ -41,7 +42,8 @@ def prepare_an4(corpus_dir: Path, *, dev_speakers: int = 8) -> dict[str, list[Ut
 
     Raises:
         FileNotFoundError: a list or the folder `wav/` is missing.
-        ValueError: a line of a list does not have AN4's form, or list and transcript disagree.
+        ValueError: a line of a list does not have AN4's form, a list is not UTF-8, or list and
+            transcript disagree.
 
     Convention:
         AN4 has no development set. ESPnet and Kaldi take the first 100 training utterances, whose
@@ -138,4 +140,4 @@ def _audio_path(stem: Path) -> Path:
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; AN4 has its lists under etc/")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]

@@ -16,6 +16,7 @@ from typing import Any
 from squall.corpora.archive import ArchiveError, extract_into
 from squall.corpora.download import Archive
 from squall.corpora.manifest import Utterance, file_info
+from squall.files import read_text, visible_files
 
 __all__ = ["PARTS", "SUBSETS", "Part", "missing_parts", "prepare_librispeech", "unpack_part"]
 
@@ -102,8 +103,9 @@ def prepare_librispeech(
     Raises:
         FileNotFoundError: a set is not there (the message lists those that are), it has no
             transcript, a transcript has no audio or audio has no transcript.
-        ValueError: a line of a transcript is not `ID WORDS` with an id of its chapter, an id occurs
-            twice, a set is named twice, a split has none, or there is no such subset.
+        ValueError: a transcript is not UTF-8, a line of it is not `ID WORDS` with an id of its
+            chapter, an id occurs twice, a set is named twice, a split has none, or there is no
+            such subset.
 
     Convention:
         A set that has fewer or more utterances than the published one is taken as it is, and the
@@ -134,7 +136,7 @@ def missing_parts(corpus_dir: Path, **options: Any) -> dict[str, Archive]:
     for name in [name for names in _splits(**options).values() for name in names]:
         part = PARTS.get(name)
         if (home / name).is_dir():
-            count = sum(1 for _ in (home / name).glob("*/*/*.flac"))
+            count = len(visible_files(home / name, "*/*/*.flac"))
             if part and part.utterances not in (None, count):
                 raise ValueError(
                     f"{home / name} has {count} recordings, OpenSLR's {name} has "
@@ -220,14 +222,14 @@ def _root(corpus_dir: Path, names: Sequence[str]) -> Path:
 
 
 def _read_set(folder: Path) -> list[Utterance]:
-    transcripts = sorted(folder.glob("*/*/*.trans.txt"))
+    transcripts = visible_files(folder, "*/*/*.trans.txt")
     if not transcripts:
         raise FileNotFoundError(f"{folder}: no SPEAKER/CHAPTER/*.trans.txt in it")
     texts: dict[Path, str] = {}
     for transcript in transcripts:
         for identifier, text in _read_transcript(transcript).items():
             texts[transcript.parent / f"{identifier}.flac"] = text
-    recordings = set(folder.glob("*/*/*.flac"))
+    recordings = set(visible_files(folder, "*/*/*.flac"))
     _require_none(folder, "have no audio", sorted(texts.keys() - recordings))
     _require_none(folder, "have no transcript", sorted(recordings - texts.keys()))
     part = PARTS.get(folder.name)
@@ -242,7 +244,7 @@ def _read_set(folder: Path) -> list[Utterance]:
 def _read_transcript(path: Path) -> dict[str, str]:
     prefix = f"{path.parent.parent.name}-{path.parent.name}-"
     texts: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         identifier, *words = line.split()

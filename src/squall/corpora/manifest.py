@@ -90,7 +90,7 @@ def file_info(path: Path, *, sample_rate_hz: int, raw: RawFormat | None = None) 
     """
     try:
         return audio_info(path, raw=raw)
-    except AudioError:
+    except (AudioError, UnicodeEncodeError):  # a name that is not UTF-8 cannot be opened
         return AudioInfo(duration_s=0.0, sample_rate_hz=sample_rate_hz, channels=1, frames=0)
 
 

@@ -6,15 +6,16 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from squall.corpora.fingerprint import corpus_fingerprint
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.corpora.settings import CorpusConfig
-from squall.files import json_text, read_json, write_json
+from squall.files import json_text, read_json, read_text, write_json
 from squall.workers import OnProgress
 
 __all__ = [
     "CORPORA",
     "check_folders",
-    "corpus_fingerprint",
+    "corpus_state",
     "download_corpus",
     "is_downloadable",
     "prepare_corpus",
@@ -39,7 +40,7 @@ def _demo(corpus_dir: Path, config: CorpusConfig) -> Splits:
         write_json(spoken_with, config.options)
     elif spoken_with.is_file() and read_json(spoken_with) != config.options:
         raise ValueError(
-            f"{corpus_dir} was spoken with corpus.options {spoken_with.read_text()}, the settings "
+            f"{corpus_dir} was spoken with corpus.options {read_text(spoken_with)}, the settings "
             f"say {json_text(config.options)}: remove that folder, or give another --corpus-dir"
         )
     return prepare_demo(corpus_dir)
@@ -204,17 +205,20 @@ def download_corpus(
     )
 
 
-def corpus_fingerprint(corpus_dir: Path | Sequence[Path]) -> dict[str, int]:
-    """Number of files and of bytes below folders: what tells that a corpus has changed."""
-    files = size = 0
-    for folder, _, names in (found for root in _folders(corpus_dir) for found in os.walk(root)):
-        for name in names:
-            try:
-                size += os.stat(os.path.join(folder, name)).st_size
-            except OSError:
-                continue  # a dangling link: the preparer reports it if it is needed
-            files += 1
-    return {"files": files, "bytes": size}
+def corpus_state(config: CorpusConfig, corpus_dir: Path | Sequence[Path]) -> dict[str, int | str]:
+    """`corpus_fingerprint` of all that `prepare_corpus` reads.
+
+    To the folders it adds the audio that a user's own manifests name, wherever it lies.
+    """
+    folders = _folders(corpus_dir)
+    audio: list[Path] = []
+    if config.name == "manifest":
+        try:
+            splits = prepare_corpus(config, folders)
+        except (OSError, ValueError):
+            splits = {}  # the preparer reports it
+        audio = [Path(u.audio_path) for utterances in splits.values() for u in utterances]
+    return corpus_fingerprint(folders, further=audio)
 
 
 def _folders(given: Path | Sequence[Path]) -> tuple[Path, ...]:

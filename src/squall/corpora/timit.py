@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from squall.corpora.manifest import Interval, Utterance, file_info
-from squall.corpora.timit_layout import TIMIT_SAMPLE_RATE_HZ, find_recordings, read_recording
+from squall.corpora.manifest import Utterance
+from squall.corpora.timit_layout import find_recordings, read_recording
+from squall.files import visible_files
 
 __all__ = ["CORE_TEST_SPEAKERS", "DEV_SPEAKERS", "TRAIN_SPEAKERS", "prepare_timit"]
 
@@ -43,7 +44,6 @@ TRAIN_SPEAKERS = 462
 _SAMPLE_FOLDER = re.compile(r"dr[1-8]-([fm][a-z]{3}\d)", re.IGNORECASE)
 _SPEAKER = re.compile(r"[FM][A-Z]{3}\d")
 _SENTENCE = re.compile(r"(SA|SI|SX)\d+")
-_LARGEST_OVERHANG_S = 0.1
 _SAMPLE_DEFAULTS = (4, 2, 0)
 
 _log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def prepare_timit(
 
 
 def _top(corpus_dir: Path) -> Path | None:
-    candidates = [corpus_dir, *sorted(corpus_dir.glob("*")), *sorted(corpus_dir.glob("*/*"))]
+    candidates = [corpus_dir, *visible_files(corpus_dir, "*"), *visible_files(corpus_dir, "*/*")]
     for folder in filter(Path.is_dir, candidates):
         if {"train", "test"} <= _folders(folder).keys():
             return folder
@@ -128,7 +128,7 @@ def _top(corpus_dir: Path) -> Path | None:
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    return {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    return {path.name.lower(): path for path in visible_files(folder, "*") if path.is_dir()}
 
 
 def _read_whole(top: Path, *, sa: bool) -> dict[str, list[Utterance]]:
@@ -219,35 +219,8 @@ def _read_speaker(folder: Path, name: str, *, sa: bool) -> list[Utterance]:
 
 
 def _read_sentence(path: Path, identifier: str, speaker: str) -> Utterance:
-    original = path.with_suffix("") if path.stem.lower().endswith(".wav") else path
-    read = read_recording(original, utterance_id=identifier, speaker=speaker)
-    if original != path:
-        read = _of_copy(read, path)
+    read = read_recording(path, utterance_id=identifier, speaker=speaker)
     return replace(read, audio_path=str(path.absolute()), text=_plain(read.text))
-
-
-def _of_copy(read: Utterance, path: Path) -> Utterance:
-    """An utterance read without its audio, with that of a copy of another name."""
-    info = file_info(path, sample_rate_hz=TIMIT_SAMPLE_RATE_HZ)
-    return replace(
-        read,
-        duration_s=info.duration_s,
-        sample_rate_hz=info.sample_rate_hz,
-        phones=_inside(path, read.phones, info.duration_s),
-        words=_inside(path, read.words, info.duration_s),
-    )
-
-
-def _inside(path: Path, intervals: tuple[Interval, ...], duration_s: float) -> tuple[Interval, ...]:
-    if not duration_s:
-        return intervals
-    for interval in intervals:
-        if interval.end_s > duration_s + _LARGEST_OVERHANG_S or interval.start_s >= duration_s:
-            raise ValueError(
-                f"{path}: {interval.label!r} ends at {interval.end_s:.3f} s, but the recording has "
-                f"{duration_s:.3f} s"
-            )
-    return tuple(replace(i, end_s=min(i.end_s, duration_s)) for i in intervals)
 
 
 def _plain(prompt: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from squall.audio.reading import AudioInfo
 from squall.corpora.manifest import Interval, Utterance, file_info
+from squall.files import read_text, visible_files
 
 __all__ = [
     "SampleInterval",
@@ -18,8 +18,10 @@ __all__ = [
     "write_intervals",
 ]
 
-# Beyond this the labels are of another recording, or the recording is cut off.
 TIMIT_SAMPLE_RATE_HZ = 16000
+"""TIMIT's own sampling rate, and the unit of its times whatever the rate of a copy is."""
+
+# Beyond this the labels are of another recording, or the recording is cut off.
 _LARGEST_OVERHANG_S = 0.1
 
 
@@ -44,7 +46,7 @@ def find_recordings(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there is no such folder, or no recording in it.
     """
-    found = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() == ".wav")
+    found = [p for p in visible_files(Path(folder), "**/*") if p.suffix.lower() == ".wav"]
     if not found:
         raise FileNotFoundError(f"{folder}: no .WAV file in it; is it the corpus's top folder?")
     return found
@@ -99,7 +101,8 @@ def read_recording(recording: Path, *, utterance_id: str, speaker: str) -> Utter
     """Read one recording with its text, words and phones.
 
     Args:
-        recording: the `.WAV` file; the other three are looked for beside it, in either case.
+        recording: the `.WAV` file, or a copy named `SA1.WAV.wav`; the other three are looked for
+            beside it, in either case.
         utterance_id: the id in the manifest; no white space.
         speaker: the speaker label; no white space.
 
@@ -114,10 +117,21 @@ def read_recording(recording: Path, *, utterance_id: str, speaker: str) -> Utter
 
     Convention:
         A few of TIMIT's phone files end some samples after the recording; these are cut at its end.
+        Times are in samples of 16 kHz, also where the recording is a copy at another rate. Where
+        times were converted with it, they are in the recording's own samples: the two are told
+        apart by the end of the prompt, which is that of the recording.
     """
     info = file_info(recording, sample_rate_hz=TIMIT_SAMPLE_RATE_HZ)
-    companions = {kind: _beside(recording, kind) for kind in (".txt", ".wrd", ".phn")}
-    words, phones = (_read_inside(companions[kind], info) for kind in (".wrd", ".phn"))
+    original = recording.with_suffix("") if Path(recording.stem).suffix else recording
+    paths = {kind: _beside(original, kind) for kind in (".txt", ".wrd", ".phn")}
+    prompt = read_prompt(paths[".txt"])
+    rate_hz = min(
+        (TIMIT_SAMPLE_RATE_HZ, info.sample_rate_hz),
+        key=lambda rate_hz: abs(prompt.end / rate_hz - info.duration_s),
+    )
+    words, phones = (
+        _read_inside(paths[kind], rate_hz, info.duration_s) for kind in (".wrd", ".phn")
+    )
     return Utterance(
         id=utterance_id,
         audio_path=str(recording),
@@ -125,14 +139,14 @@ def read_recording(recording: Path, *, utterance_id: str, speaker: str) -> Utter
         duration_s=info.duration_s,
         sample_rate_hz=info.sample_rate_hz,
         speaker=speaker,
-        text=read_prompt(companions[".txt"]).label,
-        phones=_seconds(phones, info.sample_rate_hz),
-        words=_seconds(words, info.sample_rate_hz),
+        text=prompt.label,
+        phones=phones,
+        words=words,
     )
 
 
 def _lines(path: Path) -> list[str]:
-    return Path(path).read_text(encoding="utf-8").splitlines()
+    return read_text(Path(path)).splitlines()
 
 
 def _interval(path: Path, number: int, line: str) -> SampleInterval:
@@ -153,17 +167,15 @@ def _beside(recording: Path, suffix: str) -> Path:
     raise FileNotFoundError(f"{recording}: there is no {suffix.upper()} file beside it")
 
 
-def _read_inside(path: Path, info: AudioInfo) -> list[SampleInterval]:
-    intervals = read_intervals(path)
-    grace = round(_LARGEST_OVERHANG_S * info.sample_rate_hz)
-    for number, interval in enumerate(intervals, start=1):
-        if info.frames and (interval.end > info.frames + grace or interval.start >= info.frames):
+def _read_inside(path: Path, rate_hz: int, duration_s: float) -> tuple[Interval, ...]:
+    """The intervals of a file in seconds, cut at the end of the recording where that is known."""
+    found = []
+    for number, interval in enumerate(read_intervals(path), start=1):
+        start_s, end_s = interval.start / rate_hz, interval.end / rate_hz
+        if duration_s and (end_s > duration_s + _LARGEST_OVERHANG_S or start_s >= duration_s):
             raise ValueError(
-                f"{path}:{number}: {interval.label!r} ends at sample {interval.end}, but the "
-                f"recording has {info.frames} samples"
+                f"{path}:{number}: {interval.label!r} ends at {end_s:.3f} s, but the recording "
+                f"has {duration_s:.3f} s"
             )
-    return [replace(i, end=min(i.end, info.frames or i.end)) for i in intervals]
-
-
-def _seconds(intervals: Iterable[SampleInterval], rate_hz: int) -> tuple[Interval, ...]:
-    return tuple(Interval(i.label, i.start / rate_hz, i.end / rate_hz) for i in intervals)
+        found.append(Interval(interval.label, start_s, min(end_s, duration_s or end_s)))
+    return tuple(found)

@@ -11,7 +11,7 @@ from squall.audio.reading import END_TOLERANCE_S, AudioError, read_audio
 from squall.corpora.manifest import Utterance, raw_format
 from squall.files import atomic_write, json_text
 
-__all__ = ["Problem", "ValidationError", "leave_out", "validate", "write_left_out"]
+__all__ = ["Problem", "ValidationError", "leave_out", "only_speaker", "validate", "write_left_out"]
 
 DURATION_TOLERANCE_S = END_TOLERANCE_S
 """Largest accepted difference between a manifest's duration and the samples in the file."""
@@ -67,14 +67,16 @@ def validate(
         Problems: missing, corrupt or truncated audio, less than 0.1 s of it, samples beyond full
         scale, channels that cancel when they are mixed down, silence in every sample, another
         sampling rate or duration than the manifest says, empty text, text that is not words with
-        single spaces, an id or speaker that is not one word, an id that cannot be a file name,
-        duplicate id, a speaker in two splits. Empty when the corpus is sound.
+        single spaces, an id or speaker that is not one word, an id that cannot be a file name, a
+        file's name that is not UTF-8, duplicate id, a speaker in two splits. Empty when the corpus
+        is sound.
 
     Convention:
         A speaker in two splits is a problem of the earlier split, and so is an id in two splits:
         training data gives way to dev, and dev to test, so that what `leave_out` keeps is still
         scored on the whole test set. An id that occurs twice in one split is a problem of all its
-        utterances, since nothing tells which of them is meant.
+        utterances, since nothing tells which of them is meant. A corpus of one speaker is sound:
+        what is measured on it holds for that voice alone, and `only_speaker` tells it.
 
         An utterance that starts at 0 and shares its file with no other is taken to be the whole
         file, which must then have its duration; other utterances need only lie inside their file.
@@ -92,6 +94,12 @@ def validate(
         if message:
             problems.append(Problem(split, utterance.id, message))
     return problems
+
+
+def only_speaker(splits: Mapping[str, Sequence[Utterance]]) -> str | None:
+    """The speaker of all utterances, None where there are several speakers."""
+    speakers = {u.speaker for utterances in splits.values() for u in utterances}
+    return speakers.pop() if len(speakers) == 1 else None
 
 
 def leave_out(
@@ -140,6 +148,8 @@ def _duplicates(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
 
 def _shared_speakers(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
     last_home = {u.speaker: split for split, utterances in splits.items() for u in utterances}
+    if len(last_home) == 1:
+        return
     for split, utterances in splits.items():
         for utterance in utterances:
             home = last_home[utterance.speaker]
@@ -162,6 +172,8 @@ def _audio_problem(utterance: Utterance, *, whole: bool) -> str | None:
             sample_rate_hz=None,
             raw=raw_format(utterance),
         )
+    except UnicodeEncodeError:  # other bytes of a name come as surrogates
+        return f"the name of its file is not UTF-8, rename it: {utterance.audio_path!a}"
     except (AudioError, OSError) as error:
         return str(error)
     if audio.sample_rate_hz != utterance.sample_rate_hz:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from squall.files import read_text
+
 __all__ = ["DiscFiles", "IndexLine", "Spoken", "find_disc_files", "read_index", "read_transcript"]
 
 # A copy comes first: it was made to be read, and decoding shorten is slow and needs ffmpeg.
@@ -114,7 +116,7 @@ def find_disc_files(corpus_dirs: Sequence[Path]) -> DiscFiles:
                 below.clear()
                 continue
             seen.add(real)
-            below.sort()
+            below[:] = sorted(name for name in below if not name.startswith("."))
             _sort_in(files, Path(folder), names)
     return files
 
@@ -178,7 +180,7 @@ def _sort_in(files: DiscFiles, folder: Path, names: Sequence[str]) -> None:
     disc = next(filter(None, map(_disc, reversed(parts[: starts[-1]]))), "")
     files.discs.update(filter(None, [disc]))
     place = "/".join(parts[starts[-1] :])
-    for name in names:
+    for name in names:  # a hidden one has no stem and is none of these
         stem, _, suffix = name.lower().partition(".")
         if suffix in _AUDIO:
             files.audio[f"{place}/{stem}"].append((disc, folder / name))
@@ -198,7 +200,4 @@ def _rank(path: Path) -> tuple[int, Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not plain text ({error}); copy the file again") from error
+    return [line.strip() for line in read_text(path).splitlines()]

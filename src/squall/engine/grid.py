@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from squall.corpora.preparation import corpus_fingerprint
+from squall.corpora.fingerprint import corpus_bytes
 from squall.engine.config import ExperimentConfig
 from squall.engine.experiment import repository_root
 from squall.engine.runner import Cell
@@ -41,7 +41,7 @@ def find_config(
         return folder / f"{experiment.removesuffix('.yaml')}.yaml", ""
     limits = {path: load_config(path).corpus.at_most_mb for path in paths} if corpus_dirs else {}
     if any(limits.values()) and all(map(Path.is_dir, corpus_dirs)):
-        megabytes = corpus_fingerprint(corpus_dirs)["bytes"] / 1e6
+        megabytes = corpus_bytes(corpus_dirs) / 1e6
         for path, most in limits.items():
             if most and megabytes <= most:
                 places = ", ".join(map(str, corpus_dirs))

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from squall.corpora.manifest import Utterance, read_manifest
+from squall.corpora.fingerprint import write_audio_digests
+from squall.corpora.manifest import Utterance, read_manifest, write_manifest
 from squall.corpora.preparation import (
     check_folders,
-    corpus_fingerprint,
+    corpus_state,
     download_corpus,
     is_downloadable,
     prepare_corpus,
 )
-from squall.corpora.validation import ValidationError, leave_out, validate, write_left_out
+from squall.corpora.validation import (
+    ValidationError,
+    leave_out,
+    only_speaker,
+    validate,
+    write_left_out,
+)
 from squall.engine.config import ExperimentConfig
 from squall.engine.environment import commit_mark, environment
 from squall.engine.experiment import Experiment
 from squall.engine.scored import blank_record
 from squall.engine.stages import Stage, StageError, Work
 from squall.engine.tasks import task_of
+from squall.files import file_digest
 from squall.report.records import Record
 
 __all__ = ["SPLITS", "Recipe", "SpeechRecipe"]
 
 SPLITS = ("train", "dev", "test")
+_log = logging.getLogger(__name__)
 _MIN_FREE_BYTES = 2 * 1024**3
 
 Config = TypeVar("Config", bound=ExperimentConfig)
@@ -127,6 +137,19 @@ class SpeechRecipe(Recipe[Config]):
         """Those of the splits, in their order."""
         return tuple(self.data / f"{split}.jsonl" for split in SPLITS)
 
+    def write_split(self, name: str, utterances: Sequence[Utterance]) -> None:
+        """Write the manifest of a split, and the digests of its audio."""
+        write_manifest(self.data / f"{name}.jsonl", utterances)
+        write_audio_digests(self._audio_digests(name), utterances)
+
+    def audio_of(self, *splits: str) -> dict[str, str]:
+        """What tells a stage that reads the audio of splits whether it is still the same."""
+        paths = {split: self._audio_digests(split) for split in dict.fromkeys(splits)}
+        return {split: file_digest(path) for split, path in paths.items() if path.is_file()}
+
+    def _audio_digests(self, split: str) -> Path:
+        return self.data / f"{split}.sha256"
+
     @property
     def places(self) -> str:
         """The folders of the corpus, for messages."""
@@ -153,9 +176,13 @@ class SpeechRecipe(Recipe[Config]):
             self.data,
             run,
             settings={**settings, "skip_bad": self.options.skip_bad},
-            outputs=(*self.manifests, *outputs),
-            fingerprint=fingerprint or (lambda: corpus_fingerprint(self.corpus_dirs)),
+            outputs=(*self.manifests, *map(self._audio_digests, SPLITS), *outputs),
+            fingerprint=fingerprint or self.corpus_state,
         )
+
+    def corpus_state(self) -> dict[str, int | str]:
+        """What tells that the corpus has changed."""
+        return corpus_state(self.config.corpus, self.corpus_dirs)
 
     def check_corpus(self) -> None:
         """Raise StageError where the corpus is neither there nor can be fetched or spoken."""
@@ -190,9 +217,9 @@ class SpeechRecipe(Recipe[Config]):
         *,
         aside: Mapping[str, Sequence[Utterance]] | None = None,
     ) -> tuple[dict[str, list[Utterance]], str]:
-        """The splits without unsound utterances, and how many problems were left out, in words.
+        """The splits without unsound utterances, and what there is to say of them, in words.
 
-        The problems are listed in `left_out.tsv`.
+        The problems that were left out are listed in `left_out.tsv`.
 
         Args:
             splits: those of the corpus; none of them may be empty.
@@ -212,5 +239,8 @@ class SpeechRecipe(Recipe[Config]):
         empty = [split for split in splits if not kept[split]]
         if empty:
             raise StageError(f"the {empty[0]} split of {self.places} is empty")
-        left = f"; {len(problems)} problems left out, see left_out.tsv" if problems else ""
-        return kept, left
+        words = [f"{len(problems)} problems left out, see left_out.tsv"] if problems else []
+        if (speaker := only_speaker(splits)) is not None:
+            words.append(f"all are of {speaker}: what is measured holds for this voice alone")
+            _log.warning("%s: %s", self.places, words[-1])
+        return kept, "".join(f"; {said}" for said in words)

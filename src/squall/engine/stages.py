@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from squall.files import file_digest, json_text, read_json, write_json
-from squall.settings import differences
+from squall.settings import changes_since
 from squall.workers import OnProgress
 
 __all__ = ["OnStage", "Stage", "StageError", "Work", "log_to", "run_stages"]
@@ -60,6 +60,9 @@ class Stage:
         set_aside: puts earlier work out of the way, so that `--force` begins anew where `run` would
             go on with what it finds.
         fingerprint: further state of the outside world, e.g. the list of a corpus's files.
+
+    What the stamp of an earlier version lacks of inputs and fingerprint is not taken for a change:
+    its outputs stay in use, and the stamp is completed.
     """
 
     number: int
@@ -107,8 +110,12 @@ class Stage:
             }
         )
 
-    def reasons_to_run(self) -> list[str]:
-        """Why the stage has to run; empty when it is done and nothing has changed."""
+    def reasons_to_run(self, *, complete: bool = False) -> list[str]:
+        """Why the stage has to run; empty when it is done and nothing has changed.
+
+        Args:
+            complete: whether to complete the stamp of an earlier version then.
+        """
         if not self.outputs:
             return ["runs every time"]
         missing = [path.name for path in self.outputs if not path.exists()]
@@ -116,7 +123,15 @@ class Stage:
             return ["not done yet"]
         if missing:
             return [f"output {name} is missing" for name in missing]
-        return differences(read_json(self.stamp_path), self.stamp())
+        before, now = read_json(self.stamp_path), self.stamp()
+        reasons = changes_since(before, now)
+        if complete and not reasons and before != now:
+            self.write_stamp(now)
+        return reasons
+
+    def write_stamp(self, stamp: Mapping[str, Any]) -> None:
+        """Keep what decided the outputs, which are whole by now."""
+        write_json(self.stamp_path, stamp, indent=1, sort_keys=True)
 
 
 OnStage = Callable[[Stage, int, int, str], None]
@@ -157,7 +172,7 @@ def run_stages(
             on_stage(stage, 0, 1, "would run: " + "; ".join(reasons) if reasons else "done, skip")
             continue
         with _locked(stage.directory, lambda s=stage: on_stage(s, 0, 1, _WAITING)):  # type: ignore[misc]
-            reasons = ["--force"] if force else stage.reasons_to_run()
+            reasons = ["--force"] if force else stage.reasons_to_run(complete=True)
             if not reasons:
                 on_stage(stage, 1, 1, "done before, skipped")
                 continue
@@ -192,7 +207,7 @@ def _run(stage: Stage, reasons: Sequence[str], on_stage: OnStage) -> None:
     if stage.outputs:
         # Taken after the work: the first stage may itself fetch what it looks at.
         stamp |= _as_read_back({"fingerprint": stage.fingerprint()})
-        write_json(stage.stamp_path, stamp, indent=1, sort_keys=True)
+        stage.write_stamp(stamp)
     _log.info("stage %s done in %.1f s", stage.title, seconds)
     on_stage(stage, 1, 1, f"done in {seconds:.0f} s")
 

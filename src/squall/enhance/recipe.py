@@ -9,15 +9,14 @@ import logging
 import os
 import shutil
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from squall.audio.mixing import Mixture, plan_mixtures, read_mixtures, write_mixtures
 from squall.audio.offset import describe_offset, subtract_mean
-from squall.corpora.manifest import Utterance, write_manifest
-from squall.corpora.preparation import corpus_fingerprint
+from squall.corpora.fingerprint import corpus_fingerprint
+from squall.corpora.manifest import Utterance
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import SPLITS, SpeechRecipe
 from squall.engine.stages import Stage, StageError, Work
@@ -75,12 +74,13 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             stage("check", self.directory, self.check),
             self.prepare_stage(
                 self.prepare, settings["prepare"], outputs=noises,
-                fingerprint=lambda: [corpus_fingerprint(d) for d in self._sources],
+                fingerprint=self._sources,
             ),
             stage("mix", self.mix, self.mix_all, settings=settings["mix"],
-                  inputs=(*self.manifests, *noises), outputs=(*tables, self.shared.clean)),
+                  inputs=(*self.manifests, *noises), outputs=(*tables, self.shared.clean),
+                  fingerprint=lambda: self.audio_of(*SPLITS)),
             stage("features", self.features, self.extract, settings=settings["features"],
-                  inputs=tables, outputs=(frames,)),
+                  inputs=tables, outputs=(frames,), fingerprint=lambda: self.audio_of(*SPLITS)),
             stage("tune", self.directory, self.tune, settings=self.config.hashed(),
                   inputs=(frames,), outputs=(self.tuning,)),
             stage("train", self.directory, self.train, settings=training,
@@ -90,16 +90,16 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                   inputs=(tables[2], frames, *models), outputs=(self.enhanced / "done.json",)),
             stage("score", self.score_dir, self.score,
                   inputs=(tables[2], frames, self.enhanced / "done.json", *models),
-                  outputs=(self.result_path,)),
+                  outputs=(self.result_path,), fingerprint=lambda: self.audio_of("test")),
         ]  # fmt: skip
 
     @property
     def _max_epochs(self) -> Any:
         return self.config.estimator.parameters.get("max_epochs")
 
-    @property
-    def _sources(self) -> list[Path]:
-        return [*self.corpus_dirs, *([self.noise_dir] if self.noise_dir else [])]
+    def _sources(self) -> dict[str, Any]:
+        noise = corpus_fingerprint(self.noise_dir) if self.noise_dir else None
+        return {"corpus": self.corpus_state(), "noise": noise}
 
     def check(self, work: Work) -> None:
         """Stop early where a later stage could not go on."""
@@ -142,7 +142,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         talkers = kept.pop("talkers")
         for split, utterances in kept.items():
             kept[split] = [cut_utterance(utterance, wanted.max_s) for utterance in utterances]
-            write_manifest(self.data / f"{split}.jsonl", kept[split])
+            self.write_split(split, kept[split])
         work(0, 1, "writing noises")
         noises = write_noises(
             self.data / "noise",
@@ -217,10 +217,11 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                 workers=self.workers,
                 progress=lambda d, n, split=split: work(d, n, f"features of {split}"),  # type: ignore[misc]
             )
-        # The digests tell a later stage when other mixtures lie behind the same names.
+        # The digests tell a later stage when other sounds lie behind the same names.
         digests = {s: file_digest(self.mix / f"mixtures.{s}.jsonl") for s in SPLITS}
         conditions = {split: sorted(by_condition(m)) for split, m in tables.items()}
-        index = {"mixtures": digests, "conditions": conditions}
+        audio = self.audio_of(*SPLITS)
+        index = {"mixtures": digests, "audio": audio, "conditions": conditions}
         write_json(self.features / "frames.json", index, indent=1)
 
     def tune(self, work: Work) -> None:

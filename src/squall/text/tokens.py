@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from squall.files import atomic_path, atomic_write
@@ -12,11 +13,15 @@ from squall.text.phones import PhoneSet, phone_classes
 
 __all__ = [
     "BLANK",
+    "NORMALIZATIONS",
     "PHONE_UNITS",
     "SENTENCE_END",
     "SPACE",
     "UNKNOWN",
     "build_tokens",
+    "normalize_text",
+    "own_marks",
+    "piece_normalizer",
     "train_sentencepiece",
 ]
 
@@ -27,6 +32,41 @@ SENTENCE_END = "<sos/eos>"
 
 PHONE_UNITS: dict[str, PhoneSet] = {"phone48": 48, "phone39": 39}
 """The units that are phones, and how many classes each has."""
+
+NORMALIZATIONS = ("identity", "nfc", "nfkc")
+"""The forms of Unicode that `normalize_text` knows; `identity` leaves a text as it is."""
+
+_PIECE_SPACE = "\u2581"
+_PIECE_MARKS = {_PIECE_SPACE, "\u2585", "\0"}  # space, unknown and end, as sentencepiece has them
+_LONGEST_BYTES = 4192  # sentencepiece's default; it leaves out what is longer, and tells nobody
+
+
+def normalize_text(text: str, form: str) -> str:
+    """A text in a form of Unicode, its words with single spaces between.
+
+    Args:
+        text: a transcript.
+        form: `identity`, `nfc` (accents composed with their letters) or `nfkc` (full-width digits,
+            half-width kana, ligatures and fractions spelled plainly, too).
+
+    >>> normalize_text("\uff11 ﬁve", "nfkc")
+    '1 five'
+    """
+    if form != "identity":
+        text = unicodedata.normalize(form.upper(), text)  # type: ignore[arg-type]
+    return " ".join(text.split())
+
+
+def own_marks(text: str, *, units: str) -> list[str]:
+    """What of a transcript cannot be written in some units, which keep it for marks of their own.
+
+    Args:
+        text: the transcript.
+        units: as `build_tokens` takes them.
+    """
+    if units == "bpe":
+        return sorted(_PIECE_MARKS.intersection(text))
+    return sorted({BLANK, SENTENCE_END}.intersection(text.split())) if units == "word" else []
 
 
 def build_tokens(
@@ -73,6 +113,9 @@ def build_tokens(
 def train_sentencepiece(texts: Sequence[str], model: Path, vocabulary_size: int) -> list[str]:
     """Train a unigram model (Kudo 2018) on one thread and return its pieces.
 
+    The model takes texts as they are, however long: sentencepiece itself would rewrite them by NFKC
+    and leave out those above 4,192 bytes.
+
     Args:
         texts: the training transcripts.
         model: where the model is written.
@@ -99,6 +142,8 @@ def train_sentencepiece(texts: Sequence[str], model: Path, vocabulary_size: int)
             model_writer=written,
             model_type="unigram",
             vocab_size=vocabulary_size,
+            normalization_rule_name="identity",
+            max_sentence_length=max(_LONGEST_BYTES, *(len(text.encode()) for text in texts)),
             character_coverage=1.0,
             input_sentence_size=100_000_000,
             num_threads=1,
@@ -114,6 +159,18 @@ def train_sentencepiece(texts: Sequence[str], model: Path, vocabulary_size: int)
     processor = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
     pieces = [processor.id_to_piece(k) for k in range(processor.get_piece_size())]
     return [piece for piece in pieces if piece not in ("<unk>", "<s>", "</s>")]
+
+
+def piece_normalizer(model: Path) -> Callable[[str], str]:
+    """What a sentencepiece model makes of a text before it cuts it into pieces.
+
+    A model that `train_sentencepiece` made leaves a text as it is. Those of squall's first versions
+    rewrite it by sentencepiece's own rule (`nmt_nfkc`), their targets with it.
+    """
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    return lambda text: " ".join(processor.normalize(text).replace(_PIECE_SPACE, " ").split())
 
 
 def _by_frequency(units: Iterable[str]) -> list[str]:

@@ -20,6 +20,7 @@ import yaml
 __all__ = [
     "QUIET",
     "espnet_task",
+    "espnet_tokenizer",
     "language_model_task",
     "load_espnet_config",
     "parse_espnet_settings",
@@ -39,6 +40,19 @@ def espnet_task() -> Any:
         ImportError: ESPnet is not installed.
     """
     return _tasks().SquallTask
+
+
+def espnet_tokenizer(token_type: str, pieces: Path | None) -> Any:
+    """What cuts texts into tokens in a training, and puts them together after a search.
+
+    Args:
+        token_type: `char`, `bpe` or `word`.
+        pieces: the sentencepiece model, for `bpe`.
+    """
+    espnet_task()  # keeps g2p_en out, which is not needed
+    from espnet2.text.build_tokenizer import build_tokenizer
+
+    return build_tokenizer(token_type=token_type, bpemodel=str(pieces) if pieces else None)
 
 
 def language_model_task() -> Any:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from squall.corpora.preparation import check_folders, corpus_fingerprint
+from squall.corpora.fingerprint import corpus_fingerprint
+from squall.corpora.preparation import check_folders
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, StageError, Work
@@ -88,7 +89,8 @@ class _Recipe(Recipe[TabularConfig]):
                        fingerprint=lambda: corpus_fingerprint(self.corpus_dirs),
                        set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
             self.stage("score", self.score_dir, self.score, inputs=(left_out,),
-                       outputs=(self.result_path,)),
+                       outputs=(self.result_path,),
+                       fingerprint=lambda: corpus_fingerprint(self.train_dir / "sets")),
         ]  # fmt: skip
 
     @property
