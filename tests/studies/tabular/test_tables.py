@@ -16,13 +16,9 @@ from scipy import stats
 from squall.report.records import Record
 from squall.scoring.ranks import nemenyi_critical_difference
 from squall.studies.tabular.report import _sections, ranks_svg, scatter_svg
-from squall.studies.tabular.tables import (
-    claims_of_source,
-    compare_losses,
-    rank_losses,
-    study_scores,
-    tabular_tables,
-)
+from squall.studies.tabular.scores import compare_losses, rank_losses, study_scores
+from squall.studies.tabular.source import claims_of_source
+from squall.studies.tabular.tables import tabular_tables
 
 DIVERGED = "1 of 4 networks diverged"
 LOSSES = ("ce", "squentropy", "rescaled_square")

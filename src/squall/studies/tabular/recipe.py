@@ -24,9 +24,9 @@ from squall.files import atomic_write, read_json, write_json
 from squall.networks.checkpoint import Checkpoint
 from squall.report.records import Record, write_records
 from squall.studies.tabular.collection import Collection, UciSet, find_sets, read_collection
+from squall.studies.tabular.scores import METRICS, UNTRAINED
 from squall.studies.tabular.settings import TabularConfig, TabularSettings
 from squall.studies.tabular.study import NetworkScore, SetScores, score_set, set_cost
-from squall.studies.tabular.tables import METRICS, UNTRAINED
 from squall.workers import map_in_processes, repeatedly
 
 __all__ = ["list_stages", "read_left_out"]

@@ -17,14 +17,8 @@ from squall.report.tables import Layout
 from squall.scoring.metrics import declared
 from squall.scoring.ranks import nemenyi_critical_difference
 from squall.studies.tabular.recipe import read_left_out
-from squall.studies.tabular.tables import (
-    METRICS,
-    NOTES,
-    StudyScores,
-    rank_losses,
-    study_scores,
-    tabular_tables,
-)
+from squall.studies.tabular.scores import METRICS, StudyScores, rank_losses, study_scores
+from squall.studies.tabular.tables import NOTES, tabular_tables
 
 __all__ = ["collect", "ranks_svg", "scatter_svg"]
 
