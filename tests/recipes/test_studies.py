@@ -109,7 +109,7 @@ def test_tabular(study: Squall, collection: Path, tmp_path: Path) -> None:
             assert (record.unit, record.n) == ("%", SETS[name])
         assert record.experiment == "collection hidden=(4,) epochs=3"
     text = (tmp_path / "results" / "RESULTS.md").read_text()
-    assert "| squentropy better than ce in accuracy | 94 (78 %) |" in text
+    assert "| squentropy better than ce in accuracy | 82 + 12 = 94 (78 %) |" in text
     assert "## Every set of collection" in text
     page = (tmp_path / "exp" / "tabular" / "report.html").read_text()
     assert page.count("<svg") == 4  # two scatter plots, two of ranks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,15 +78,24 @@ class StudyScores:
     def sound(self) -> StudyScores:
         """Without the sets on which a network of any loss diverged, so that means compare."""
         keep = np.all([np.isfinite(v).all(axis=(1, 2)) for v in self.values.values()], axis=0)
-        return StudyScores(
-            self.experiment,
-            self.losses,
-            tuple(itertools.compress(self.sets, keep)),
-            tuple(itertools.compress(self.rows, keep)),
-            {metric: values[keep] for metric, values in self.values.items()},
-            self.untrained[keep],
-            self.networks[keep],
+        return self.of_sets(list(itertools.compress(self.sets, keep)))
+
+    def of_sets(self, names: Sequence[str]) -> StudyScores:
+        """The numbers of these sets, in this order."""
+        rows = [self.sets.index(name) for name in names]
+        return replace(
+            self,
+            sets=tuple(names),
+            rows=tuple(self.rows[row] for row in rows),
+            values={metric: values[rows] for metric, values in self.values.items()},
+            untrained=self.untrained[rows],
+            networks=self.networks[rows],
         )
+
+    def rounded(self, decimals: int) -> StudyScores:
+        """With the means over seeds, rounded, as those of one seed."""
+        means = {m: np.round(self.means(m), decimals)[:, :, None] for m in self.values}
+        return replace(self, values=means)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,14 @@ from squall.studies.tabular.scores import (
     rank_losses,
     study_scores,
 )
-from squall.studies.tabular.source import SOURCE_SETS, claims_of_source
+from squall.studies.tabular.source import (
+    Agreement,
+    Count,
+    agreements,
+    claims_of_source,
+    on_shared_sets,
+    read_source,
+)
 
 __all__ = ["NOTES", "tabular_tables"]
 
@@ -40,47 +47,72 @@ NOTES = (
 )
 
 
-def tabular_tables(records: Sequence[Record]) -> list[Table]:
-    """The tables: claims, losses, pairs and sets of the largest experiment, then the choices."""
+def tabular_tables(records: Sequence[Record], source: StudyScores | None = None) -> list[Table]:
+    """The tables: claims, losses, pairs and sets of the largest experiment, then the choices.
+
+    Args:
+        records: the numbers.
+        source: what the source has; None reads the recipe's table of it.
+    """
     every = study_scores(records)
     if not every:
         return []
+    source = read_source() if source is None else source
     widest = every[0]
     pairs = [pair for metric in METRICS for pair in compare_losses(widest, metric)]
     tables = [
-        _claims(widest, pairs),
+        _claims(widest, source, pairs),
         _losses(widest),
         _pairs(pairs),
+        _beside_source(widest, source),
         _choices(every),
+        _choices_beside_source(every, source),
         _untrained(widest),
-        _sets(widest),
+        _sets(widest, source),
     ]
     return [table for table in tables if table.rows]
 
 
-def _claims(scores: StudyScores, pairs: Sequence[Comparison]) -> Table:
+def _claims(scores: StudyScores, source: StudyScores, pairs: Sequence[Comparison]) -> Table:
+    shared = len(on_shared_sets(scores, source)[0].sets)
+    here = shared or len(scores.sets)
     rows = [
         [
             claim.text,
-            f"{claim.source} ({100 * claim.source / SOURCE_SETS:.0f} %)",
-            f"{claim.here} ({100 * claim.here / claim.sets:.0f} %)",
-            str(claim.ties),
+            _counted(claim.source, len(source.sets)),
+            _counted(claim.source_shared, shared) if claim.source_shared else "",
+            _counted(claim.here, here),
+            f"{claim.here_exact.ahead} + {claim.here_exact.tied}",
         ]
-        for claim in claims_of_source(scores)
+        for claim in claims_of_source(scores, source)
     ]
-    note = "; ".join(
+    notes = [
+        "Sets on which squentropy is ahead + sets on which it ties, which the source counts as "
+        "wins, of means at one decimal as the source has them."
+    ]
+    tests = "; ".join(
         f"{c.loss} against {c.other}, {declared(c.metric).title}: {c.verdict}"
         for c in pairs
         if c.loss == "squentropy"
     )
-    note = f"Over these sets, by Wilcoxon's test at the 5 % level: {note}." if note else ""
+    if tests:
+        notes.append(
+            f"Over all {len(scores.sets)} sets here, not rounded, by Wilcoxon's test at the 5 % "
+            f"level: {tests}."
+        )
     head = [
         "number of sets",
-        f"source, of {SOURCE_SETS}",
-        f"here, of {len(scores.sets)}",
-        "tied here",
+        f"source, of {len(source.sets)}",
+        f"source, of the {shared} that are here",
+        f"here, of {here}",
+        "here, not rounded",
     ]
-    return Table("The source's claims", head, rows, note)
+    return Table("The source's claims", head, rows, " ".join(notes))
+
+
+def _counted(count: Count, sets: int) -> str:
+    share = 100 * count.with_ties / sets
+    return f"{count.ahead} + {count.tied} = {count.with_ties} ({share:.0f} %)"
 
 
 def _losses(scores: StudyScores) -> Table:
@@ -158,6 +190,67 @@ def _pairs(pairs: Sequence[Comparison]) -> Table:
     )
 
 
+def _beside_source(scores: StudyScores, source: StudyScores) -> Table:
+    """The losses, and the differences between them, here and in the source."""
+    found = [agreements(scores, source, metric) for metric in METRICS]
+    rows = [
+        [of_metric[0].what, *(cell for one in of_metric for cell in _agreement(one))]
+        for of_metric in zip(*found, strict=True)
+    ]
+    head = ["loss"]
+    for name in _TITLES:
+        head += [
+            f"{name} %, here",
+            f"{name} %, source",
+            f"{name}: here - source",
+            f"{name}: 95 %, other sets",
+            f"{name}: correlation",
+        ]
+    sets = len(on_shared_sets(scores.sound, source)[0].sets)
+    return Table(
+        f"Beside the source's values, on {sets} sets",
+        head,
+        rows,
+        "Means over the sets that both have and on which no network diverged here. The "
+        "correlation is Pearson's over sets; that of a difference between two losses tells "
+        "whether it lies on the same sets here and there.",
+    )
+
+
+def _agreement(found: Agreement) -> list[str]:
+    return [
+        f"{found.here:.2f}",
+        f"{found.source:.2f}",
+        f"{found.difference:+.2f}",
+        f"{found.low:+.2f} to {found.high:+.2f}",
+        "" if np.isnan(found.correlation) else f"{found.correlation:.2f}",
+    ]
+
+
+def _choices_beside_source(every: Sequence[StudyScores], source: StudyScores) -> Table:
+    """One row per experiment; nothing where there is one only."""
+    losses = [loss for loss in source.losses if loss in every[0].losses]
+    head = ["experiment", "sets"]
+    for name in _TITLES:
+        head += [f"{name} {loss}: here - source" for loss in losses]
+    rows = []
+    for scores in every:
+        here, same = on_shared_sets(scores.sound, source)
+        if not here.sets:
+            continue
+        cells = [scores.experiment, str(len(here.sets))]
+        for metric in METRICS:
+            own, its = (dict(zip(x.losses, x.means(metric).T, strict=True)) for x in (here, same))
+            cells += [f"{(own[x] - its[x]).mean():+.2f}" if x in own else "" for x in losses]
+        rows.append(cells)
+    return Table(
+        "Other choices beside the source's values",
+        head,
+        rows if len(every) > 1 else [],
+        "Means over the sets that both have and on which no network diverged here.",
+    )
+
+
 def _choices(every: Sequence[StudyScores]) -> Table:
     """One row per experiment; nothing where there is one only."""
     if len(every) < 2:
@@ -213,29 +306,41 @@ def _untrained(scores: StudyScores) -> Table:
     )
 
 
-def _sets(scores: StudyScores) -> Table:
+def _sets(scores: StudyScores, source: StudyScores) -> Table:
+    """Every set; beside each value that of the source, where it has any of the sets."""
+    its = dict(zip(source.sets, range(len(source.sets)), strict=True))
+    beside = any(name in its for name in scores.sets)
     head = ["set", "tested"]
     for name in _TITLES:
-        head += [f"{name} {loss}" for loss in scores.losses]
+        for loss in scores.losses:
+            head += [f"{name} {loss}"]
+            head += [f"{name} {loss}, source"] if beside and loss in source.losses else []
     rows = []
-    cells = {m: (scores.means(m), scores.deviations(m)) for m in METRICS}
+    cells = {m: (scores.means(m), scores.deviations(m), source.means(m)) for m in METRICS}
     for row, name in enumerate(scores.sets):
         line = [name, str(scores.rows[row])]
-        for metric, (means, deviations) in cells.items():
+        for metric, (means, deviations, sources) in cells.items():
             better = gains(means[row], metric)
             best = better >= np.nanmax(better) - EQUAL if np.isfinite(better).any() else better > 0
-            line += [
-                UNDEFINED if np.isnan(mean) else f"{mean:.2f} ± {sd:.2f}{' *' if top else ''}"
-                for mean, sd, top in zip(means[row], deviations[row], best, strict=True)
-            ]
+            for column, loss in enumerate(scores.losses):
+                mean, sd = means[row, column], deviations[row, column]
+                star = " *" if best[column] else ""
+                line += [UNDEFINED if np.isnan(mean) else f"{mean:.2f} ± {sd:.2f}{star}"]
+                if beside and loss in source.losses:
+                    value = sources[its[name], source.losses.index(loss)] if name in its else None
+                    line += ["" if value is None else f"{value:.1f}"]
         rows.append(line)
-    return Table(
-        f"Every set of {scores.experiment}",
-        head,
-        rows,
-        "Percent; * marks the best of a set. The source's values of single sets (its tables C.2 to "
-        "C.4) are not at hand.",
-    )
+    notes = [
+        "Percent; * marks the best of a set here; `tested` counts the rows of all test parts, one "
+        "that is in several as often."
+    ]
+    if beside:
+        further = len(set(source.sets) - set(scores.sets))
+        notes.append(
+            "The source's values are those of its tables C.2 to C.4"
+            + (f", which have {further} more sets." if further else ".")
+        )
+    return Table(f"Every set of {scores.experiment}", head, rows, " ".join(notes))
 
 
 def _p(value: float) -> str:
