@@ -200,6 +200,18 @@ def test_the_tables_have_the_sources_values_beside_ours(source: StudyScores) -> 
     assert choices.rows[0][3] == f"{np.mean([80.01 - 90, 0.2, -2]):+.2f}"
 
 
+@pytest.mark.parametrize(
+    ("choice", "marked"),
+    [("epoch=best_test", True), ("test=fifths", True), ("test=disjoint", False), ("bins=5", False)],
+)
+def test_what_not_to_do_is_marked_where_its_numbers_stand(
+    source: StudyScores, choice: str, marked: bool
+) -> None:
+    records = make_records() + make_records(f"optimistic {choice}")
+    (table,) = (t for t in tabular_tables(records, source) if t.title == "Other choices")
+    assert ("what not to do" in table.note) == marked
+
+
 def test_the_figure_has_every_loss_of_every_shared_set_and_its_value_in_the_source(
     here: StudyScores, source: StudyScores
 ) -> None:
