@@ -163,6 +163,13 @@ def test_values_are_compared_over_the_sets_that_both_have(
     assert lead.correlation == pytest.approx(np.corrcoef([-0.03, 0.2, 0.0], [2.0, -1.0, 0.0])[0, 1])
 
 
+def test_one_shared_set_has_values_and_no_interval(source: StudyScores) -> None:
+    records = [r for r in make_records() if r.condition == "a"]
+    (table,) = (t for t in tabular_tables(records, source) if t.title.startswith("Beside"))
+    assert table.title == "Beside the source's values, on 1 sets"
+    assert table.rows[1][:6] == ["squentropy", "80.01", "90.00", "-9.99", "", ""]
+
+
 def test_the_tables_have_the_sources_values_beside_ours(source: StudyScores) -> None:
     records = make_records() + make_records("collection scaling=published")
     tables = {t.title: t for t in tabular_tables(records, source)}

@@ -78,8 +78,8 @@ class Agreement:
         what: a loss, or the difference of two.
         here, source: means over sets, percent.
         difference: here - source.
-        low, high: its 95 % bootstrap interval over sets.
-        correlation: Pearson's, over sets; NaN where it does not exist.
+        low, high: its 95 % bootstrap interval over sets; NaN of one set.
+        correlation: Pearson's, over sets; NaN of fewer than three, or where nothing varies.
     """
 
     what: str
@@ -195,14 +195,11 @@ def agreements(scores: StudyScores, source: StudyScores, metric: str) -> list[Ag
 
 
 def _agreement(what: str, here: NDArray[np.float64], source: NDArray[np.float64]) -> Agreement:
-    difference = compare_means(values_a=here, values_b=source)
-    varies = len(here) > 2 and min(here.std(), source.std()) > 0
-    return Agreement(
-        what,
-        float(here.mean()),
-        float(source.mean()),
-        difference.value,
-        difference.low,
-        difference.high,
-        float(np.corrcoef(here, source)[0, 1]) if varies else np.nan,
-    )
+    low = high = correlation = np.nan
+    if len(here) > 1:
+        interval = compare_means(values_a=here, values_b=source)
+        low, high = interval.low, interval.high
+    if len(here) > 2 and min(here.std(), source.std()) > 0:
+        correlation = float(np.corrcoef(here, source)[0, 1])
+    means = float(here.mean()), float(source.mean())
+    return Agreement(what, *means, means[0] - means[1], low, high, correlation)

@@ -229,7 +229,7 @@ def _agreement(found: Agreement) -> list[str]:
         f"{found.here:.2f}",
         f"{found.source:.2f}",
         f"{found.difference:+.2f}",
-        f"{found.low:+.2f} to {found.high:+.2f}",
+        "" if np.isnan(found.low) else f"{found.low:+.2f} to {found.high:+.2f}",
         "" if np.isnan(found.correlation) else f"{found.correlation:.2f}",
     ]
 
