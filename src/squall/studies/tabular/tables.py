@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from squall.report.records import Record
-from squall.report.tables import UNDEFINED, Table
+from squall.report.tables import UNDEFINED, Table, fixed
 from squall.scoring.metrics import declared
 from squall.scoring.ranks import nemenyi_critical_difference
 from squall.studies.tabular.scores import (
@@ -36,20 +36,20 @@ _TITLES = tuple(declared(metric).title for metric in METRICS)
 
 NOTES = (
     "Accuracy and expected calibration error in percent, of the softmax of the logits for every "
-    "loss, on the test parts of the collection's four folds; a value of a set is the mean over "
-    "folds and seeds, and ± the standard deviation over seeds of the mean over folds. The losses "
-    "of a set have the same folds, initial weights and order of samples. Means, counts and tests "
-    "are over sets, all with the same weight. A loss with which a network diverged on a set is "
-    "the worst one there in counts, ranks and tests; means leave the set out, for every loss. A "
-    "network is untrained if it diverged, or ended with a training loss of at least 95 % of that "
-    "of the best answer that is the same for every sample. "
-    "The folds are those of no cross-validation. They are four draws, independent of one another, "
-    "that overlap: 40 to 75 % of the rows of a set are ever tested, some of them several times, "
-    "and in 49 of 118 sets test rows have copies in training (all of those of titanic). So ± is "
-    "over initial weights alone and says nothing on other rows; intervals and tests take the sets "
-    "as drawn and their folds as given, and where rows are repeated a set measures what was learnt "
-    "by heart. `test=disjoint` has folds of a cross-validation without copies. "
-    "The source is Hui 2023 (thesis), section 4.3.3 and tables C.2 to C.4."
+    "loss, on the test parts of the collection's four folds where an experiment's name says "
+    "nothing else; a value of a set is the mean over folds and seeds, and ± the standard "
+    "deviation over seeds of the mean over folds. The losses of a set have the same folds, "
+    "initial weights and order of samples. Means, counts and tests are over sets, all with the "
+    "same weight. A loss with which a network diverged on a set is the worst one there in "
+    "counts, ranks and tests; means leave the set out, for every loss. A network is untrained if "
+    "it diverged, or ended with a training loss of at least 95 % of that of the best answer that "
+    "is the same for every sample. The folds are not those of a cross-validation: they are four "
+    "independent draws that overlap. Of the rows of a set 40 to 75 % are ever tested, some of "
+    "them several times, and in 49 of 118 sets test rows have copies in training (all of those "
+    "of titanic). So ± is over initial weights alone and says nothing on other rows; intervals "
+    "and tests take the sets as drawn and their folds as given, and where rows are repeated a "
+    "set measures what was learnt by heart. `test=disjoint` has folds of a cross-validation "
+    "without copies. The source is Hui 2023 (thesis), section 4.3.3 and tables C.2 to C.4."
 )
 
 
@@ -226,8 +226,8 @@ def _beside_source(scores: StudyScores, source: StudyScores) -> Table:
 
 def _agreement(found: Agreement) -> list[str]:
     return [
-        f"{found.here:.2f}",
-        f"{found.source:.2f}",
+        fixed(found.here, 2),
+        fixed(found.source, 2),
         f"{found.difference:+.2f}",
         "" if np.isnan(found.low) else f"{found.low:+.2f} to {found.high:+.2f}",
         "" if np.isnan(found.correlation) else f"{found.correlation:.2f}",
