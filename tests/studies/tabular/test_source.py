@@ -205,6 +205,9 @@ def test_the_tables_have_the_sources_values_beside_ours(source: StudyScores) -> 
         ["collection scaling=published", "3"],
     ]
     assert choices.rows[0][3] == f"{np.mean([80.01 - 90, 0.2, -2]):+.2f}"
+    ours, its = ([np.mean(values[name][0]) for name in "abc"] for values in (HERE, THERE))
+    assert choices.head[5] == "accuracy: correlation"
+    assert choices.rows[0][5] == f"{np.corrcoef(ours, its)[0, 1]:.2f}"
 
 
 @pytest.mark.parametrize(

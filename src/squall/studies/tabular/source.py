@@ -29,6 +29,7 @@ __all__ = [
     "Count",
     "agreements",
     "claims_of_source",
+    "correlation",
     "on_shared_sets",
     "read_source",
 ]
@@ -79,7 +80,7 @@ class Agreement:
         here, source: means over sets, percent.
         difference: here - source.
         low, high: its 95 % bootstrap interval over sets; NaN of one set.
-        correlation: Pearson's, over sets; NaN of fewer than three, or where nothing varies.
+        correlation: Pearson's over sets, see `correlation`.
     """
 
     what: str
@@ -195,11 +196,16 @@ def agreements(scores: StudyScores, source: StudyScores, metric: str) -> list[Ag
 
 
 def _agreement(what: str, here: NDArray[np.float64], source: NDArray[np.float64]) -> Agreement:
-    low = high = correlation = np.nan
+    low = high = np.nan
     if len(here) > 1:
         interval = compare_means(values_a=here, values_b=source)
         low, high = interval.low, interval.high
-    if len(here) > 2 and min(here.std(), source.std()) > 0:
-        correlation = float(np.corrcoef(here, source)[0, 1])
     means = float(here.mean()), float(source.mean())
-    return Agreement(what, *means, means[0] - means[1], low, high, correlation)
+    return Agreement(what, *means, means[0] - means[1], low, high, correlation(here, source))
+
+
+def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Pearson's, of (S,) and (S,); NaN of fewer than three, or where nothing varies."""
+    if len(a) < 3 or min(a.std(), b.std()) == 0:
+        return np.nan
+    return float(np.corrcoef(a, b)[0, 1])

@@ -26,6 +26,7 @@ from squall.studies.tabular.source import (
     Count,
     agreements,
     claims_of_source,
+    correlation,
     on_shared_sets,
     read_source,
 )
@@ -230,7 +231,7 @@ def _agreement(found: Agreement) -> list[str]:
         fixed(found.source, 2),
         f"{found.difference:+.2f}",
         "" if np.isnan(found.low) else f"{found.low:+.2f} to {found.high:+.2f}",
-        "" if np.isnan(found.correlation) else f"{found.correlation:.2f}",
+        _r(found.correlation),
     ]
 
 
@@ -240,6 +241,7 @@ def _choices_beside_source(every: Sequence[StudyScores], source: StudyScores) ->
     head = ["experiment", "sets"]
     for name in _TITLES:
         head += [f"{name} {loss}: here - source" for loss in losses]
+        head += [f"{name}: correlation"]
     rows = []
     for scores in every:
         here, same = on_shared_sets(scores.sound, source)
@@ -249,12 +251,15 @@ def _choices_beside_source(every: Sequence[StudyScores], source: StudyScores) ->
         for metric in METRICS:
             own, its = (dict(zip(x.losses, x.means(metric).T, strict=True)) for x in (here, same))
             cells += [f"{(own[x] - its[x]).mean():+.2f}" if x in own else "" for x in losses]
+            both = [np.mean([one[x] for x in losses if x in own], axis=0) for one in (own, its)]
+            cells += [_r(correlation(*both))]
         rows.append(cells)
     return Table(
         "Other choices beside the source's values",
         head,
         rows if len(every) > 1 else [],
-        "Means over the sets that both have and on which no network diverged here.",
+        "Means over the sets that both have and on which no network diverged here; the "
+        "correlation is that of the means over losses, over sets.",
     )
 
 
@@ -357,3 +362,7 @@ def _sets(scores: StudyScores, source: StudyScores) -> Table:
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _r(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}"
