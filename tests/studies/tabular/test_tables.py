@@ -270,3 +270,16 @@ def test_the_diagram_ranks_the_sets_of_the_table_those_with_a_diverged_network_t
     shown = "".join(section.body for section in _sections([SimpleNamespace(records=broken)]))
     assert "Mean ranks in accuracy over 5 sets" in shown
     assert "Scatter plots of squentropy against ce on 4 sets" in shown
+
+
+def test_sets_that_all_have_a_diverged_network_make_a_report() -> None:
+    pytest.importorskip("matplotlib")
+    broken = [
+        replace(r, value=None, reason=DIVERGED) if r.system == "squentropy" else r
+        for r in make_records() + make_records(experiment="collection bins=5")
+    ]
+    rows = _rows(broken, "Means over 0 sets, counts and ranks over 5")
+    assert {row["accuracy %"] for row in rows} == {"undefined"}
+    assert _rows(broken, "Other choices")[0]["accuracy ce"] == "undefined"
+    titles = [section.title for section in _sections([SimpleNamespace(records=broken)])]
+    assert titles == ["Ranks, and the difference that is beyond chance"]

@@ -48,7 +48,7 @@ def _sections(runs: Sequence[Run]) -> list[Section]:
     every = study_scores(record for run in runs for record in run.records)
     widest, sound = every[0], every[0].sound
     figures = []
-    if "squentropy" in widest.losses:
+    if "squentropy" in widest.losses and sound.sets:
         for other in widest.losses:
             if other != "squentropy":
                 svg = scatter_svg(sound, "squentropy", other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from squall.report.records import Record
 from squall.report.tables import UNDEFINED, Table, fixed
@@ -132,10 +133,10 @@ def _losses(scores: StudyScores) -> Table:
             values = sound.means(metric)
             others = [one for one in sound.losses if one != loss]
             lead = leads(scores, metric, loss, others) if others else np.ones(len(scores.sets))
-            spread = sound.deviations(metric)[:, number].mean() if sound.sets else np.nan
+            spreads = sound.deviations(metric)
             cells += [
-                f"{values[:, number].mean():.2f}",
-                f"{spread:.2f}",
+                _mean(values[:, number]),
+                _mean(spreads[:, number]),
                 str(int((lead > 0).sum())),
                 f"{found.average_ranks[number]:.2f}" if found else "",
             ]
@@ -278,7 +279,7 @@ def _choices(every: Sequence[StudyScores]) -> Table:
         cells = [scores.experiment, str(len(scores.sets)), str(len(scores.sound.sets))]
         for metric in METRICS:
             means = dict(zip(scores.losses, scores.sound.means(metric).T, strict=True))
-            cells += [f"{means[loss].mean():.2f}" if loss in means else "" for loss in losses]
+            cells += [_mean(means[loss]) if loss in means else "" for loss in losses]
             pair = next(
                 (
                     c
@@ -358,6 +359,11 @@ def _sets(scores: StudyScores, source: StudyScores) -> Table:
             + (f", which have {further} more sets." if further else ".")
         )
     return Table(f"Every set of {scores.experiment}", head, rows, " ".join(notes))
+
+
+def _mean(values: NDArray[np.float64]) -> str:
+    """Of the sets; there may be none without a diverged network."""
+    return f"{values.mean():.2f}" if len(values) else UNDEFINED
 
 
 def _p(value: float) -> str:
