@@ -109,7 +109,7 @@ def test_tabular(study: Squall, collection: Path, tmp_path: Path) -> None:
             assert (record.unit, record.n) == ("%", SETS[name])
         assert record.experiment == "collection hidden=(4,) epochs=3"
     text = (tmp_path / "results" / "RESULTS.md").read_text()
-    assert "| squentropy better than ce in accuracy | 94 (78 %) |" in text
+    assert "| squentropy better than ce in accuracy | 82 + 12 = 94 (78 %) |" in text
     assert "## Every set of collection" in text
     page = (tmp_path / "exp" / "tabular" / "report.html").read_text()
     assert page.count("<svg") == 4  # two scatter plots, two of ranks
@@ -235,6 +235,43 @@ def test_nothing_but_damage_is_an_error(study: Squall, tmp_path: Path) -> None:
     code, _, err = study("tabular", FAST, "--corpus-dir", folder.parent)
     assert code == 1
     assert "no set can be used: only: conxuntos_kfold.dat has 1 lines of rows, not 8" in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "0 check: the folds are draws that overlap: they test "),
+        ({"study.test": "fifths"}, "0 check: test=fifths: numbers on parts of one's own compare"),
+        ({"study.epoch": "best_test"}, "0 check: epoch=best_test: the test part chooses the epoch"),
+    ],
+    ids=["folds", "fifths", "best_test"],
+)
+def test_what_the_test_parts_are_is_told(
+    study: Squall, collection: Path, settings: dict[str, str], told: str
+) -> None:
+    arguments = ("--corpus-dir", collection, "--stop-stage", 0)
+    code, out, err = study("tabular", FAST | settings, *arguments)
+    assert code == 0, err
+    assert told in out
+
+
+def test_a_set_that_has_no_disjoint_folds_is_named_and_the_others_run(
+    study: Squall, collection: Path, tmp_path: Path
+) -> None:
+    path = collection / "little" / "little_R.dat"
+    head, *lines = path.read_text().splitlines()
+    rows = [f"{row}\t{row % 2}\t{row % 2}\t1\t{row % 2}" for row in range(1, len(lines) + 1)]
+    rows[0] = rows[0].replace("\t1\t1\t1\t1", "\t1\t1\t0\t1")
+    path.write_text("\n".join([head, *rows]) + "\n")
+    settings = FAST | {"study.test": "disjoint"}
+    code, out, err = study("tabular", settings, "--corpus-dir", collection)
+    assert code == 0, err
+    told = "little: class 0 has too few rows with different inputs for 4 disjoint folds"
+    assert f"0 check: left out: {told}" in out
+    assert told in (tmp_path / "results" / "RESULTS.md").read_text()
+    records = read_records(tmp_path / "results" / "results.json")
+    assert {record.condition for record in records} == {"big"}
+    assert {r.n for r in records if r.metric == "accuracy"} == {SETS["big"]}  # each row once
 
 
 def test_one_set_of_many(study: Squall, collection: Path, tmp_path: Path) -> None:

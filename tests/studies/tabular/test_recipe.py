@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from squall.engine.experiment import repository_root
+from squall.engine.tasks import load_config
 from squall.networks.stack import NetworkSettings
 from squall.report.records import Record
 from squall.studies.tabular.collection import Split, UciSet
 from squall.studies.tabular.recipe import _read_scores, _set_records, _train_set, _Training
 from squall.studies.tabular.settings import TabularSettings
 
+CONFIG = repository_root() / "conf" / "tabular" / "collection.yaml"
 TEMPLATE = Record("tabular", "toy", "uci121", "", "", 0, "", 0.0, "", 0, "c", "run", "h", 0.0)
 
 
@@ -66,3 +69,12 @@ def test_a_record_without_a_value_says_how_many_networks_diverged(training: _Tra
     assert found["square", "ece"] == (None, "%", "2 of 2 networks diverged")
     assert found["square", "untrained"] == (2.0, "networks", "")
     assert found["ce", "accuracy"][2] == ""
+
+
+def test_experiments_from_before_the_epoch_could_be_chosen_keep_their_folders() -> None:
+    plain = load_config(CONFIG)
+    assert "epoch" not in plain.hashed()["study"]
+    assert load_config(CONFIG, {"study.epoch": "last"}).directory_name == plain.directory_name
+    best = load_config(CONFIG, {"study.epoch": "best_test"})
+    assert best.hashed()["study"]["epoch"] == "best_test"
+    assert best.directory_name != plain.directory_name

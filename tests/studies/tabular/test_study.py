@@ -13,12 +13,14 @@ from pydantic import ValidationError
 import naive_networks as naive
 from squall.losses import build_loss
 from squall.networks.batches import Problem
+from squall.networks.checkpoint import Checkpoint
 from squall.networks.stack import NetworkSettings
 from squall.scoring.calibration import score_logits
 from squall.studies.losses import build_losses
 from squall.studies.tabular.collection import Split, UciSet, read_set
 from squall.studies.tabular.settings import TabularSettings
-from squall.studies.tabular.study import chosen_splits, scale_parts, score_set, set_cost
+from squall.studies.tabular.splits import chosen_splits
+from squall.studies.tabular.study import scale_parts, score_set, set_cost
 
 NETWORK = NetworkSettings(hidden=(8, 16), epochs=10, batch_size=16, learning_rate=0.05)
 SETTINGS = TabularSettings(initialisations=2, network=NETWORK)
@@ -173,6 +175,35 @@ def test_the_test_file_is_used_when_asked_for() -> None:
     assert [(s.fold, s.samples) for s in found.networks] == [(1, 15)] * 6
 
 
+def test_the_best_epoch_on_the_test_part_is_scored_when_asked_for() -> None:
+    data = toy_set()
+    by_epochs = {}
+    for epochs in range(1, 11):
+        network = NETWORK.model_copy(update={"epochs": epochs})
+        shorter = SETTINGS.model_copy(update={"network": network})
+        by_epochs[epochs] = score_set(data, shorter).networks
+    best = score_set(data, SETTINGS.model_copy(update={"epoch": "best_test"})).networks
+    for place, one in enumerate(best):
+        history = [by_epochs[epochs][place] for epochs in range(1, 11)]
+        first = max(history, key=lambda network: network.accuracy)  # the first of equals
+        assert (one.loss, one.fold, one.seed) == (first.loss, first.fold, first.seed)
+        assert one.accuracy == first.accuracy
+        assert one.ece == pytest.approx(first.ece, abs=1e-4)
+        assert one.train_loss == pytest.approx(history[-1].train_loss, rel=1e-4)
+    last = by_epochs[10]
+    assert sum(one.accuracy for one in best) > sum(one.accuracy for one in last)
+
+
+def test_the_best_epoch_does_not_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    best = SETTINGS.model_copy(update={"epoch": "best_test"})
+    checkpoint = Checkpoint(tmp_path / "toy.pt", "stamp")
+    whole = score_set(toy_set(), best, checkpoint=checkpoint)
+    assert not checkpoint.path.exists()
+    cut = score_set(toy_set(), best, on_epoch=lambda epoch, _: epoch == 4, checkpoint=checkpoint)
+    again = score_set(toy_set(), best, checkpoint=checkpoint)
+    assert again.networks == whole.networks != cut.networks
+
+
 def test_cost_counts_all_networks() -> None:
     data = toy_set()
     weights = 4 * 8 + 8 * 16 + 16 * 3
@@ -190,8 +221,10 @@ def test_cost_counts_all_networks() -> None:
         ({"scaling": "none"}, "scaling"),
         ({"bins": 0}, "bins"),
         ({"fold": 1}, "fold"),
+        ({"test": "fifth"}, "test"),
+        ({"epoch": "best"}, "epoch"),
     ],
-    ids=["loss", "parameter", "no loss", "no network", "scaling", "bins", "unknown"],
+    ids=["loss", "parameter", "no loss", "none", "scaling", "bins", "unknown", "test", "epoch"],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):

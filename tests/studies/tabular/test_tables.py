@@ -16,13 +16,9 @@ from scipy import stats
 from squall.report.records import Record
 from squall.scoring.ranks import nemenyi_critical_difference
 from squall.studies.tabular.report import _sections, ranks_svg, scatter_svg
-from squall.studies.tabular.tables import (
-    claims_of_source,
-    compare_losses,
-    rank_losses,
-    study_scores,
-    tabular_tables,
-)
+from squall.studies.tabular.scores import compare_losses, rank_losses, study_scores
+from squall.studies.tabular.source import claims_of_source, read_source
+from squall.studies.tabular.tables import tabular_tables
 
 DIVERGED = "1 of 4 networks diverged"
 LOSSES = ("ce", "squentropy", "rescaled_square")
@@ -68,22 +64,6 @@ def test_scores_are_gathered_by_set_loss_and_seed() -> None:
         np.testing.assert_allclose(scores.means(metric), expected)
     np.testing.assert_allclose(scores.deviations("accuracy"), math.sqrt(2))
     np.testing.assert_allclose(scores.deviations("ece"), math.sqrt(0.5))
-
-
-def test_claims_count_sets_and_leave_ties_apart() -> None:
-    (scores,) = study_scores(make_records())
-    found = {
-        claim.text: (claim.source, claim.here, claim.ties) for claim in claims_of_source(scores)
-    }
-    assert found == {
-        "squentropy best of the three in accuracy": (71, 2, 2),
-        "squentropy better than ce in accuracy": (94, 3, 1),
-        "squentropy best of the three in ECE": (60, 4, 0),
-        "squentropy better than ce in ECE": (83, 4, 0),
-    }
-    assert {claim.sets for claim in claims_of_source(scores)} == {5}
-    without = [r for r in make_records() if r.system != "rescaled_square"]
-    assert claims_of_source(study_scores(without)[0]) == []
 
 
 def test_pairs_agree_with_scipy_and_know_which_way_is_better() -> None:
@@ -154,9 +134,9 @@ def test_a_diverged_network_makes_its_loss_the_worst_of_the_set() -> None:
     ]
     (scores,) = study_scores(broken)
     assert scores.sound.sets == tuple("abce")
-    found = {claim.text: (claim.here, claim.sets) for claim in claims_of_source(scores)}
-    assert found["squentropy better than ce in accuracy"] == (2, 5)  # without d, which it had
-    assert found["squentropy better than ce in ECE"] == (3, 5)
+    found = {claim.text: claim.here.with_ties for claim in claims_of_source(scores, read_source())}
+    assert found["squentropy better than ce in accuracy"] == 3  # a, e, a tie in c; without d
+    assert found["squentropy better than ce in ECE"] == 3
     (pair,) = (c for c in compare_losses(scores, "ece") if (c.loss, c.other) == LOSSES[1::-1])
     assert (pair.better, pair.equal, pair.worse) == (3, 0, 2)
     assert pair.difference == pytest.approx(np.mean([-1, 1, -6, -1]))  # of a, b, c and e
@@ -290,3 +270,16 @@ def test_the_diagram_ranks_the_sets_of_the_table_those_with_a_diverged_network_t
     shown = "".join(section.body for section in _sections([SimpleNamespace(records=broken)]))
     assert "Mean ranks in accuracy over 5 sets" in shown
     assert "Scatter plots of squentropy against ce on 4 sets" in shown
+
+
+def test_sets_that_all_have_a_diverged_network_make_a_report() -> None:
+    pytest.importorskip("matplotlib")
+    broken = [
+        replace(r, value=None, reason=DIVERGED) if r.system == "squentropy" else r
+        for r in make_records() + make_records(experiment="collection bins=5")
+    ]
+    rows = _rows(broken, "Means over 0 sets, counts and ranks over 5")
+    assert {row["accuracy %"] for row in rows} == {"undefined"}
+    assert _rows(broken, "Other choices")[0]["accuracy ce"] == "undefined"
+    titles = [section.title for section in _sections([SimpleNamespace(records=broken)])]
+    assert titles == ["Ranks, and the difference that is beyond chance"]

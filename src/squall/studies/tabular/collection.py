@@ -10,8 +10,9 @@ A collection is a folder with one folder per set. In the folder NAME lie
 Each may be gzipped, with `.gz` behind its name. Other files are not read.
 
 Convention: the collection calls the four pairs of parts folds, but each is a draw of its own of
-three quarters for training; a row may be in the test parts of several. Of a set in two files, the
-row numbers count within the training file, so that the folds never touch the test file.
+three quarters for training; a row may be in the test parts of several, and have copies in training
+(`squall.studies.tabular.splits`). Of a set in two files, the row numbers count within the training
+file, so that the folds never touch the test file.
 
 Source: Fernandez-Delgado, Cernadas, Barro, Amorim 2014 (JMLR 15).
 """
@@ -28,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Collection", "Split", "UciSet", "find_sets", "read_collection", "read_set"]
+__all__ = ["Collection", "Rows", "Split", "UciSet", "find_sets", "read_collection", "read_set"]
 
 Rows = NDArray[np.int64]
 

@@ -25,9 +25,10 @@ from squall.files import atomic_write, read_json, write_json
 from squall.networks.checkpoint import Checkpoint
 from squall.report.records import Record, write_records
 from squall.studies.tabular.collection import Collection, UciSet, find_sets, read_collection
+from squall.studies.tabular.scores import METRICS, UNTRAINED
 from squall.studies.tabular.settings import TabularConfig, TabularSettings
+from squall.studies.tabular.splits import chosen_splits, fold_overlap
 from squall.studies.tabular.study import NetworkScore, SetScores, score_set, set_cost
-from squall.studies.tabular.tables import METRICS, UNTRAINED
 from squall.workers import map_in_processes, repeatedly
 
 __all__ = ["list_stages", "read_left_out"]
@@ -106,18 +107,27 @@ class _Recipe(Recipe[TabularConfig]):
         return self.options.workers or self.options.processes
 
     def read(self, work: Work) -> Collection:
-        """The sets that the settings name; those that are damaged are told."""
-        collection = read_collection(self.corpus_dir, self.config.sets)
-        for problem in collection.damaged.values():
+        """The sets that the settings name; those that are damaged or cannot be split are told."""
+        found = read_collection(self.corpus_dir, self.config.sets)
+        damaged = dict(found.damaged)
+        for name, data in found.sets.items():
+            try:
+                chosen_splits(data, self.config.study)
+            except ValueError as error:
+                damaged[name] = str(error)
+        for problem in damaged.values():
             work(0, 1, f"left out: {problem}")
-        if not collection.sets:
-            raise StageError(f"no set can be used: {next(iter(collection.damaged.values()))}")
-        return collection
+        sets = {name: data for name, data in found.sets.items() if name not in damaged}
+        if not sets:
+            raise StageError(f"no set can be used: {next(iter(damaged.values()))}")
+        return Collection(sets, damaged, found.absent)
 
     def check(self, work: Work) -> None:
         """Read every set, and say which are damaged and how long the training will take."""
         collection = self.read(work)
         sets = list(collection.sets.values())
+        for told in _cautions(sets, self.config.study):
+            work(0, 1, told)
         absent = f"; without data: {', '.join(collection.absent)}" if collection.absent else ""
         seconds = _expected_seconds(sets, self.config.study) / self.processes
         work(
@@ -175,6 +185,24 @@ class _Recipe(Recipe[TabularConfig]):
         name = f"{self.config.experiment} {self.config.choices}".rstrip()
         template = replace(self.blank_record, experiment=name)
         return [record for one in scores for record in _set_records(template, one)]
+
+
+def _cautions(sets: Sequence[UciSet], study: TabularSettings) -> Iterator[str]:
+    """What has to be known of the parts that the networks are tested on."""
+    if study.test == "folds":
+        found = {data.name: fold_overlap(data) for data in sets}
+        tested = [100 * one.tested for one in found.values()]
+        copied = sum(one.copied > 0 for one in found.values())
+        whole = [name for name, one in found.items() if one.copied == 1]
+        yield (
+            f"the folds are draws that overlap: they test {min(tested):.0f} to {max(tested):.0f} % "
+            f"of a set's rows; test rows have copies in training in {copied} of {len(sets)} sets"
+            + (f", all of them in {', '.join(whole)}" if whole else "")
+        )
+    if study.test == "fifths":
+        yield "test=fifths: numbers on parts of one's own compare with nobody else's"
+    if study.epoch == "best_test":
+        yield "epoch=best_test: the test part chooses the epoch, so that it tests nothing"
 
 
 def list_stages(experiment: Experiment[TabularConfig]) -> list[Stage]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from squall.engine.experiment import Experiment
 from squall.engine.scored import read_run
@@ -17,16 +18,15 @@ from squall.report.tables import Layout
 from squall.scoring.metrics import declared
 from squall.scoring.ranks import nemenyi_critical_difference
 from squall.studies.tabular.recipe import read_left_out
-from squall.studies.tabular.tables import (
-    METRICS,
-    NOTES,
-    StudyScores,
-    rank_losses,
-    study_scores,
-    tabular_tables,
-)
+from squall.studies.tabular.scores import METRICS, StudyScores, rank_losses, study_scores
+from squall.studies.tabular.source import on_shared_sets, read_source
+from squall.studies.tabular.tables import NOTES, tabular_tables
 
-__all__ = ["collect", "ranks_svg", "scatter_svg"]
+__all__ = ["collect", "ranks_svg", "scatter_svg", "source_svg"]
+
+Values = NDArray[np.float64]
+
+_MARKERS = ("o", "s", "^")
 
 
 def collect(experiments: Sequence[Experiment[Any]]) -> Report:
@@ -48,7 +48,7 @@ def _sections(runs: Sequence[Run]) -> list[Section]:
     every = study_scores(record for run in runs for record in run.records)
     widest, sound = every[0], every[0].sound
     figures = []
-    if "squentropy" in widest.losses:
+    if "squentropy" in widest.losses and sound.sets:
         for other in widest.losses:
             if other != "squentropy":
                 svg = scatter_svg(sound, "squentropy", other)
@@ -59,8 +59,13 @@ def _sections(runs: Sequence[Run]) -> list[Section]:
         svg = ranks_svg(widest, metric)
         if svg:
             ranks.append(f"<h3>{html.escape(name)}</h3>" + figure_html(svg, label=f"{name} ranks"))
+    beside = source_svg(sound, read_source())
     sections = [
         Section("One loss against another", "".join(figures)),
+        Section(
+            "Here against the source",
+            figure_html(beside, label="here against the source") if beside else "",
+        ),
         Section("Ranks, and the difference that is beyond chance", "".join(ranks)),
     ]
     return [section for section in sections if section.body]
@@ -76,22 +81,84 @@ def scatter_svg(scores: StudyScores, loss: str, other: str) -> str:
     name = f"Scatter plots of {loss} against {other} on {len(scores.sets)} sets"
     with figure_svg(width=8.4, height=4.2, name=name, titles=titles) as (figure, written):
         for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
-            shown = declared(metric).heading
             means = scores.means(metric)
             x, y = (means[:, scores.losses.index(one)] for one in (other, loss))
-            for row, set_name in enumerate(scores.sets):
-                (dot,) = axes.plot(x[row], y[row], "o", color=SERIES[0], markersize=4, alpha=0.7)
-                dot.set_gid(f"{metric}-{row}")
-                titles[f"{metric}-{row}"] = f"{set_name}: {y[row]:.2f} against {x[row]:.2f}"
-            ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
-            axes.plot(ends, ends, color=SERIES[5], linewidth=1)
-            axes.set_xlabel(f"{shown} of {other}")
-            axes.set_ylabel(f"{shown} of {loss}")
+            titles |= _dots(axes, scores.sets, x, y, f"{metric}-")
+            _square(axes, x, y)
+            _label(axes, metric, f"of {other}", f"of {loss}")
             axes.set_title(f"{int((y > x).sum())} above, {int((y < x).sum())} below", fontsize=10)
-            axes.set_aspect("equal")
-            axes.grid(alpha=0.3)
         figure.tight_layout()
     return written[0]
+
+
+def source_svg(scores: StudyScores, source: StudyScores) -> str:
+    """Every loss on every set here, against the source's value; a panel per metric.
+
+    Returns:
+        The figure; nothing where the two have no set or no loss in common.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    here, its = on_shared_sets(scores, source)
+    losses = [loss for loss in here.losses if loss in its.losses]
+    if not here.sets or not losses:
+        return ""
+    titles: dict[str, str] = {}
+    name = f"Scatter plots of {', '.join(losses)} here against the source on {len(here.sets)} sets"
+    with figure_svg(width=8.4, height=4.4, name=name, titles=titles) as (figure, written):
+        for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
+            every = []
+            for number, loss in enumerate(losses):
+                x = its.means(metric)[:, its.losses.index(loss)]
+                y = here.means(metric)[:, here.losses.index(loss)]
+                titles |= _dots(axes, here.sets, x, y, f"{metric}-{loss}-", number, f"{loss}, ")
+                every.append((x, y))
+            _square(axes, *(np.concatenate(values) for values in zip(*every, strict=True)))
+            _label(axes, metric, "in the source", "here")
+        figure.tight_layout()
+        handles = [
+            axes.plot([], [], _MARKERS[number], color=SERIES[number], label=loss)[0]
+            for number, loss in enumerate(losses)
+        ]
+        figure.legend(
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3, frameon=False
+        )
+    return written[0]
+
+
+def _dots(
+    axes: Any,
+    sets: Sequence[str],
+    x: Values,
+    y: Values,
+    gid: str,
+    series: int = 0,
+    what: str = "",
+) -> dict[str, str]:
+    """Draw a dot per set; gives what each tells when it is pointed at, by its id."""
+    titles = {}
+    for row, set_name in enumerate(sets):
+        (dot,) = axes.plot(
+            x[row], y[row], _MARKERS[series], color=SERIES[series], markersize=4, alpha=0.7
+        )
+        dot.set_gid(f"{gid}{row}")
+        titles[f"{gid}{row}"] = f"{what}{set_name}: {y[row]:.2f} against {x[row]:.2f}"
+    return titles
+
+
+def _square(axes: Any, x: Values, y: Values) -> None:
+    """The diagonal from the lowest to the highest value, on axes of the same scale."""
+    ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
+    axes.plot(ends, ends, color=SERIES[5], linewidth=1)
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+
+
+def _label(axes: Any, metric: str, of_x: str, of_y: str) -> None:
+    shown = declared(metric).heading
+    axes.set_xlabel(f"{shown} {of_x}")
+    axes.set_ylabel(f"{shown} {of_y}")
 
 
 def ranks_svg(scores: StudyScores, metric: str) -> str:
@@ -150,7 +217,7 @@ def ranks_svg(scores: StudyScores, metric: str) -> str:
     return written[0]
 
 
-def _groups(ranks: np.ndarray[Any, np.dtype[np.float64]], distance: float) -> list[tuple[int, int]]:
+def _groups(ranks: Values, distance: float) -> list[tuple[int, int]]:
     """The widest runs of rising ranks that lie within the distance, of two at least."""
     found: list[tuple[int, int]] = []
     for first in range(len(ranks)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -27,12 +27,25 @@ class TabularSettings(ComparedLosses):
         initialisations: networks of each loss and fold, which differ in the seed of their initial
             weights and of the order of samples. Five in the source.
         network: the network and its training.
-        test: which rows a network is tested on. `folds`: the test parts of the collection's four
-            folds. `file`: the test file, after training on all of the training file, for the sets
-            that have one, and the folds for the others. The default is what the authors' script
-            does, and the files speak for it: of the 19 test files of the 118 sets at hand, 11 are
-            in other units than their training files (one is standardised, the other is not), so
-            that a network would be tested on inputs of a kind that it never saw.
+        test: which rows a network is tested on.
+
+            - `folds`: the test parts of the collection's four folds, as in the authors' script.
+              They are no cross-validation: `squall.studies.tabular.splits` tells how they overlap.
+            - `disjoint`: four folds of a cross-validation without copies, so that each row is
+              tested once and no test row is known from training.
+            - `file`: the test file, after training on all of the training file, for the sets that
+              have one, and the folds for the others. It is not the default because of the files: of
+              the 19 test files of the 118 sets at hand, 11 are in other units than their training
+              files (one is standardised, the other is not), so that a network would be tested on
+              inputs of a kind that it never saw.
+            - `fifths`: four random fifths. What not to do, and here to see whether it explains the
+              source's accuracies: with parts of one's own, numbers compare with nobody else's.
+        epoch: after which a network is scored.
+
+            - `last`: the last one.
+            - `best_test`: the one with the best accuracy on the test part. What not to do, and here
+              to see whether it explains the source's accuracies: what chooses the network does not
+              test it, and the fewer the rows, the more is gained by chance.
         scaling: of the inputs. `training`: each is standardised by mean and standard deviation over
             the training part, so that nothing of the test part is known in training. `parts`: each
             part by its own, which makes sense for `file` only. `published`: as in the files, which
@@ -46,7 +59,8 @@ class TabularSettings(ComparedLosses):
 
     initialisations: int = Field(default=5, ge=1)
     network: NetworkSettings = NetworkSettings()
-    test: Literal["folds", "file"] = "folds"
+    test: Literal["folds", "disjoint", "file", "fifths"] = "folds"
+    epoch: Literal["last", "best_test"] = "last"
     scaling: Scaling = "training"
     bins: int = Field(default=10, ge=1)
 
@@ -62,6 +76,16 @@ class TabularConfig(ExperimentConfig):
     task: Literal["tabular"] = "tabular"
     sets: tuple[str, ...] = ()
     study: TabularSettings = TabularSettings()
+
+    def hashed(self) -> dict[str, Any]:
+        """As those of every experiment; without `epoch` where it is what it was before it was one.
+
+        So the folders of experiments from before that setting are those of now.
+        """
+        settings = super().hashed()
+        if self.study.epoch == "last":
+            del settings["study"]["epoch"]
+        return settings
 
     @property
     def system(self) -> str:

@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 from squall.networks.batches import Problem
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.scaling import varying_inputs
-from squall.networks.stack import multiply_adds
+from squall.networks.stack import NetworkStack, multiply_adds
 from squall.networks.training import OnEpoch, TrainedNetworks, train_networks
 from squall.scoring.calibration import score_logits
 from squall.studies.losses import build_losses
+from squall.studies.tabular.best_epoch import BestEpochs, HeldOut
 from squall.studies.tabular.collection import Split, UciSet
 from squall.studies.tabular.constant_answer import constant_answer_loss
 from squall.studies.tabular.settings import Scaling, TabularSettings
+from squall.studies.tabular.splits import chosen_splits
 
 __all__ = [
     "NetworkScore",
     "ScaledParts",
     "SetScores",
-    "chosen_splits",
     "scale_parts",
     "score_set",
     "set_cost",
@@ -54,7 +55,7 @@ class NetworkScore:
         samples: in the test part.
         accuracy, ece, ece_adaptive, brier, nll: of the softmax of the logits, as fractions of 1,
             `nll` in nats; NaN where the network diverged.
-        train_loss: mean over the last epoch.
+        train_loss: mean over the last epoch, whichever is scored.
         constant_loss: the lowest that the same answer to every sample has on the training part.
         diverged: the epoch in which the loss stopped being a finite number; 0 if it never did.
     """
@@ -112,13 +113,6 @@ class ScaledParts:
     train: NDArray[np.float32]
     test: NDArray[np.float32]
     constant: int
-
-
-def chosen_splits(data: UciSet, settings: TabularSettings) -> tuple[Split, ...]:
-    """The training and test parts that the settings ask for."""
-    if settings.test == "file" and data.files is not None:
-        return (data.files,)
-    return data.folds
 
 
 def scale_parts(inputs: NDArray[np.float64], split: Split, scaling: Scaling) -> ScaledParts:
@@ -181,15 +175,19 @@ def score_set(
         data: the set.
         settings: what to train.
         seed: of the first initialisation; the others have the numbers after it.
-        on_epoch, checkpoint: see `train_networks`.
+        on_epoch, checkpoint: see `train_networks`. With `epoch: best_test` a checkpoint is not
+            used, since it does not hold what was best so far.
+
+    Raises:
+        ValueError: the set has no such parts as the settings ask for.
 
     Convention: probabilities are the softmax of the logits for every loss, the square losses too,
     as in the sources.
     """
     splits = chosen_splits(data, settings)
     seeds = range(seed, seed + settings.initialisations)
-    parts = [scale_parts(data.inputs, split, settings.scaling) for split in splits]
-    constant = tuple(part.constant for part in parts)
+    scaled = [scale_parts(data.inputs, split, settings.scaling) for split in splits]
+    constant = tuple(part.constant for part in scaled)
     if any(constant):
         _log.warning("%s: %s inputs are constant in the training parts", data.name, list(constant))
     problems = [
@@ -198,18 +196,37 @@ def score_set(
             torch.from_numpy(data.targets[split.train]),
             (data.name, fold, seed),
         )
-        for fold, (split, part) in enumerate(zip(splits, parts, strict=True), 1)
+        for fold, (split, part) in enumerate(zip(splits, scaled, strict=True), 1)
         for seed in seeds
     ]
     losses = build_losses(settings.losses)
+    parts = [
+        HeldOut(
+            torch.from_numpy(part.test),
+            data.targets[split.test],
+            [
+                row * len(problems) + fold * len(seeds) + column
+                for row in range(len(losses))
+                for column in range(len(seeds))
+            ],
+        )
+        for fold, (split, part) in enumerate(zip(splits, scaled, strict=True))
+    ]
+    best = BestEpochs(parts) if settings.epoch == "best_test" else None
+
+    def look(epoch: int, stack: NetworkStack) -> object:
+        if best is not None:
+            best.look(stack)
+        return on_epoch(epoch, stack) if on_epoch is not None else None
+
     started = time.perf_counter()
     trained = train_networks(
         problems,
         losses,
         settings.network,
         classes=data.classes,
-        on_epoch=on_epoch,
-        checkpoint=checkpoint,
+        on_epoch=look,
+        checkpoint=checkpoint if best is None else None,
     )
     seconds = time.perf_counter() - started
     networks: list[NetworkScore] = []
@@ -218,8 +235,8 @@ def score_set(
         constant_losses = [constant_answer_loss(loss, shares) for loss in losses.values()]
         networks += _score_fold(
             trained,
-            part.test,
-            data.targets[split.test],
+            part.predict(trained.stack) if best is None else best.logits[fold],
+            part.targets,
             fold=fold,
             seeds=seeds,
             bins=settings.bins,
@@ -241,7 +258,7 @@ def score_set(
 
 def _score_fold(
     trained: TrainedNetworks,
-    inputs: NDArray[np.float32],
+    logits: NDArray[np.floating],
     targets: NDArray[np.int64],
     *,
     fold: int,
@@ -249,17 +266,15 @@ def _score_fold(
     bins: int,
     constant_losses: Sequence[float],
 ) -> list[NetworkScore]:
-    """The networks of a fold, counted from 0, on its test part (N, D) with targets (N,)."""
-    problems = trained.diverged.shape[1]
+    """The networks of a fold, counted from 0, by their logits (G, N, C) on its test part."""
     columns = range(fold * len(seeds), (fold + 1) * len(seeds))
     places = [(row, column) for row in range(len(trained.losses)) for column in columns]
-    stack = trained.stack.select([row * problems + column for row, column in places])
     scores = []
-    for (row, column), logits in zip(places, stack.predict(torch.from_numpy(inputs)), strict=True):
+    for (row, column), own in zip(places, logits, strict=True):
         diverged = int(trained.diverged[row, column])
         metrics = dict.fromkeys(_METRICS, math.nan)
         if not diverged:
-            found = score_logits(logits=logits, targets=targets).calibration(bins=bins)
+            found = score_logits(logits=own, targets=targets).calibration(bins=bins)
             metrics = {name: float(getattr(found, name)) for name in _METRICS}
         scores.append(
             NetworkScore(

@@ -2,338 +2,125 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from squall.report.records import Record
-from squall.report.tables import UNDEFINED, Table
-from squall.scoring.bootstrap import compare_means
+from squall.report.tables import UNDEFINED, Table, fixed
 from squall.scoring.metrics import declared
-from squall.scoring.ranks import (
-    FriedmanRanks,
-    friedman,
-    nemenyi_critical_difference,
-    wilcoxon_signed_rank,
+from squall.scoring.ranks import nemenyi_critical_difference
+from squall.studies.tabular.scores import (
+    EQUAL,
+    METRICS,
+    Comparison,
+    StudyScores,
+    compare_losses,
+    gains,
+    leads,
+    rank_losses,
+    study_scores,
 )
-from squall.scoring.significance import SIGNIFICANT, adjust_p_values
+from squall.studies.tabular.source import (
+    Agreement,
+    Count,
+    agreements,
+    claims_of_source,
+    correlation,
+    on_shared_sets,
+    read_source,
+)
 
-__all__ = [
-    "METRICS",
-    "NOTES",
-    "UNTRAINED",
-    "Claim",
-    "Comparison",
-    "StudyScores",
-    "claims_of_source",
-    "compare_losses",
-    "rank_losses",
-    "study_scores",
-    "tabular_tables",
-]
+__all__ = ["NOTES", "tabular_tables"]
 
-METRICS = ("accuracy", "ece")
-UNTRAINED = "untrained"
 _TITLES = tuple(declared(metric).title for metric in METRICS)
-_SOURCE_SETS = 121
-_EQUAL = 1e-9  # percent; means that differ by less are ties
-_BEYOND = 1000.0  # any percentage
 
 NOTES = (
     "Accuracy and expected calibration error in percent, of the softmax of the logits for every "
-    "loss, on the test parts of the collection's four folds; a value of a set is the mean over "
-    "folds and seeds, and ± the standard deviation over seeds of the mean over folds. The losses "
-    "of a set have the same folds, initial weights and order of samples. Means, counts and tests "
-    "are over sets, all with the same weight. A loss with which a network diverged on a set is "
-    "the worst one there in counts, ranks and tests; means leave the set out, for every loss. A "
-    "network is untrained if it diverged, or ended with a training loss of at least 95 % of that "
-    "of the best answer that is the same for every sample. The source is Hui 2023 (thesis), "
-    "section 4.3.3."
+    "loss, on the test parts of the collection's four folds where an experiment's name says "
+    "nothing else; a value of a set is the mean over folds and seeds, and ± the standard "
+    "deviation over seeds of the mean over folds. The losses of a set have the same folds, "
+    "initial weights and order of samples. Means, counts and tests are over sets, all with the "
+    "same weight. A loss with which a network diverged on a set is the worst one there in "
+    "counts, ranks and tests; means leave the set out, for every loss. A network is untrained if "
+    "it diverged, or ended with a training loss of at least 95 % of that of the best answer that "
+    "is the same for every sample. The folds are not those of a cross-validation: they are four "
+    "independent draws that overlap. Of the rows of a set 40 to 75 % are ever tested, some of "
+    "them several times, and in 49 of 118 sets test rows have copies in training (all of those "
+    "of titanic). So ± is over initial weights alone and says nothing on other rows; intervals "
+    "and tests take the sets as drawn and their folds as given, and where rows are repeated a "
+    "set measures what was learnt by heart. `test=disjoint` has folds of a cross-validation "
+    "without copies. The source is Hui 2023 (thesis), section 4.3.3 and tables C.2 to C.4."
 )
 
 
-@dataclass(frozen=True, eq=False)
-class StudyScores:
-    """The numbers of one experiment.
+def tabular_tables(records: Sequence[Record], source: StudyScores | None = None) -> list[Table]:
+    """The tables: claims, losses, pairs and sets of the largest experiment, then the choices.
 
     Args:
-        experiment: its name, with the choices that are not the usual ones.
-        losses: (L,) their names.
-        sets: (S,) their names.
-        rows: (S,) samples in the test parts.
-        values: metric to (S, L, seeds), percent; NaN where a network diverged.
-        untrained: (S, L) how many networks have learnt nothing, of all folds and seeds.
-        networks: (S,) of how many of each loss.
+        records: the numbers.
+        source: what the source has; None reads the recipe's table of it.
     """
-
-    experiment: str
-    losses: tuple[str, ...]
-    sets: tuple[str, ...]
-    rows: tuple[int, ...]
-    values: dict[str, NDArray[np.float64]]
-    untrained: NDArray[np.int64]
-    networks: NDArray[np.int64]
-
-    def means(self, metric: str) -> NDArray[np.float64]:
-        """(S, L) means over seeds."""
-        found: NDArray[np.float64] = self.values[metric].mean(axis=2)
-        return found
-
-    def ranked(self, metric: str) -> NDArray[np.float64]:
-        """(S, L) means over seeds to order the losses by: with a diverged network, the worst."""
-        means = self.means(metric)
-        worst = _BEYOND if declared(metric).lower_is_better else -_BEYOND
-        return np.where(np.isnan(means), worst, means)
-
-    def deviations(self, metric: str) -> NDArray[np.float64]:
-        """(S, L) standard deviations over seeds; 0 of one seed."""
-        values = self.values[metric]
-        found: NDArray[np.float64] = values.std(axis=2, ddof=1 if values.shape[2] > 1 else 0)
-        return found
-
-    @property
-    def sound(self) -> StudyScores:
-        """Without the sets on which a network of any loss diverged, so that means compare."""
-        keep = np.all([np.isfinite(v).all(axis=(1, 2)) for v in self.values.values()], axis=0)
-        return StudyScores(
-            self.experiment,
-            self.losses,
-            tuple(itertools.compress(self.sets, keep)),
-            tuple(itertools.compress(self.rows, keep)),
-            {metric: values[keep] for metric, values in self.values.items()},
-            self.untrained[keep],
-            self.networks[keep],
-        )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two losses over the sets of an experiment, in one metric.
-
-    Args:
-        loss, other: their names.
-        metric: what is compared.
-        better, equal, worse: on how many sets `loss` is; worse where a network of it diverged.
-        difference: mean of `loss` - `other` in points, over the sets without a diverged network.
-        low, high: its 95 % bootstrap interval over sets.
-        ahead: whether the ranks of Wilcoxon's test favour `loss`.
-        p_value: of that test over sets, two-sided.
-        p_corrected: with Holm's correction for the pairs of losses.
-    """
-
-    loss: str
-    other: str
-    metric: str
-    better: int
-    equal: int
-    worse: int
-    difference: float
-    low: float
-    high: float
-    ahead: bool
-    p_value: float
-    p_corrected: float
-
-    @property
-    def verdict(self) -> str:
-        """Whether `loss` is better or worse beyond chance."""
-        if self.p_corrected >= SIGNIFICANT:
-            return "not told apart"
-        return "better" if self.ahead else "worse"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A count of the source, and the same here.
-
-    Args:
-        text: what is counted.
-        source: on how many of the source's 121 sets.
-        here: on how many sets here, not counting ties.
-        ties: on how many more it is as good as another.
-        sets: of how many.
-    """
-
-    text: str
-    source: int
-    here: int
-    ties: int
-    sets: int
-
-
-def study_scores(records: Iterable[Record]) -> list[StudyScores]:
-    """The experiments that records are of; those with the most sets come first."""
-    by_experiment: dict[str, list[Record]] = {}
-    for record in records:
-        by_experiment.setdefault(record.experiment, []).append(record)
-    found = [_of_experiment(name, own) for name, own in by_experiment.items()]
-    return sorted(found, key=lambda one: (-len(one.sets), one.experiment))
-
-
-def _of_experiment(experiment: str, records: Sequence[Record]) -> StudyScores:
-    losses = sorted({record.system for record in records}, key=_place)
-    sets = sorted({record.condition for record in records})
-    seeds = sorted({record.seed for record in records})
-    rows = {record.condition: record.n for record in records if record.metric in METRICS}
-    values = {metric: np.full((len(sets), len(losses), len(seeds)), np.nan) for metric in METRICS}
-    untrained, networks = np.zeros((2, len(sets), len(losses)), dtype=np.int64)
-    for record in records:
-        row, column = sets.index(record.condition), losses.index(record.system)
-        if record.metric == UNTRAINED:
-            untrained[row, column] += int(record.number)
-            networks[row, column] += record.n
-        else:
-            values[record.metric][row, column, seeds.index(record.seed)] = record.number
-    return StudyScores(
-        experiment,
-        tuple(losses),
-        tuple(sets),
-        tuple(rows[name] for name in sets),
-        values,
-        untrained,
-        networks.max(axis=1),
-    )
-
-
-def _place(loss: str) -> tuple[int, str]:
-    usual = ("ce", "squentropy", "rescaled_square")
-    return (usual.index(loss) if loss in usual else len(usual), loss)
-
-
-def compare_losses(scores: StudyScores, metric: str) -> list[Comparison]:
-    """Every pair of losses, the later one with the earlier one, `squentropy` with each other one.
-
-    Args:
-        scores: of an experiment.
-        metric: what to compare.
-
-    Returns:
-        No pair where there are fewer than two sets without a diverged network.
-    """
-    sound = scores.sound
-    means = dict(zip(sound.losses, sound.means(metric).T, strict=True))
-    ranked = dict(zip(scores.losses, scores.ranked(metric).T, strict=True))
-    pairs = [
-        (a, b) if a == "squentropy" else (b, a) for a, b in itertools.combinations(scores.losses, 2)
-    ]
-    if len(sound.sets) < 2:
-        return []
-    tests = [wilcoxon_signed_rank(a=ranked[a], b=ranked[b]) for a, b in pairs]
-    p_values = [test.p_value for test in tests]
-    corrected = adjust_p_values(p_values, method="holm").tolist() if pairs else []
-    found = []
-    for (a, b), test, p_corrected in zip(pairs, tests, corrected, strict=True):
-        difference = compare_means(values_a=means[a], values_b=means[b])
-        gains = _gains(ranked[a] - ranked[b], metric)
-        found.append(
-            Comparison(
-                loss=a,
-                other=b,
-                metric=metric,
-                better=int((gains > 0).sum()),
-                equal=int((gains == 0).sum()),
-                worse=int((gains < 0).sum()),
-                difference=difference.value,
-                low=difference.low,
-                high=difference.high,
-                ahead=(test.positive > test.negative) != declared(metric).lower_is_better,
-                p_value=test.p_value,
-                p_corrected=p_corrected,
-            )
-        )
-    return found
-
-
-def rank_losses(scores: StudyScores, metric: str) -> FriedmanRanks | None:
-    """Friedman's test of the losses over sets; None of fewer than two losses or sets."""
-    if min(len(scores.losses), len(scores.sets)) < 2:
-        return None
-    return friedman(values=scores.ranked(metric), lower_is_better=declared(metric).lower_is_better)
-
-
-def claims_of_source(scores: StudyScores) -> list[Claim]:
-    """The counts that the source gives; none where a loss of its three is absent."""
-    if not {"ce", "squentropy", "rescaled_square"} <= set(scores.losses):
-        return []
-    claims = []
-    for metric, best, than_ce in (("accuracy", 71, 94), ("ece", 60, 83)):
-        for text, source, others in (
-            ("best of the three", best, ("ce", "rescaled_square")),
-            ("better than ce", than_ce, ("ce",)),
-        ):
-            ahead = _lead(scores, metric, "squentropy", others)
-            claims.append(
-                Claim(
-                    f"squentropy {text} in {declared(metric).title}",
-                    source,
-                    int((ahead > 0).sum()),
-                    int((ahead == 0).sum()),
-                    len(scores.sets),
-                )
-            )
-    return claims
-
-
-def _lead(
-    scores: StudyScores, metric: str, loss: str, others: Sequence[str]
-) -> NDArray[np.float64]:
-    """How much better a loss is than the best of others on each set, (S,); 0 where they tie."""
-    means = dict(zip(scores.losses, scores.ranked(metric).T, strict=True))
-    leads = np.stack([_gains(means[loss] - means[other], metric) for other in others])
-    least: NDArray[np.float64] = leads.min(axis=0)
-    return least
-
-
-def _gains(values: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
-    """Values with the better ones higher; what is next to nothing is 0."""
-    gains = -values if declared(metric).lower_is_better else values
-    return np.where(np.abs(gains) <= _EQUAL, 0.0, gains)
-
-
-def tabular_tables(records: Sequence[Record]) -> list[Table]:
-    """The tables: claims, losses, pairs and sets of the largest experiment, then the choices."""
     every = study_scores(records)
     if not every:
         return []
+    source = read_source() if source is None else source
     widest = every[0]
     pairs = [pair for metric in METRICS for pair in compare_losses(widest, metric)]
     tables = [
-        _claims(widest, pairs),
+        _claims(widest, source, pairs),
         _losses(widest),
         _pairs(pairs),
+        _beside_source(widest, source),
         _choices(every),
+        _choices_beside_source(every, source),
         _untrained(widest),
-        _sets(widest),
+        _sets(widest, source),
     ]
     return [table for table in tables if table.rows]
 
 
-def _claims(scores: StudyScores, pairs: Sequence[Comparison]) -> Table:
+def _claims(scores: StudyScores, source: StudyScores, pairs: Sequence[Comparison]) -> Table:
+    shared = len(on_shared_sets(scores, source)[0].sets)
+    here = shared or len(scores.sets)
     rows = [
         [
             claim.text,
-            f"{claim.source} ({100 * claim.source / _SOURCE_SETS:.0f} %)",
-            f"{claim.here} ({100 * claim.here / claim.sets:.0f} %)",
-            str(claim.ties),
+            _counted(claim.source, len(source.sets)),
+            _counted(claim.source_shared, shared) if claim.source_shared else "",
+            _counted(claim.here, here),
+            f"{claim.here_exact.ahead} + {claim.here_exact.tied}",
         ]
-        for claim in claims_of_source(scores)
+        for claim in claims_of_source(scores, source)
     ]
-    note = "; ".join(
+    notes = [
+        "Sets on which squentropy is ahead + sets on which it ties, which the source counts as "
+        "wins, of means at one decimal as the source has them."
+    ]
+    tests = "; ".join(
         f"{c.loss} against {c.other}, {declared(c.metric).title}: {c.verdict}"
         for c in pairs
         if c.loss == "squentropy"
     )
-    note = f"Over these sets, by Wilcoxon's test at the 5 % level: {note}." if note else ""
+    if tests:
+        notes.append(
+            f"Over all {len(scores.sets)} sets here, not rounded, by Wilcoxon's test at the 5 % "
+            f"level: {tests}."
+        )
     head = [
         "number of sets",
-        f"source, of {_SOURCE_SETS}",
-        f"here, of {len(scores.sets)}",
-        "tied here",
+        f"source, of {len(source.sets)}",
+        f"source, of the {shared} that are here",
+        f"here, of {here}",
+        "here, not rounded",
     ]
-    return Table("The source's claims", head, rows, note)
+    return Table("The source's claims", head, rows, " ".join(notes))
+
+
+def _counted(count: Count, sets: int) -> str:
+    share = 100 * count.with_ties / sets
+    return f"{count.ahead} + {count.tied} = {count.with_ties} ({share:.0f} %)"
 
 
 def _losses(scores: StudyScores) -> Table:
@@ -345,11 +132,11 @@ def _losses(scores: StudyScores) -> Table:
         for metric, found in ranks.items():
             values = sound.means(metric)
             others = [one for one in sound.losses if one != loss]
-            lead = _lead(scores, metric, loss, others) if others else np.ones(len(scores.sets))
-            spread = sound.deviations(metric)[:, number].mean() if sound.sets else np.nan
+            lead = leads(scores, metric, loss, others) if others else np.ones(len(scores.sets))
+            spreads = sound.deviations(metric)
             cells += [
-                f"{values[:, number].mean():.2f}",
-                f"{spread:.2f}",
+                _mean(values[:, number]),
+                _mean(spreads[:, number]),
                 str(int((lead > 0).sum())),
                 f"{found.average_ranks[number]:.2f}" if found else "",
             ]
@@ -407,7 +194,73 @@ def _pairs(pairs: Sequence[Comparison]) -> Table:
         "Pairs of losses",
         head,
         rows,
-        "Differences in points; p values corrected for the pairs of a metric (Holm).",
+        "Differences in points; p values corrected for the pairs of a metric (Holm). The intervals "
+        "are over sets, each with its overlapping folds as they are.",
+    )
+
+
+def _beside_source(scores: StudyScores, source: StudyScores) -> Table:
+    """The losses, and the differences between them, here and in the source."""
+    found = [agreements(scores, source, metric) for metric in METRICS]
+    rows = [
+        [of_metric[0].what, *(cell for one in of_metric for cell in _agreement(one))]
+        for of_metric in zip(*found, strict=True)
+    ]
+    head = ["loss"]
+    for name in _TITLES:
+        head += [
+            f"{name} %, here",
+            f"{name} %, source",
+            f"{name}: here - source",
+            f"{name}: 95 %, other sets",
+            f"{name}: correlation",
+        ]
+    sets = len(on_shared_sets(scores.sound, source)[0].sets)
+    return Table(
+        f"Beside the source's values, on {sets} sets",
+        head,
+        rows,
+        "Means over the sets that both have and on which no network diverged here. The "
+        "correlation is Pearson's over sets; that of a difference between two losses tells "
+        "whether it lies on the same sets here and there.",
+    )
+
+
+def _agreement(found: Agreement) -> list[str]:
+    return [
+        fixed(found.here, 2),
+        fixed(found.source, 2),
+        f"{found.difference:+.2f}",
+        "" if np.isnan(found.low) else f"{found.low:+.2f} to {found.high:+.2f}",
+        _r(found.correlation),
+    ]
+
+
+def _choices_beside_source(every: Sequence[StudyScores], source: StudyScores) -> Table:
+    """One row per experiment; nothing where there is one only."""
+    losses = [loss for loss in source.losses if loss in every[0].losses]
+    head = ["experiment", "sets"]
+    for name in _TITLES:
+        head += [f"{name} {loss}: here - source" for loss in losses]
+        head += [f"{name}: correlation"]
+    rows = []
+    for scores in every:
+        here, same = on_shared_sets(scores.sound, source)
+        if not here.sets:
+            continue
+        cells = [scores.experiment, str(len(here.sets))]
+        for metric in METRICS:
+            own, its = (dict(zip(x.losses, x.means(metric).T, strict=True)) for x in (here, same))
+            cells += [f"{(own[x] - its[x]).mean():+.2f}" if x in own else "" for x in losses]
+            both = [np.mean([one[x] for x in losses if x in own], axis=0) for one in (own, its)]
+            cells += [_r(correlation(*both))]
+        rows.append(cells)
+    return Table(
+        "Other choices beside the source's values",
+        head,
+        rows if len(every) > 1 else [],
+        "Means over the sets that both have and on which no network diverged here; the "
+        "correlation is that of the means over losses, over sets.",
     )
 
 
@@ -426,7 +279,7 @@ def _choices(every: Sequence[StudyScores]) -> Table:
         cells = [scores.experiment, str(len(scores.sets)), str(len(scores.sound.sets))]
         for metric in METRICS:
             means = dict(zip(scores.losses, scores.sound.means(metric).T, strict=True))
-            cells += [f"{means[loss].mean():.2f}" if loss in means else "" for loss in losses]
+            cells += [_mean(means[loss]) if loss in means else "" for loss in losses]
             pair = next(
                 (
                     c
@@ -447,6 +300,11 @@ def _choices(every: Sequence[StudyScores]) -> Table:
         "What the source leaves open, chosen otherwise; `squentropy against ce` counts sets on "
         "which it is better / equal / worse, and p is Wilcoxon's, not corrected."
     )
+    if any("epoch=best_test" in one.experiment or "test=fifths" in one.experiment for one in every):
+        note += (
+            " `epoch=best_test` and `test=fifths` are what not to do, measured to see whether they "
+            "explain the source's accuracies."
+        )
     return Table("Other choices", head, rows, note)
 
 
@@ -466,30 +324,51 @@ def _untrained(scores: StudyScores) -> Table:
     )
 
 
-def _sets(scores: StudyScores) -> Table:
+def _sets(scores: StudyScores, source: StudyScores) -> Table:
+    """Every set; beside each value that of the source, where it has any of the sets."""
+    its = dict(zip(source.sets, range(len(source.sets)), strict=True))
+    beside = any(name in its for name in scores.sets)
     head = ["set", "tested"]
     for name in _TITLES:
-        head += [f"{name} {loss}" for loss in scores.losses]
+        for loss in scores.losses:
+            head += [f"{name} {loss}"]
+            head += [f"{name} {loss}, source"] if beside and loss in source.losses else []
     rows = []
-    cells = {m: (scores.means(m), scores.deviations(m)) for m in METRICS}
+    cells = {m: (scores.means(m), scores.deviations(m), source.means(m)) for m in METRICS}
     for row, name in enumerate(scores.sets):
         line = [name, str(scores.rows[row])]
-        for metric, (means, deviations) in cells.items():
-            gains = _gains(means[row], metric)
-            best = gains >= np.nanmax(gains) - _EQUAL if np.isfinite(gains).any() else gains > 0
-            line += [
-                UNDEFINED if np.isnan(mean) else f"{mean:.2f} ± {sd:.2f}{' *' if top else ''}"
-                for mean, sd, top in zip(means[row], deviations[row], best, strict=True)
-            ]
+        for metric, (means, deviations, sources) in cells.items():
+            better = gains(means[row], metric)
+            best = better >= np.nanmax(better) - EQUAL if np.isfinite(better).any() else better > 0
+            for column, loss in enumerate(scores.losses):
+                mean, sd = means[row, column], deviations[row, column]
+                star = " *" if best[column] else ""
+                line += [UNDEFINED if np.isnan(mean) else f"{mean:.2f} ± {sd:.2f}{star}"]
+                if beside and loss in source.losses:
+                    value = sources[its[name], source.losses.index(loss)] if name in its else None
+                    line += ["" if value is None else f"{value:.1f}"]
         rows.append(line)
-    return Table(
-        f"Every set of {scores.experiment}",
-        head,
-        rows,
-        "Percent; * marks the best of a set. The source's values of single sets (its tables C.2 to "
-        "C.4) are not at hand.",
-    )
+    notes = [
+        "Percent; * marks the best of a set here; `tested` counts the rows of all test parts, one "
+        "that is in several as often."
+    ]
+    if beside:
+        further = len(set(source.sets) - set(scores.sets))
+        notes.append(
+            "The source's values are those of its tables C.2 to C.4"
+            + (f", which have {further} more sets." if further else ".")
+        )
+    return Table(f"Every set of {scores.experiment}", head, rows, " ".join(notes))
+
+
+def _mean(values: NDArray[np.float64]) -> str:
+    """Of the sets; there may be none without a diverged network."""
+    return f"{values.mean():.2f}" if len(values) else UNDEFINED
 
 
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _r(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}"
