@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +26,7 @@ __all__ = [
     "json_text",
     "read_json",
     "read_text",
+    "refuse_inputs",
     "visible_files",
     "write_json",
 ]
@@ -91,6 +92,12 @@ def growing_file(path: Path) -> Iterator[IO[str]]:
                 errno.ENOSPC, f"no space left on the disk while writing {path}"
             ) from error
         raise
+
+
+def refuse_inputs(output: Path | None, inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise ValueError where an output is also an input, which would be lost."""
+    if output is not None and os.path.realpath(output) in map(os.path.realpath, inputs):
+        raise ValueError(f"{output} is one of the inputs: give another output")
 
 
 def write_json(

@@ -269,6 +269,21 @@ def test_the_end_of_an_ogg_vorbis_file_is_read_from_its_place(tmp_path: Path, le
         np.testing.assert_allclose(stretch, whole[first:], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["OGG", "OGG Opus"])
+def test_a_lost_page_of_an_ogg_file_is_an_error(tmp_path: Path, name: str) -> None:
+    """libsndfile leaves out the page, or one whose checksum is wrong, and says nothing."""
+    whole = _bytes(name, 10 * RATE_HZ)
+    pages = [found.start() for found in re.finditer(b"OggS", whole)]
+    first, behind = pages[len(pages) // 2], pages[len(pages) // 2 + 1]
+    flipped = bytearray(whole)
+    flipped[(first + behind) // 2] ^= 1
+    for number, damaged in enumerate((whole[:first] + whole[behind:], bytes(flipped))):
+        path = tmp_path / f"{number}.ogg"
+        path.write_bytes(damaged)
+        with pytest.raises(AudioError, match=rf"{number}\.ogg: "):
+            read_audio(path)
+
+
 def test_a_chain_of_ogg_recordings_is_told_with_their_lengths(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"2 recordings .* 2\.00 s and 5\.00 s, .*ffmpeg -i "):
         _read(tmp_path, _vorbis(32_000) + _vorbis(80_000))

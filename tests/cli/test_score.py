@@ -130,3 +130,13 @@ def test_a_byte_order_mark_belongs_to_no_utterance(
     captured = capsys.readouterr()
     assert captured.out.startswith("WER 0.00 %")
     assert captured.err == ""
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_csv_does_not_replace_what_is_scored(
+    files: tuple[Path, Path], side: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files[side].read_text()
+    assert _score(files, "--csv", str(files[side])) == 1
+    assert f"{files[side]} is one of the inputs: give another output" in capsys.readouterr().err
+    assert files[side].read_text() == before

@@ -309,3 +309,13 @@ def test_nothing_is_written_when_nothing_is_scored(
     path = tmp_path / "scores.csv"
     assert _score((folders[0], tmp_path / "short"), "--csv", str(path)) == 1
     assert not path.exists()
+
+
+def test_a_csv_does_not_replace_what_is_scored(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = next(path for path in sorted(folders[1].rglob("*")) if path.is_file())
+    before = audio.read_bytes()
+    assert _score(folders, "--csv", str(audio)) == 1
+    assert f"{audio} is one of the inputs: give another output" in capsys.readouterr().err
+    assert audio.read_bytes() == before

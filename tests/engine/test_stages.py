@@ -218,6 +218,20 @@ def test_a_dry_run_says_why_and_writes_nothing(shop: Workshop) -> None:
     assert after == before
 
 
+def test_a_dry_run_says_what_depends_on_a_stage_that_would_run(shop: Workshop) -> None:
+    after = shop.folder / "after" / "target.txt"
+
+    def write(work: Work) -> None:
+        after.write_text("")
+
+    second = shop.stage(2, directory=after.parent, inputs=(), outputs=(after,), run=write)
+    shop.run(shop.stage(1), second)
+    shop.source.write_text("changed")
+    shop.run(shop.stage(1), second, dry_run=True)
+    assert shop.told[0][1].startswith("would run: inputs.")
+    assert shop.told[1] == ("2 copy", "done, but 1 copy may change what it reads")
+
+
 def test_a_missing_input_says_what_to_do(shop: Workshop) -> None:
     shop.source.unlink()
     with pytest.raises(StageError, match=r"stage 2 copy needs .*source\.txt.*leave out --stage"):

@@ -65,6 +65,13 @@ def test_a_file_gives_what_its_samples_give(enhancer: Enhancer, tmp_path: Path) 
     assert notes == ()
 
 
+def test_mp3_of_another_name_is_written_as_its_name_says(tmp_path: Path) -> None:
+    source = tmp_path / "really_mp3.wav"
+    soundfile.write(source, _noise(30000), RATE_HZ, format="MP3")
+    _, notes = _enhanced(_Gain(), source)
+    assert "written as WAV PCM_16, was MP3 MPEG_LAYER_III" in notes
+
+
 def test_silence_stays_silent(enhancer: Enhancer, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.zeros((44100, 2)), 44100)
     assert not _enhanced(enhancer, tmp_path / "a.flac")[0].any()

@@ -332,6 +332,8 @@ def test_fit_after_partial_fit_starts_anew() -> None:
         ({"bandwidth": -1.0}, "sigma is -"),
         ({"sigma": 0.0}, "sigma is 0.0"),
         ({"gamma": "auto", "sigma": 1.0}, "needs a gamma"),
+        ({"gamma": "Auto"}, "gamma is 'Auto'"),
+        ({"gamma": "auto", "bandwidth": "x"}, "bandwidth is 'x'"),
         ({"epochs": 0}, "epochs is 0"),
         ({"patience": 0}, "patience is 0"),
         ({"batch_size": -4}, "batch_size is -4"),

@@ -20,7 +20,7 @@ from squall.kernels import (
     SubbandKernelMachine,
     squared_distances,
 )
-from squall.kernels.low_rank import LowRank, has_low_rank
+from squall.kernels.low_rank import LowRank, count_distinct, has_low_rank
 from squall.kernels.preconditioner import choose_preconditioner
 
 Array = NDArray[np.float64]
@@ -155,6 +155,28 @@ def test_rows_that_the_sample_lacks_are_learnt() -> None:
     (band,) = model.subbands_
     exact = naive.predict_exactly(x, y, x, band.gamma, band.sigma, ridge=band.ridge)
     np.testing.assert_allclose(model.predict(x), exact, atol=1e-4)
+
+
+def test_many_repeated_rows_of_few_repeats_are_solved_directly() -> None:
+    """700 distinct rows, which a sample of 1,000 rows hardly shows to be repeated."""
+    rng = np.random.default_rng(0)
+    distinct = rng.standard_normal((700, 4))
+    x = distinct[rng.integers(0, 700, 5000)]
+    y = np.sin(x[:, 0])
+    model = _fitted(EigenProRegressor(), x, y)
+    assert model.history_[0]["direct"] == 1
+    assert model.score(x, y) > 0.99999
+    assert count_distinct(torch.from_numpy(x).float()) == len(np.unique(x, axis=0))
+    zeros = torch.tensor([[0.0, 1.0], [-0.0, 1.0], [0.0, 2.0]])
+    assert count_distinct(zeros) == 2
+
+
+def test_ridge_is_that_of_the_last_solution() -> None:
+    model = EigenProRegressor()
+    with pytest.warns(UserWarning, match=DIRECT):
+        model.partial_fit(LEVELS, LEVELS[:, 0])
+    assert model.subbands_[0].ridge > 0
+    assert model.partial_fit(LEVELS, LEVELS[:, 0]).subbands_[0].ridge == 0
 
 
 def test_validation_chooses_the_ridge() -> None:

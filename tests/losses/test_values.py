@@ -168,6 +168,15 @@ def test_order_of_the_wrong_classes_does_not_matter(name: str) -> None:
     torch.testing.assert_close(loss(permuted, target), loss(logits, target))
 
 
+@pytest.mark.parametrize("name", list(losses.LOSSES))
+def test_shapes_are_told_of_tensors_without_values(name: str) -> None:
+    """On the meta device, by which large models are laid out before they have memory."""
+    loss = losses.build_loss(name)
+    logits = torch.zeros(4, 7, device="meta", requires_grad=True)
+    value = loss(logits, torch.zeros(4, dtype=torch.int64, device="meta"))
+    assert (value.shape, value.device.type) == ((), "meta")
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_summed_in_float32(name: str, dtype: torch.dtype) -> None:

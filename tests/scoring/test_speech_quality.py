@@ -375,6 +375,14 @@ def test_an_error_in_a_process_reaches_the_caller(pairs):
         list(score_pairs(pairs, jobs=0))
 
 
+@pytest.mark.parametrize("level", [1e-300, 1e-30, 1e-16, 1e-3, 1e3, 1e30])
+def test_stoi_does_not_depend_on_the_level(pairs, level):
+    pair = pairs[2]
+    scaled = score_stoi(reference=pair.reference * level, estimate=pair.estimate * level)
+    plain = score_stoi(reference=pair.reference, estimate=pair.estimate)
+    assert scaled.value == pytest.approx(plain.value, abs=1e-9)
+
+
 def test_a_summary_counts_what_has_no_score():
     scores = [Score(1.0), Score(math.nan, "too short"), Score(2.0), Score(6.0)]
     summary = summarise_metric(scores)

@@ -45,6 +45,9 @@ _SPHERE_NUMBERS = (
 _SPHERE_TEXTS = ("sample_coding", "sample_byte_format")
 # A decoder gives up to two frames less than there are.
 _MPEG_TOLERANCE_S = 0.15
+# A page that is lost takes a tenth of a second or more with it. One has at most 255 packets, of
+# 4,096 samples at most.
+_OGG_TOLERANCE_S, _LONGEST_OGG_PAGE_S = 0.05, 30.0
 # Counting the frames of an hour of MP3 takes half a second; of long files many stretches are read.
 _LONG_BYTES = 1 << 20
 _BLOCK_FRAMES = 1 << 20
@@ -121,6 +124,7 @@ class Inspected:
         data_bytes: bytes of samples; None where they are not known.
         frames: samples in one channel; None where they are not known.
         mpeg_s: the length in seconds of an MP3 that does not state it; None for all else.
+        ogg_s: the length in seconds by the pages of an Ogg file; None for all else.
     """
 
     formats: tuple[str, ...] = ()
@@ -128,6 +132,7 @@ class Inspected:
     data_bytes: int | None = None
     frames: int | None = None
     mpeg_s: float | None = None
+    ogg_s: float | None = None
 
 
 def inspect(path: Path) -> Inspected:
@@ -202,7 +207,9 @@ def _inspect_ogg(path: Path, data: Buffer) -> Inspected:
             f"{path}: {len(links)} recordings are joined in it, {lengths}, of which libsndfile "
             f"reads the first. {conversion_hint(path)}"
         )
-    return Inspected(("OGG",))
+    # Where a stream was recorded from its middle on, positions say nothing of the length.
+    from_start = links[0].begins_s <= _LONGEST_OGG_PAGE_S
+    return Inspected(("OGG",), ogg_s=links[0].duration_s if from_start else None)
 
 
 def _inspect_flac(path: Path, data: Buffer) -> Inspected:
@@ -299,6 +306,11 @@ def count_frames(path: Path, file: Any, found: Inspected) -> int:
         expected = found.data_bytes // (file.channels * SAMPLE_BYTES[file.subtype])
     if expected is not None:
         _compare(path, expected, file.frames, "samples")
+    if found.ogg_s and file.frames / file.samplerate < found.ogg_s - _OGG_TOLERANCE_S:
+        raise AudioError(
+            f"{path}: damaged: its pages have {found.ogg_s:.2f} s, of which libsndfile reads "
+            f"{file.frames / file.samplerate:.2f} s. Copy or download the file again"
+        )
     if found.mpeg_s is None:
         return int(file.frames)
     frames = 0

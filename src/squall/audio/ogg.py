@@ -19,10 +19,12 @@ class OggLink:
 
     Args:
         duration_s: its length by the positions in its pages.
+        begins_s: the position of its first page of sound, which ends there; 0 before it was seen.
         is_complete: its last page is there, and is the one with the last position.
     """
 
     duration_s: float = 0.0
+    begins_s: float = 0.0
     is_complete: bool = False
 
 
@@ -52,6 +54,7 @@ def read_links(data: Buffer) -> list[OggLink]:
             reached_s = (position - skipped) / rate_hz if position >= 0 else links[-1].duration_s
             links[-1].is_complete = bool(head[5] & _LAST) and reached_s >= links[-1].duration_s
             links[-1].duration_s = max(reached_s, links[-1].duration_s)
+            links[-1].begins_s = links[-1].begins_s or links[-1].duration_s
         at = data.find(b"OggS", end)
     return links
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from squall.files import atomic_write
+from squall.files import atomic_write, refuse_inputs
 from squall.scoring.error_rates import format_alignments, score_texts, write_csv
 from squall.scoring.transcripts import read_transcripts
 
@@ -17,9 +17,10 @@ def score_files(options: argparse.Namespace) -> int:
     """Print WER, CER and SER with their counts.
 
     Raises:
-        ValueError: a file cannot be read as `read_transcripts` does, or one side lacks an
-            utterance.
+        ValueError: a file cannot be read as `read_transcripts` does, one side lacks an utterance,
+            or the CSV would replace a file that is scored.
     """
+    refuse_inputs(options.csv, (options.reference, options.hypothesis))
     references, hypotheses = _read(options.reference), _read(options.hypothesis)
     reports = [
         score_texts(references=references, hypotheses=hypotheses, unit=unit)

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from squall.audio.offset import describe_offset
 from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, audio_below, read_audio
-from squall.files import atomic_write
+from squall.files import atomic_write, refuse_inputs
 from squall.scoring.delay import align_signals, find_lag
 from squall.scoring.speech_quality import (
     Score,
@@ -49,9 +50,11 @@ def score_speech_files(options: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: a folder without audio.
-        ValueError: two files of one name, nothing to score; a file and a folder.
+        ValueError: two files of one name, nothing to score, a file and a folder, or the CSV would
+            replace a file that is scored.
     """
     pairs, problems = _find_pairs(options.reference, options.estimate)
+    refuse_inputs(options.csv, chain.from_iterable(pairs.values()))
     for problem in problems:
         print(problem, file=sys.stderr)
     failed = len(problems)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import unread_below
 from squall.engine.tasks import open_experiment
-from squall.files import growing_file, json_text
+from squall.files import growing_file, json_text, refuse_inputs
 
 __all__ = ["transcribe_files"]
 
@@ -60,8 +59,7 @@ def _transcribe_files(options: argparse.Namespace) -> int:
         with redirect_stdout(io.StringIO()):
             paths = find_audio(list(inputs))
             recogniser = load_recogniser(experiment, device=options.device, threads=options.threads)
-        if options.output and os.path.realpath(options.output) in map(os.path.realpath, paths):
-            raise ValueError(f"{options.output} is one of the inputs: give another output")
+        refuse_inputs(options.output, paths)
         for folder in filter(Path.is_dir, inputs):
             if left_out := unread_below(folder):
                 print(f"{folder}: {left_out}", file=sys.stderr)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -130,10 +131,13 @@ def run_cells(
         The experiments that failed.
     """
     running: set[subprocess.Popen[bytes]] = set()
+    stopped = threading.Event()
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         try:
-            succeeded = list(pool.map(lambda cell: _watch(cell, on_status, running), cells))
+            watched = pool.map(lambda cell: _watch(cell, on_status, running, stopped), cells)
+            succeeded = list(watched)
         except BaseException:  # stopped by the user: without this, leaving would wait for them
+            stopped.set()
             for process in list(running):
                 process.kill()
             raise
@@ -144,6 +148,7 @@ def _watch(
     cell: Cell,
     on_status: Callable[[Cell, CellStatus], None],
     running: set[subprocess.Popen[bytes]],
+    stopped: threading.Event,
 ) -> bool:
     log_dir = cell.experiment.log_dir
     cell_path, log_path = log_dir / "cell.json", log_dir / "cell.log"
@@ -173,7 +178,7 @@ def _watch(
                 process.kill()
             process.wait()
             running.discard(process)
-    if process.returncode != 0 and not last.failed:
+    if process.returncode != 0 and not last.failed and not stopped.is_set():
         message = f"{_ending(process.returncode, log_path)} (see {log_path.parent})"
         on_status(cell, CellStatus(last.stage, 0, 1, message, failed=True))
     return process.returncode == 0

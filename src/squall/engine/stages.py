@@ -164,12 +164,16 @@ def run_stages(
         StageError: an input is missing, or a stage ended without one of its outputs.
         Exception: whatever a stage raises; the stages after it are not run.
     """
+    changing: Stage | None = None  # the first that would write anew what later ones read
     for stage in stages:
         if not first <= stage.number <= last:
             continue
         if dry_run:
             reasons = ["--force"] if force else _reasons_or_problem(stage)
-            on_stage(stage, 0, 1, "would run: " + "; ".join(reasons) if reasons else "done, skip")
+            otherwise = f"done, but {changing.title} may change what it reads" if changing else ""
+            plan = "would run: " + "; ".join(reasons) if reasons else otherwise or "done, skip"
+            on_stage(stage, 0, 1, plan)
+            changing = changing or (stage if reasons and stage.outputs else None)
             continue
         with _locked(stage.directory, lambda s=stage: on_stage(s, 0, 1, _WAITING)):  # type: ignore[misc]
             reasons = ["--force"] if force else stage.reasons_to_run(complete=True)

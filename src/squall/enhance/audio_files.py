@@ -285,7 +285,9 @@ class _Sink:
     def __init__(self, target: Path, stream: AudioStream) -> None:
         self.target, self.info = target, stream.info
         self.format = _format_of(target)
-        kept = stream.subtype in _KEPT_SUBTYPES
+        # libsndfile says that WAV may hold MP3, and cannot write it.
+        mpeg_elsewhere = stream.subtype.startswith("MPEG") and self.format != "MP3"
+        kept = stream.subtype in _KEPT_SUBTYPES and not mpeg_elsewhere
         if kept and soundfile.check_format(self.format, stream.subtype):
             self.subtype = stream.subtype
         elif target.suffix.lower() == ".opus":

@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from squall.kernels.functions import ExponentialPowerKernel, Points, fill_squared_distances
 
-__all__ = ["LowRank", "Solution", "has_low_rank"]
+__all__ = ["LowRank", "Solution", "count_distinct", "has_low_rank"]
 
 # Squared distance (of 1) of a row's kernel function from the span of others that counts as none.
 SPANNED = 1e-9
@@ -46,6 +46,17 @@ def has_low_rank(kernel: ExponentialPowerKernel, squared: Tensor) -> bool:
         if rank > share * len(matrix):
             return False
     return True
+
+
+def count_distinct(rows: Tensor) -> int:
+    """How many different rows (n, D) there are in float32, by random sums of the bits of each."""
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator)
+    sums = [
+        (part.contiguous().view(torch.int32) * factors.to(rows.device)).sum(1)
+        for part in torch.split(rows + 0.0, BLOCK_ROWS)  # -0 is 0
+    ]
+    return len(set(torch.cat(sums).tolist()))
 
 
 @dataclass(frozen=True)

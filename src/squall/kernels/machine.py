@@ -41,7 +41,7 @@ from squall.kernels.functions import (
     median_distance,
     squared_distances,
 )
-from squall.kernels.low_rank import LowRank, has_low_rank
+from squall.kernels.low_rank import LowRank, count_distinct, has_low_rank
 from squall.kernels.metric import learn_metric
 from squall.kernels.preconditioner import choose_preconditioner
 from squall.kernels.rows import KernelRows
@@ -367,6 +367,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         scaled = median_distance(squared_distances(x[:MEDIAN_ROWS]))
         median = scaled / self.feature_scale_
         parameters = self._parameters(len(groups), median)
+        for name, values in zip(("gamma", "bandwidth"), zip(*parameters, strict=True), strict=True):
+            if wrong := [one for one in values if isinstance(one, str) and one != "auto"]:
+                raise ValueError(f"{name} is {wrong[0]!r}; use 'auto' or a number")
         self.search_ = None
         if any("auto" in pair for pair in parameters):
             gamma, bandwidth = parameters[0]
@@ -480,7 +483,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             for band in left:
                 group = outcome[band.first]
                 error = self._in_units(group.best_mse)
-                solved[band.first] = replace(band, epoch=group.best_epoch, validation_mse=error)
+                solved[band.first] = replace(
+                    band, epoch=group.best_epoch, validation_mse=error, ridge=0.0
+                )
         self.subbands_ = tuple(solved[band.first] for band in self.subbands_)
         self.n_iter_ = max((head.epoch for head in heads), default=1) if left else 1
         self.centres_, self.alpha_ = centres.cpu().numpy(), alpha.cpu().numpy()
@@ -499,8 +504,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Writes their columns of `alpha` and of the errors.
         """
         solved = {}
+        repeated = count_distinct(x) <= min(len(sample), len(x) // 2)
         for kernel, bands in self._by_kernel(self.subbands_):
-            if not has_low_rank(kernel, sample):
+            if not (repeated or has_low_rank(kernel, sample)):
                 continue
             system = LowRank.find(kernel, x, len(sample))
             if system is None:

@@ -41,4 +41,6 @@ def reduced_loss(
         loss = loss.sum()
     if reduction == "mean":  # clamped: with nothing to average the mean is 0, not NaN
         loss = loss / (target != ignore_index).sum().clamp(min=1)
-    return loss if torch.is_autocast_enabled(logits.device.type) else loss.to(logits.dtype)
+    device = logits.device.type
+    under_autocast = device != "meta" and torch.is_autocast_enabled(device)
+    return loss if under_autocast else loss.to(logits.dtype)

@@ -163,6 +163,8 @@ def score_stoi(
         return Score(math.nan, reason)
     if remove_mean:
         clean, enhanced = clean - clean.mean(), enhanced - enhanced.mean()
+    # STOI does not depend on the levels, but pystoi adds 2e-16 to what it divides by.
+    clean, enhanced = clean / np.abs(clean).max(), enhanced / np.abs(enhanced).max()
     pystoi = _import("pystoi", "STOI")
     too_short = Score(math.nan, "less than 0.4 s of speech")
     # A frame of 256 samples at 10 kHz, below which pystoi fails instead of warning.
