@@ -180,6 +180,23 @@ def test_variants_of_the_decoding_share_a_directory_and_have_numbers_of_their_ow
     assert "ce beam_size=1" in (tmp_path / "page.html").read_text()
 
 
+def test_experiments_of_one_name_are_not_reported_as_one(
+    root: Path, run: Run, stand_in: Path, tmp_path: Path
+) -> None:
+    """They differ in a setting that no table shows: one of them would be left out of it."""
+    stand_in.write_text(FINISH)
+    for rate in (0.1, 0.2):
+        assert run("run", "toy", "--set", f"espnet.optim_conf.lr={rate}")[0] == 0
+    first, second = sorted((root / "exp" / "toy").glob("small-*"))
+    page = tmp_path / "page.html"
+    code, _, err = run("report", first, second, "-o", page)
+    assert code == 1
+    assert f"{first} and {second} both have small ce seed 1 of d" in err
+    assert "espnet.optim_conf.lr was 0." in err
+    assert not page.exists()
+    assert run("report", first, first, "-o", page)[0] == 0
+
+
 def test_results_go_where_the_config_or_the_user_says(
     root: Path, run: Run, stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,8 +23,9 @@ from squall.engine.grid import find_config, grid_configs, plan_cells
 from squall.engine.launch import Launch, leading
 from squall.engine.runner import Cell, CellStatus, run_cells
 from squall.engine.tasks import TASKS, open_variants, task_of
+from squall.report.records import read_records
 from squall.report.report import Report
-from squall.settings import ConfigError, parse_assignment, split_values
+from squall.settings import ConfigError, differences, parse_assignment, split_values
 
 __all__ = ["report_experiments", "run_recipe"]
 
@@ -92,14 +93,39 @@ def _run_cells(
 
 
 def report_experiments(options: argparse.Namespace) -> int:
-    """Make one page from experiment directories, with every scored variant of each."""
+    """Make one page from experiment directories, with every scored variant of each.
+
+    Raises:
+        ConfigError: two experiments have results of the same name, as where only a setting differs
+            that names no system.
+    """
     variants = [open_variants(directory) for directory in options.experiments]
     scored = [[e for e in found if e.result_path.is_file()] or found[:1] for found in variants]
-    report = _collect([one for found in scored for one in found], options.baseline)
+    every = [one for found in scored for one in found]
+    _refuse_namesakes(every)
+    report = _collect(every, options.baseline)
     _print_table(report)
     report.write_html(options.output)
     print(f"report: {options.output.absolute()}")
     return 0
+
+
+def _refuse_namesakes(experiments: Sequence[Experiment[ExperimentConfig]]) -> None:
+    """A table has one row for what records call by one name; the other numbers would be lost."""
+    owners: dict[tuple[str | int, ...], Experiment[ExperimentConfig]] = {}
+    for experiment in experiments:
+        records = read_records(experiment.result_path) if experiment.result_path.is_file() else []
+        for record in records:
+            owner = owners.setdefault(record.key, experiment)
+            if owner.directory.resolve() == experiment.directory.resolve():
+                continue
+            changed = differences(owner.config.hashed(), experiment.config.hashed())
+            raise ConfigError(
+                f"{owner.directory} and {experiment.directory} both have {record.experiment} "
+                f"{record.system} seed {record.seed} of {record.dataset}, so that a table cannot "
+                f"tell them apart ({'; '.join(changed[:3]) or 'their settings are the same'}): "
+                "report on each alone"
+            )
 
 
 def _cells(options: argparse.Namespace, launch: Launch) -> list[Cell]:
