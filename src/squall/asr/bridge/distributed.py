@@ -32,6 +32,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -233,6 +234,12 @@ def _train(index: int, job: _Job, launch: Launch, parent: int, messages: Any) ->
     except Exception as error:
         messages.put(_plain(error))
         raise
+    # All is written and told. Where the interpreter is left to end, a thread of torch's at times
+    # takes the process down with it (SIGABRT), and the training would count as failed.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _plain(error: Exception) -> Exception:
