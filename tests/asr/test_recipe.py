@@ -258,6 +258,7 @@ def _with_texts(corpus: Path, split: str, text: Callable[[Utterance], str]) -> N
     write_manifest(corpus / f"{split}.jsonl", [replace(u, text=text(u)) for u in utterances])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "text", "reason"),
     [

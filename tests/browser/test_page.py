@@ -12,7 +12,7 @@ import pytest
 
 from browser.chromium import Browser
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 WIDTHS = (1280, 375)
 PAPER_WIDTH = 703

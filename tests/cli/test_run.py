@@ -128,6 +128,7 @@ def test_a_setting_is_laid_over_every_group_of_the_grid(
     assert all("scale: 3.0" in text for text in named.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "losses"),
     [
@@ -306,6 +307,7 @@ def _on_a_terminal(*arguments: str) -> tuple[int, str]:
     return process.wait(timeout=60), written.decode()
 
 
+@pytest.mark.slow
 def test_on_a_terminal_bars_and_failures_are_shown_as_they_are(root: Path, stand_in: Path) -> None:
     stand_in.write_text(
         FINISH
@@ -342,6 +344,7 @@ def test_stopping_says_how_to_go_on(root: Path, stand_in: Path, tmp_path: Path) 
     assert "memory was full" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "jobs", "expected"),
     [

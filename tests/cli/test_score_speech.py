@@ -99,6 +99,7 @@ def test_extended_stoi_is_a_column_of_its_own(
     assert [line[0] for line in table[1:6]] == ["stoi", "estoi", *METRICS[1:]]
 
 
+@pytest.mark.slow
 def test_more_processes_change_nothing(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,6 +121,7 @@ def test_the_leaders_failure_ends_the_others_too(pair: tuple[Launch, Launch]) ->
     assert seen == ["left"]
 
 
+@pytest.mark.slow
 def test_a_leader_that_has_gone_is_told(pair: tuple[Launch, Launch]) -> None:
     program = (
         "import sys, time; from squall.engine.launch import Board, Launch; "

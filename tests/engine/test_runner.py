@@ -149,6 +149,7 @@ def _gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_cell_ends_when_the_process_that_runs_it_is_killed(
     tmp_path: Path, stand_in: Path, kill: signal.Signals

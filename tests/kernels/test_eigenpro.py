@@ -384,6 +384,7 @@ def test_labels_are_refused(y: Any) -> None:
         EigenProRegressor().fit(X, Y[:, 0], validation=(X, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("x_scale", "x_offset", "y_scale", "y_offset"),
     [

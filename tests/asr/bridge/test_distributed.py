@@ -192,6 +192,7 @@ def test_a_training_that_diverges_says_so(folders: dict[str, Path], tmp_path: Pa
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_settings_are_refused_before_a_process_starts(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -200,6 +201,7 @@ def test_settings_are_refused_before_a_process_starts(
         _train(folders, settings, tmp_path / "train", 2)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_is_named(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_system_alone_is_not_read(run: Run, tmp_path: Any) -> None:
     assert scored_runs([replace(run, score_dir=tmp_path)]) == []
 
 
+@pytest.mark.slow
 def test_two_systems_on_a_single_utterance_get_a_whole_report(tmp_path: Path) -> None:
     said = {"anna_01": "GO ON TO THE NEXT LINE"}
     experiments = [

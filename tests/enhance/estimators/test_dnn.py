@@ -79,6 +79,7 @@ def test_it_learns_ratio_masks(data: dict[str, np.ndarray], optimizer: str, loss
     assert error == pytest.approx(best["dev_mse"], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["bce", *LOSSES])
 def test_every_loss_learns_binary_masks(binary: dict[str, np.ndarray], loss: str) -> None:
     settings = {"dropout": 0.0, "max_epochs": 40, "learning_rate": 0.01, "loss": loss}

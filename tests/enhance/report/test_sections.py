@@ -157,6 +157,7 @@ def test_what_the_tune_stage_tried_is_listed_by_its_error(tmp_path: Path) -> Non
     assert cells[6] == "optimizer adam"
 
 
+@pytest.mark.slow
 def test_players_hold_whole_utterances(scored: dict[str, Enhancement], tmp_path: Path) -> None:
     for source in _page([scored["dnn"]], tmp_path).audio:
         kind, _, data = source.partition(",")
@@ -204,6 +205,7 @@ def test_an_experiment_with_other_conditions_is_shown_where_it_can_be(
     assert len(_page([scored["noisy"], other], tmp_path).audio) == 3 * 2
 
 
+@pytest.mark.slow
 def test_runs_stand_in_the_order_of_the_tables(scored: dict[str, Enhancement]) -> None:
     report = collect([scored[name] for name in ("oracle", "kernel", "dnn", "noisy")])
     kinds = [run.system.partition("-")[0] for run in report.runs]
