@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from a_record import a_record
 from squall.report.comparison import (
     OVER_SEEDS,
     ScoredRun,
@@ -19,22 +20,7 @@ from squall.report.differences import comparison_tables
 from squall.report.records import Record
 from squall.scoring.alignment import align
 
-RECORD = Record(
-    recipe="an4",
-    experiment="grid",
-    dataset="an4",
-    system="ce",
-    condition="test",
-    seed=1,
-    metric="wer",
-    value=0.0,
-    unit="%",
-    n=10,
-    commit="c",
-    command="squall run an4",
-    hardware="a machine",
-    seconds=60.0,
-)
+RECORD = a_record(experiment="grid", value=0.0, n=10, commit="c")
 UTTERANCES = 60
 
 

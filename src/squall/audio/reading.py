@@ -255,12 +255,7 @@ def audio_below(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: there is none.
     """
-    paths = sorted(
-        Path(inside) / name
-        for inside, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".")
-    )
+    paths = _visible_below(folder)
     found = [path for path in paths if path.suffix.lower() in AUDIO_SUFFIXES]
     if not found:
         looked_for = ", ".join(AUDIO_SUFFIXES)
@@ -272,9 +267,16 @@ def audio_below(folder: Path) -> list[Path]:
 
 def unread_below(folder: Path) -> str:
     """`unread_hint` of the files below a folder, hidden ones left out, as a line of its own."""
-    paths = (Path(inside) / name for inside, _, names in os.walk(folder) for name in names)
-    hint = unread_hint(path for path in paths if not path.name.startswith("."))
-    return hint.removeprefix(". ")
+    return unread_hint(_visible_below(folder)).removeprefix(". ")
+
+
+def _visible_below(folder: Path) -> list[Path]:
+    return sorted(
+        Path(inside) / name
+        for inside, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".")
+    )
 
 
 def unread_hint(paths: Iterable[Path]) -> str:

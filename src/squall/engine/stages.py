@@ -170,10 +170,15 @@ def run_stages(
             continue
         if dry_run:
             reasons = ["--force"] if force else _reasons_or_problem(stage)
-            otherwise = f"done, but {changing.title} may change what it reads" if changing else ""
-            plan = "would run: " + "; ".join(reasons) if reasons else otherwise or "done, skip"
+            if reasons:
+                plan = "would run: " + "; ".join(reasons)
+            elif changing:
+                plan = f"done, but {changing.title} may change what it reads"
+            else:
+                plan = "done, skip"
             on_stage(stage, 0, 1, plan)
-            changing = changing or (stage if reasons and stage.outputs else None)
+            if reasons and stage.outputs:
+                changing = changing or stage
             continue
         with _locked(stage.directory, lambda s=stage: on_stage(s, 0, 1, _WAITING)):  # type: ignore[misc]
             reasons = ["--force"] if force else stage.reasons_to_run(complete=True)

@@ -457,6 +457,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             if solved:
                 tell(*errors, direct=sum(band.last - band.first for band in solved.values()))
         left = [band for band in self.subbands_ if band.first not in solved]
+        heads: list[Head] = []
         if left:
             rows = KernelRows(
                 points,
@@ -487,7 +488,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                     band, epoch=group.best_epoch, validation_mse=error, ridge=0.0
                 )
         self.subbands_ = tuple(solved[band.first] for band in self.subbands_)
-        self.n_iter_ = max((head.epoch for head in heads), default=1) if left else 1
+        self.n_iter_ = max((head.epoch for head in heads), default=1)
         self.centres_, self.alpha_ = centres.cpu().numpy(), alpha.cpu().numpy()
 
     def _solve_directly(

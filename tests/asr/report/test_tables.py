@@ -5,25 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from a_record import a_record
 from squall.asr.calibration import LEVELS
 from squall.asr.report.tables import RECOGNITION, error_rate_tables, recognition_tables
 from squall.report.records import Record
 
-RECORD = Record(
+RECORD = a_record(
     recipe="timit",
     experiment="sample",
     dataset="timit",
-    system="ce",
-    condition="test",
-    seed=1,
     metric="per",
     value=50.0,
-    unit="%",
     n=1000,
     commit="c" * 40,
     command="squall run timit",
-    hardware="a machine",
-    seconds=60.0,
 )
 
 
