@@ -7,6 +7,7 @@ bound, and one that stops before them leaves directions that are hardly learnt.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -110,6 +111,7 @@ class LowRank:
         Source: Fine, Scheinberg 2001.
         """
         chosen = torch.arange(min(sample, len(rows)), device=rows.device)
+        before = math.inf
         while True:
             points = Points.of(rows[chosen].double())
             matrix = _values(kernel, points, None).cpu().numpy()
@@ -120,11 +122,13 @@ class LowRank:
             chosen = chosen[first]
             found = cls(kernel, rows, Points.of(rows[chosen].double()), factor)
             left = torch.cat([1 - part.square().sum(1) for _, part in found.parts(rows)])
-            if rank == sample:
-                return found if left.max() <= ROUGHLY_SPANNED else None
+            most = left.max().item()
             # Rounding may leave of a row a little more than what its pivot was.
-            if left.max() <= 2 * SPANNED:
+            if most <= (ROUGHLY_SPANNED if rank == sample else 2 * SPANNED):
                 return found
+            if rank == sample and most > before / 2:  # what was not spanned has had its turn
+                return None
+            before = most
             worst = left.argsort(descending=True)[:sample]
             chosen = torch.cat([chosen, worst[left[worst] > 2 * SPANNED]])
 
