@@ -200,6 +200,7 @@ NOT_FILES = {
 """Modules that call json.dump or json.dumps themselves, and what for."""
 
 
+@pytest.mark.slow
 def test_json_files_are_written_by_the_strict_function() -> None:
     source = Path(squall.files.__file__).parent
     found = set()

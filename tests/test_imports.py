@@ -126,11 +126,13 @@ def test_there_is_no_circle_among_files() -> None:
     assert _circle(_graph(SOURCE)) == []
 
 
+@pytest.mark.slow
 def test_there_is_no_circle_among_what_a_folder_holds() -> None:
     circles = {folder: _circle(graph) for folder, graph in _siblings(_graph(SOURCE)).items()}
     assert {folder: circle for folder, circle in circles.items() if circle} == {}
 
 
+@pytest.mark.slow
 def test_a_study_imports_no_other_study() -> None:
     studies = {path.name for path in (SOURCE / "studies").iterdir() if path.is_dir()}
     between = _siblings(_graph(SOURCE))["squall.studies"]
@@ -171,6 +173,7 @@ def test_the_layout_can_be_seen_at_a_glance() -> None:
     assert len([path for path in SOURCE.iterdir() if path.suffix == ".py"]) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "added", "broken"),
     [

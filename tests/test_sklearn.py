@@ -193,6 +193,7 @@ def _held_out(y: np.ndarray, fraction: float) -> np.ndarray:
     )[1]
 
 
+@pytest.mark.slow
 def test_class_weights_move_the_decision() -> None:
     X, y = draw(400, classes=2, weights=[0.9, 0.1], flip_y=0.1)
     found = {}

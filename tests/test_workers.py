@@ -123,6 +123,7 @@ def napping(importable: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]
             os.kill(worker, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
 def test_workers_end_when_their_parent_is_killed(
     napping: tuple[subprocess.Popen[str], list[int]],

@@ -85,6 +85,7 @@ def test_other_formats_are_converted_and_that_is_said(
     assert f"{speech / name}: {conversion}" in err
 
 
+@pytest.mark.slow
 def test_two_equal_channels_give_the_text_of_one(squall: Any, speech: Path) -> None:
     assert squall(speech / "stereo.wav")[1] == squall(speech / "plain.wav")[1]
 
@@ -131,6 +132,7 @@ def test_damaged_files_are_named_and_the_others_done(squall: Any, damaged: Path)
     assert "3 of 4 files could not be transcribed" in err
 
 
+@pytest.mark.slow
 def test_json_has_words_with_confidences(squall: Any, speech: Path) -> None:
     code, out, _ = squall(speech / "8000.wav", speech / "plain.wav", "--format", "json")
     assert code == 0

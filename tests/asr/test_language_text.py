@@ -132,6 +132,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, content: bytes, reason:
     assert count_parts(tmp_path / "text") == 0
 
 
+@pytest.mark.slow
 def test_only_one_part_is_in_memory(tmp_path: Path) -> None:
     import tracemalloc
 

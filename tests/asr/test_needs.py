@@ -36,6 +36,7 @@ def test_weights_and_disk_are_those_of_the_training(trained: Experiment) -> None
     assert written <= 2 * (found.disk_bytes + names)
 
 
+@pytest.mark.slow
 def test_time_and_memory_grow_with_the_model() -> None:
     small = _measure()
     large = _measure(espnet__encoder_conf__linear_units=4096, espnet__encoder_conf__num_blocks=4)
@@ -45,6 +46,7 @@ def test_time_and_memory_grow_with_the_model() -> None:
     assert large.memory_bytes >= small.memory_bytes > 10 * small.parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "units"),
     [
@@ -110,6 +112,7 @@ def test_memory_is_that_of_the_longest_utterance(
     assert found.memory_bytes == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

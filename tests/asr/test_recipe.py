@@ -127,6 +127,7 @@ def _would_run(settings: RecognitionConfig, corpus: Path, exp_dir: Path) -> dict
     return {k: v for k, v in told.items() if v not in ("done, skip", "would run: runs every time")}
 
 
+@pytest.mark.slow
 def test_an_edit_of_a_transcript_that_keeps_its_length_is_read(
     demo_corpus: Path, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_an_edit_of_a_transcript_that_keeps_its_length_is_read(
     assert read_manifest(prepared)[0].text == first[::-1]
 
 
+@pytest.mark.slow
 def test_other_audio_of_the_same_length_reaches_every_stage_that_hears_it(
     demo_corpus: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +185,7 @@ def test_an_experiment_of_an_earlier_version_goes_on(demo_corpus: Path, tmp_path
     assert not (first.directory / "train.before-1").exists()
 
 
+@pytest.mark.slow
 def test_an_experiment_directory_is_all_that_later_stages_read(
     demo_corpus: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +211,7 @@ def _with_phones(demo_corpus: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_units_share_the_prepared_data(demo_corpus: Path, tmp_path: Path) -> None:
     corpus = _with_phones(demo_corpus, tmp_path / "mine")
     written = {}
@@ -225,6 +229,7 @@ def test_units_share_the_prepared_data(demo_corpus: Path, tmp_path: Path) -> Non
     assert len(list((tmp_path / "own" / "shared").glob("data-*"))) == 1
 
 
+@pytest.mark.slow
 def test_texts_that_are_missing_are_written_again_and_nothing_else(
     demo_corpus: Path, tmp_path: Path
 ) -> None:
@@ -237,6 +242,7 @@ def test_texts_that_are_missing_are_written_again_and_nothing_else(
     assert text.read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
 def test_phones_that_are_missing_are_found_before_the_training(
     demo_corpus: Path, tmp_path: Path, split: str
@@ -292,6 +298,7 @@ def test_data_that_cannot_be_learnt_stops_before_the_training(
     assert tiny.run(settings, corpus=corpus, exp_dir=tmp_path, last=2)[1][-1] == "2 tokens"
 
 
+@pytest.mark.slow
 def test_a_little_that_cannot_be_learnt_is_told(demo_corpus: Path, tmp_path: Path) -> None:
     corpus = _own_corpus(tmp_path / "mine", demo_corpus)
     first = read_manifest(corpus / "dev.jsonl")[0]
@@ -303,6 +310,7 @@ def test_a_little_that_cannot_be_learnt_is_told(demo_corpus: Path, tmp_path: Pat
     assert re.search(rf"; dev: \d of \d+ tokens .*'Ж' 1.*, in .*{first.id}", words)
 
 
+@pytest.mark.slow
 def test_a_corpus_of_one_speaker_is_trained_on_and_told(demo_corpus: Path, tmp_path: Path) -> None:
     corpus = _own_corpus(tmp_path / "mine", demo_corpus)
     for path in corpus.glob("*.jsonl"):
@@ -337,6 +345,7 @@ def test_the_corpus_lies_where_the_settings_say(
         run_cell(Cell(tiny.config("own"), RunOptions(str(tmp_path / "exp")), last=0))
 
 
+@pytest.mark.slow
 def test_the_check_tells_what_the_training_needs(demo_corpus: Path, tmp_path: Path) -> None:
     told: list[str] = []
     for last in (0, 1, 0):

@@ -75,6 +75,7 @@ def test_words_have_confidences(trained: Experiment, recogniser: Recogniser) -> 
     _assert_sound(found)
 
 
+@pytest.mark.slow
 def test_the_same_audio_gives_the_same_hypothesis(
     trained: Experiment, recogniser: Recogniser
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_search_that_finds_nothing_gives_an_empty_hypothesis(
     assert (found.text, found.words, found.confidence) == ("", (), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", ["char", "bpe", "word"])
 def test_words_of_every_unit_are_those_of_the_text(
     demo_corpus: Path, tmp_path: Path, units: str
@@ -187,6 +189,7 @@ def test_an_experiment_can_be_moved(demo_corpus: Path, tmp_path: Path) -> None:
     assert found(samples) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["softmax", "clipped"])
 @pytest.mark.parametrize("ctc_weight", [0.0, 0.5, 1.0])
 def test_every_search_runs(trained: Experiment, posterior: str, ctc_weight: float) -> None:

@@ -91,6 +91,7 @@ def test_a_sound_file_is_read_whole(tmp_path: Path, name: str) -> None:
     assert np.corrcoef(samples[:LENGTH], _noise())[0, 1] > 0.9 or name in ("MP3", "WAV GSM")
 
 
+@pytest.mark.slow
 @each_container
 @in_one_folder
 @given(first=st.integers(0, LENGTH - 51) | st.integers(LENGTH - 1500, LENGTH - 51))
@@ -340,6 +341,7 @@ def test_containers_whose_length_cannot_be_checked_are_refused(tmp_path: Path, f
         read_audio(path)
 
 
+@pytest.mark.slow
 @each_container
 @in_one_folder
 @given(data=st.data())

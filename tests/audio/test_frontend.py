@@ -234,6 +234,7 @@ def test_speech_survives_the_round_trip(name: str, real_data: Path) -> None:
         assert _snr_above_50_hz_db(speech, back) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 @pytest.mark.parametrize("name", ["gammatone", "stft"])
 @pytest.mark.parametrize("noise", ["white", "coffee-shop"])

@@ -50,6 +50,7 @@ def test_centres_equal_other_packages() -> None:
     np.testing.assert_allclose(ours[:-1], np.sort(theirs), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_response_is_that_of_the_sampled_impulse_response() -> None:
     ours = BANK.response(FREQUENCIES)
     for channel, centre in enumerate(BANK.centres_hz):

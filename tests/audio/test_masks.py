@@ -37,6 +37,7 @@ def test_binary_by_hand() -> None:
     assert mask.dtype == np.float32
 
 
+@pytest.mark.slow
 @given(ENERGIES, ENERGIES, st.floats(0.1, 4))
 def test_masks_are_in_0_to_1(speech: np.ndarray, noise: np.ndarray, beta: float) -> None:
     ratio = ideal_ratio_mask(speech=speech, noise=noise, beta=beta)
@@ -64,6 +65,7 @@ def test_ratios_of_speech_and_noise_complete_each_other(
     np.testing.assert_allclose(total, (speech + noise.astype(np.float64)) > 0, atol=1e-4)
 
 
+@pytest.mark.slow
 @given(ENERGIES, ENERGIES)
 def test_binary_masks_of_speech_and_noise_complete_each_other(
     speech: np.ndarray, noise: np.ndarray

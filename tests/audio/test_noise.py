@@ -273,6 +273,7 @@ def test_what_makes_no_speech_shaped_noise_is_named(speech: list[Any], reason: s
         make_speech_shaped_noise(speech, duration_s=1.0, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_noise_shaped_by_real_speech(real_data: Path) -> None:
     utterances = prepare_librispeech(real_data / "librispeech-sample")["dev"]

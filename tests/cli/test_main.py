@@ -95,6 +95,7 @@ def test_an_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
     assert re.fullmatch(r"squall: .* is not an experiment directory: .*\n", done.stderr)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
     for name in ("ref", "hyp"):
         (tmp_path / name).write_text("".join(f"u{k} WORD\n" for k in range(20000)))

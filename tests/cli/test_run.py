@@ -81,6 +81,7 @@ def test_an_unknown_parameter_of_a_loss_is_refused_in_the_first_stage(root: Path
     assert "[small ce-alhpa0.1 seed 1] 0 check: ValueError: ce has no parameter 'alhpa'" in err
 
 
+@pytest.mark.slow
 def test_all_cells_end_in_one_table_and_one_page(root: Path, run: Run, stand_in: Path) -> None:
     stand_in.write_text(FINISH)
     code, out, err = run("run", "toy", "--grid", "loss.name=ce,square", "seed=1,2", "--jobs", 2)
@@ -94,6 +95,7 @@ def test_all_cells_end_in_one_table_and_one_page(root: Path, run: Run, stand_in:
     assert "squall run toy --grid loss.name=ce,square seed=1,2 --jobs 2" in page
 
 
+@pytest.mark.slow
 def test_a_failed_cell_leaves_the_report_of_the_others(
     root: Path, run: Run, stand_in: Path
 ) -> None:
@@ -115,6 +117,7 @@ def test_the_grid_of_the_config_is_run_unless_another_is_given(
     assert run("run", "toy", "--dry-run", "--grid", "seed=1,2,3")[1].count("small-") == 3
 
 
+@pytest.mark.slow
 def test_a_setting_is_laid_over_every_group_of_the_grid(
     root: Path, run: Run, stand_in: Path, tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_name_picks_its_groups_of_the_grid(
     assert sorted((loss["name"], loss.get("alpha")) for loss in found) == losses
 
 
+@pytest.mark.slow
 def test_cells_that_look_alike_are_all_run(root: Path, run: Run, stand_in: Path) -> None:
     stand_in.write_text("import time; time.sleep(1)\n" + FINISH)
     code, out, _ = run("run", "toy", "--jobs", 2, "--grid", "espnet.optim_conf.lr=0.1,0.2")
@@ -164,6 +168,7 @@ def test_cells_that_look_alike_are_all_run(root: Path, run: Run, stand_in: Path)
     assert out.count("0 toy: done in") == 2
 
 
+@pytest.mark.slow
 def test_variants_of_the_decoding_share_a_directory_and_have_numbers_of_their_own(
     root: Path, run: Run, stand_in: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +186,7 @@ def test_variants_of_the_decoding_share_a_directory_and_have_numbers_of_their_ow
     assert "ce beam_size=1" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_experiments_of_one_name_are_not_reported_as_one(
     root: Path, run: Run, stand_in: Path, tmp_path: Path
 ) -> None:
@@ -198,6 +204,7 @@ def test_experiments_of_one_name_are_not_reported_as_one(
     assert run("report", first, first, "-o", page)[0] == 0
 
 
+@pytest.mark.slow
 def test_results_go_where_the_config_or_the_user_says(
     root: Path, run: Run, stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +217,7 @@ def test_results_go_where_the_config_or_the_user_says(
     assert (tmp_path / "mine" / "RESULTS.md").is_file()
 
 
+@pytest.mark.slow
 def test_a_range_that_ends_before_the_report_makes_none(
     root: Path, run: Run, stand_in: Path
 ) -> None:
@@ -271,6 +279,7 @@ def test_an_experiment_may_be_named_with_its_ending(run: Run) -> None:
     assert run("run", "toy", "--dry-run", "--experiment", "small.yaml")[0] == 0
 
 
+@pytest.mark.slow
 def test_damaged_results_are_named_and_kept(
     root: Path, run: Run, stand_in: Path, tmp_path: Path
 ) -> None:
@@ -321,6 +330,7 @@ def test_on_a_terminal_bars_and_failures_are_shown_as_they_are(root: Path, stand
     assert "WER %" in text
 
 
+@pytest.mark.slow
 def test_stopping_says_how_to_go_on(root: Path, stand_in: Path, tmp_path: Path) -> None:
     started = tmp_path / "started"
     stand_in.write_text(f"open({str(started)!r}, 'w')\nimport time; time.sleep(60)\n")

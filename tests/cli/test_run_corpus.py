@@ -75,6 +75,7 @@ def told(run: Run, stand_in: Path, tmp_path: Path) -> Callable[..., dict[str, An
     return told
 
 
+@pytest.mark.slow
 def test_folders_are_relative_in_the_home_or_have_spaces(
     told: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_options_of_one_folder_are_kept_as_before(tmp_path: Path, root: Path) ->
     assert again.corpus_dirs == (Path("/one"), Path("/two"))
 
 
+@pytest.mark.slow
 def test_a_subset_is_an_option_of_the_corpus(told: Callable[..., dict[str, Any]]) -> None:
     assert told("libri", "--subset", "mini")["options"] == {"subset": "mini"}
     assert told("libri")["options"] == {}
@@ -160,6 +162,7 @@ def test_nothing_is_fetched_into_the_recordings_at_hand(run: Run, tmp_path: Path
     assert not (tmp_path / "mine").exists()  # the check fetches nothing yet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "experiment"),
     [

@@ -198,6 +198,7 @@ def _shifted(samples: np.ndarray, by: int, *, keep_length: bool) -> np.ndarray:
     return np.resize(late, len(samples)) if keep_length else late
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_length", [False, True])
 def test_a_delay_is_found_taken_out_and_said_once(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], keep_length: bool

@@ -47,6 +47,7 @@ _utterances = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(_utterances, max_size=4, unique_by=lambda u: u.id))
 def test_what_is_written_is_read_back_sorted(
     tmp_path_factory: pytest.TempPathFactory, utterances: list[Utterance]

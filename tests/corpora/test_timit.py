@@ -83,6 +83,7 @@ def test_the_lists_of_speakers() -> None:
     assert TRAIN_SPEAKERS == 462
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spell", [str.upper, str.lower], ids=["upper", "lower"])
 @pytest.mark.parametrize("above", ["", "..", "../.."])
 def test_the_whole_corpus(tmp_path: Path, spell: Spell, above: str) -> None:
@@ -313,6 +314,7 @@ def test_the_real_sample(real_data: Path, fold: int) -> None:
     assert validate(splits, read=False) == []
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_the_real_sample_over_all_folds(real_data: Path) -> None:
     folds = [prepare_timit(real_data / "timit-nltk", fold=fold) for fold in range(4)]

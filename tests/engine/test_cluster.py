@@ -62,6 +62,7 @@ def _run(cells: list[Cell], **parameters: Any) -> tuple[list[Cell], list[tuple[i
     return failed, told
 
 
+@pytest.mark.slow
 def test_every_cell_runs_and_tells_its_state(tmp_path: Path, stand_in: Path) -> None:
     stand_in.write_text("report(1, 1, f'seed {experiment.config.seed}')\n")
     failed, told = _run([_cell(tmp_path, seed) for seed in (1, 2)])
@@ -73,6 +74,7 @@ def test_every_cell_runs_and_tells_its_state(tmp_path: Path, stand_in: Path) -> 
         assert not last.failed
 
 
+@pytest.mark.slow
 def test_a_failed_job_does_not_stop_the_others(tmp_path: Path, stand_in: Path) -> None:
     stand_in.write_text("if experiment.config.seed == 1: raise RuntimeError('no luck')\n")
     cells = [_cell(tmp_path, seed) for seed in (1, 2)]
@@ -83,6 +85,7 @@ def test_a_failed_job_does_not_stop_the_others(tmp_path: Path, stand_in: Path) -
     assert "RuntimeError: no luck" in messages[0]
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_is_a_failure_with_its_log(tmp_path: Path, stand_in: Path) -> None:
     stand_in.write_text("import os; os._exit(3)\n")
     cell = _cell(tmp_path, 1)
@@ -94,6 +97,7 @@ def test_a_job_that_is_killed_is_a_failure_with_its_log(tmp_path: Path, stand_in
     assert str(cell.experiment.recipe_dir / "cluster") in status.message
 
 
+@pytest.mark.slow
 def test_states_of_an_earlier_run_are_not_told(tmp_path: Path, stand_in: Path) -> None:
     cell = _cell(tmp_path, 1)
     stand_in.write_text("raise ValueError('before')\n")
@@ -104,6 +108,7 @@ def test_states_of_an_earlier_run_are_not_told(tmp_path: Path, stand_in: Path) -
     assert not any("before" in status.message for _, status in told)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_interrupts_are_heard")
 def test_jobs_are_cancelled_when_the_user_stops(tmp_path: Path, stand_in: Path) -> None:
     pid_file = tmp_path / "pid"
@@ -159,6 +164,7 @@ def test_without_submitit_the_error_says_what_to_install(
         _run([_cell(tmp_path, 1)])
 
 
+@pytest.mark.slow
 def test_the_command_line_sends_a_grid_to_the_cluster(
     tmp_path: Path,
     stand_in: Path,

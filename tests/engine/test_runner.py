@@ -89,6 +89,7 @@ def test_a_failed_cell_is_reported_and_does_not_stop_the_others(tmp_path: Path) 
     assert stages == {"0 check"}
 
 
+@pytest.mark.slow
 def test_statuses_arrive_while_the_cell_works(tmp_path: Path, stand_in: Path) -> None:
     stand_in.write_text(
         "report(1, 3, 'one')\nimport time; time.sleep(0.6)\nreport(2, 3, 'two')\nprint('printed')\n"
@@ -103,6 +104,7 @@ def test_statuses_arrive_while_the_cell_works(tmp_path: Path, stand_in: Path) ->
     assert "printed" in (cell.experiment.log_dir / "0-toy.log").read_text()
 
 
+@pytest.mark.slow
 def test_variants_of_one_model_run_side_by_side(tmp_path: Path, stand_in: Path) -> None:
     stand_in.write_text("report(1, 1, 'I am ' + experiment.config.variant)\n")
     cells = [_cell(tmp_path, variant=f"beam_size={size}") for size in (1, 2, 3)]
@@ -112,6 +114,7 @@ def test_variants_of_one_model_run_side_by_side(tmp_path: Path, stand_in: Path) 
     assert told == {(cell.config.variant, f"I am {cell.config.variant}") for cell in cells}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "message"),
     [

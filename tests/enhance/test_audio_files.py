@@ -253,6 +253,7 @@ def test_a_failure_leaves_the_old_result_and_no_rest(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a.wav").read_text() == "old"
 
 
+@pytest.mark.slow
 def test_progress_rises_to_one(enhancer: Enhancer, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", _noise(45 * RATE_HZ), RATE_HZ)
     shares: list[float] = []

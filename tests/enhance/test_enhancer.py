@@ -76,6 +76,7 @@ def test_an_offset_changes_nothing_that_is_heard(enhancer: Enhancer, offset: flo
     np.testing.assert_allclose(shifted, plain, atol=1e-3 * np.abs(plain).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoilt_by", ["click", "silence"])
 def test_neither_a_click_nor_silence_changes_the_level_of_the_rest(
     enhancer: Enhancer, spoilt_by: str
@@ -99,6 +100,7 @@ def test_neither_a_click_nor_silence_changes_the_level_of_the_rest(
     assert error("active") < 0.2 * error("whole")
 
 
+@pytest.mark.slow
 def test_no_read_is_longer_than_a_block_with_its_margins(enhancer: Enhancer) -> None:
     noisy, asked = _noise(65 * SAMPLE_RATE_HZ), []
 

@@ -151,6 +151,7 @@ def test_windows_of_masks_are_those_of_the_loop(frames: int, channels: int, cont
     assert windows.shape == (frames, channels * (2 * context + 1))
 
 
+@pytest.mark.slow
 @given(frames=st.integers(1, 9), channels=st.integers(1, 4), context=st.integers(0, 4))
 def test_averages_are_those_of_the_loop(frames: int, channels: int, context: int) -> None:
     width = 2 * context + 1

@@ -146,6 +146,7 @@ def test_other_speech_of_the_same_energy_is_mixed_and_trained_on_anew(
     assert done == [*FIRST, "4 tune", "5 train"]
 
 
+@pytest.mark.slow
 def test_tuning_decides_what_is_trained(run: Run, tiny_data: Path) -> None:
     candidates = [{"hidden_units": 3}, {"hidden_units": 5}]
     experiment, _ = run(
@@ -195,6 +196,7 @@ def test_too_few_speakers_for_the_babble_stop_the_preparation(run: Run, tiny_dat
         run(tiny_data, noise__talkers=6)
 
 
+@pytest.mark.slow
 def test_made_noises_need_no_folder(run: Run, tiny_data: Path) -> None:
     made = {"noise__seen": ["babble", "ssn"], "noise__unseen": [], "noise_dir": None}
     _, done = run(tiny_data, "noisy", last=3, **made)
@@ -281,6 +283,7 @@ def _speaker(data: Path, *, talks: bool) -> str:
     return (talking if talks else left)[0].speaker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["silent", "nan"])
 @pytest.mark.parametrize("talks", [True, False], ids=["talker", "trained"])
 def test_bad_speech_is_named_and_left_out_when_asked_for(

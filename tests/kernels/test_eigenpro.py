@@ -107,6 +107,7 @@ def test_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     assert not np.array_equal(first.predict(NEW), other.predict(NEW))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "learned"])
 @pytest.mark.parametrize("kernels", [1, 2])
 def test_streamed_rows_give_what_stored_ones_give(

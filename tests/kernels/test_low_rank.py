@@ -65,6 +65,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @example(  # 25 kinds of rows, of which the first 60 lack some
     kind="jitter of a millionth", n=200, where=0.0, bandwidth=8.0, noise=0.0, sample=60, seed=0
@@ -112,6 +113,7 @@ def _fitted(model: Any, x: Array, y: Array, **more: Any) -> Any:
         return model.fit(x, y, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -160,6 +162,7 @@ def test_rows_that_the_sample_lacks_are_learnt() -> None:
     np.testing.assert_allclose(model.predict(x), exact, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_many_repeated_rows_of_few_repeats_are_solved_directly() -> None:
     """700 distinct rows, which a sample of 1,000 rows hardly shows to be repeated."""
     rng = np.random.default_rng(0)
@@ -174,6 +177,7 @@ def test_many_repeated_rows_of_few_repeats_are_solved_directly() -> None:
     assert count_distinct(zeros) == 2
 
 
+@pytest.mark.slow
 def test_ridge_is_that_of_the_last_solution() -> None:
     model = EigenProRegressor()
     with pytest.warns(UserWarning, match=DIRECT):

@@ -65,6 +65,7 @@ def test_search_runs_per_subband_and_is_timed() -> None:
     assert error == pytest.approx(mean, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_subbands_that_need_different_kernels_get_them() -> None:
     """One smooth and one rough function of the same features."""
     rng = np.random.default_rng(0)

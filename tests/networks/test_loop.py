@@ -57,6 +57,7 @@ def _kill_after(epoch: int) -> Any:
     return kill
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", [1, 4, 9])
 @pytest.mark.parametrize("decay", [1.0, 0.5])
 def test_a_killed_training_goes_on_to_the_same_bits(

@@ -40,6 +40,7 @@ def problem(
     return Problem(inputs.to(dtype), targets, key, row_weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 @pytest.mark.parametrize(
     "changed",

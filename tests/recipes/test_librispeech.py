@@ -151,6 +151,7 @@ def test_a_further_set_is_among_the_inputs_of_its_decoding(tmp_path: Path) -> No
             assert manifests == {"dev", "test", *sets}
 
 
+@pytest.mark.slow
 def test_the_text_of_a_language_model_is_fetched(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +240,7 @@ def test_a_broken_recording_is_left_out_when_asked_for(sample: Squall, corpus: P
     assert "train 14, dev 3, test 2 utterances; 1 problems left out" in out
 
 
+@pytest.mark.slow
 def test_the_corpus_is_fetched_into_the_place_of_the_recipe(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def results(request: pytest.FixtureRequest) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_results_are_strict_json_with_a_reason_for_what_is_null(results: Path) -> None:
     content = json.loads(results.read_text(encoding="utf-8"), parse_constant=_refuse)
     records = [Record(**_fields(found)) for found in _objects(content)]
@@ -69,11 +70,13 @@ def test_results_have_declared_metrics_in_their_units(results: Path) -> None:
     assert units == {(metric, declared(metric).unit) for metric, _ in units}
 
 
+@pytest.mark.slow
 def test_results_are_written_as_the_program_writes_them(results: Path, tmp_path: Path) -> None:
     write_records(tmp_path / "results.json", read_records(results))
     assert (tmp_path / "results.json").read_bytes() == results.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_program_makes_of_the_results(results: Path, tmp_path: Path) -> None:
     page = results.with_name("RESULTS.md")
     text = page.read_text(encoding="utf-8")
@@ -110,6 +113,7 @@ def test_jq_reads_the_results_as_the_readme_says(tmp_path: Path) -> None:
     assert [_fields(json.loads(line)) for line in done.stdout.splitlines()] == expected
 
 
+@pytest.mark.slow
 def test_pandas_reads_the_results_as_the_readme_says(tmp_path: Path) -> None:
     expected = _undefined(tmp_path)
     pytest.importorskip("pandas")

@@ -193,6 +193,7 @@ def test_tabular_goes_on_where_it_was_and_trains_what_has_changed(
     assert json.loads((sets / "little.json").read_text())["data"] != again["data"]
 
 
+@pytest.mark.slow
 def test_damaged_sets_are_named_and_the_others_run(
     study: Squall, collection: Path, tmp_path: Path
 ) -> None:
@@ -255,6 +256,7 @@ def test_what_the_test_parts_are_is_told(
     assert told in out
 
 
+@pytest.mark.slow
 def test_a_set_that_has_no_disjoint_folds_is_named_and_the_others_run(
     study: Squall, collection: Path, tmp_path: Path
 ) -> None:

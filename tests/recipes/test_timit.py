@@ -169,6 +169,7 @@ def _twice(folder: Path) -> None:
     shutil.copytree(folder / "dr1-fvmh0", folder / "dr2-fvmh0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "messages"),
     [

@@ -61,6 +61,7 @@ def _refuse(word: str) -> None:
     raise AssertionError(f"{word} is not JSON")
 
 
+@pytest.mark.slow
 @given(st.lists(_records(), max_size=6))
 def test_records_come_back_as_written(records: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -61,6 +61,7 @@ class _Page(HTMLParser):
             self.text += data
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_with_nothing_to_load(tmp_path: Path) -> None:
     text = _html(collect([_experiment(tmp_path)]), tmp_path)
     page = _Page(text)
@@ -85,6 +86,7 @@ def test_text_is_escaped(tmp_path: Path) -> None:
     assert not {"stop", "bold"} & set(page.tags)
 
 
+@pytest.mark.slow
 def test_errors_are_counted_and_marked(tmp_path: Path) -> None:
     text = _section(_html(collect([_experiment(tmp_path)]), tmp_path), "errors-of-each-run")
     assert "small ce, seed 1: 1 of 2 test utterances have an error" in text
@@ -109,6 +111,7 @@ def test_numbers_stand_in_the_table(tmp_path: Path) -> None:
     assert differences.note in _section(text, "demo-test-differences-to-ce")
 
 
+@pytest.mark.slow
 def test_there_is_one_figure_per_curve_that_was_recorded(tmp_path: Path) -> None:
     text = _section(_html(collect([_experiment(tmp_path)]), tmp_path), "learning-curves")
     assert text.count("<svg") == 3
@@ -132,6 +135,7 @@ def test_every_run_has_its_line_in_a_figure(tmp_path: Path) -> None:
         assert sorted(lines) == ["large ce, seed 1", "small ce, seed 1", "small ce, seed 1"]
 
 
+@pytest.mark.slow
 def test_a_run_without_epochs_has_no_curves(tmp_path: Path) -> None:
     text = _html(collect([_experiment(tmp_path, history=[])]), tmp_path)
     assert "learning-curves" not in text
@@ -191,6 +195,7 @@ def test_a_single_run_has_its_settings_on_paper_too(tmp_path: Path) -> None:
     assert "data-print" not in _section(_html(collect(runs), tmp_path), "settings")
 
 
+@pytest.mark.slow
 def test_links_start_from_the_folder_of_the_page(tmp_path: Path) -> None:
     experiment = _experiment(tmp_path, experiment="a b#c")
     below = tmp_path / "pages" / "more"
@@ -200,6 +205,7 @@ def test_links_start_from_the_folder_of_the_page(tmp_path: Path) -> None:
     assert links == [f"../../exp/toy/{name}/", f"../../exp/toy/{name}/logs/"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_has_no_link(tmp_path: Path) -> None:
     experiment = _experiment(tmp_path)
     experiment.log_dir.rmdir()
@@ -214,6 +220,7 @@ def test_the_same_experiments_give_the_same_page(tmp_path: Path) -> None:
     assert _html(collect(experiments), tmp_path) == _html(collect(experiments), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [None, math.nan])
 def test_a_loss_that_was_not_finite_is_a_gap_in_its_curve(
     tmp_path: Path, number: float | None

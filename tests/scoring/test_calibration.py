@@ -103,6 +103,7 @@ def test_logits_and_their_probabilities_agree(t):
         assert one == pytest.approx(two, rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bins", [10, 15])
 @pytest.mark.parametrize("classes", [3, 30])
 def test_against_torchmetrics(bins, classes):
@@ -212,6 +213,33 @@ def test_probabilities_outside_by_rounding_count_as_the_bound():
     found = score_probs(probs=outside, targets=[0, 0])
     assert found.confidences.tolist() == [1.0, 0.5]
     assert found.log_probs.tolist() == [0.0, math.log(0.5)]
+
+
+@pytest.mark.parametrize("classes", [2, 30, 1000])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_probabilities_in_half_precision_are_those_of_their_logits(
+    dtype: str, classes: int
+) -> None:
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(500, classes, generator=generator)
+    targets = torch.randint(classes, (500,), generator=generator)
+    probs = logits.softmax(1).to(getattr(torch, dtype))
+    found = score_probs(probs=probs, targets=targets).calibration()
+    expected = score_logits(logits=logits, targets=targets).calibration()
+    assert found.brier == pytest.approx(expected.brier, abs=0.004)
+    if dtype == "bfloat16":  # float16 has nothing below 6e-8
+        assert found.nll == pytest.approx(expected.nll, rel=0.004)
+
+
+def test_sums_of_other_types_are_held_to_a_thousandth() -> None:
+    torch = pytest.importorskip("torch")
+    probs = torch.tensor([[0.5, 0.503]])
+    with pytest.raises(ValueError, match=r"row 0 sum to 1\.003, not to 1"):
+        score_probs(probs=probs, targets=[0])
+    score_probs(probs=probs.bfloat16(), targets=[0])
+    with pytest.raises(ValueError, match=r"row 0 sum to"):
+        score_probs(probs=torch.tensor([[0.5, 0.52]]).bfloat16(), targets=[0])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])

@@ -46,6 +46,7 @@ def test_the_threshold_itself_is_not_above_it():
     assert ibm_scores(reference=[[False]], estimate=[[True]]).false_alarms == 1
 
 
+@pytest.mark.slow
 @given(two_utterances())
 def test_counts_and_errors_add_up_to_those_of_the_whole(utterances):
     ideal, estimate = (np.concatenate(parts) for parts in zip(*utterances, strict=True))
@@ -57,6 +58,7 @@ def test_counts_and_errors_add_up_to_those_of_the_whole(utterances):
     assert (one + two).per_channel == pytest.approx(whole.per_channel)
 
 
+@pytest.mark.slow
 @given(two_utterances())
 def test_against_a_loop_over_units(utterances):
     ideal, estimate = utterances[0]

@@ -137,6 +137,7 @@ def test_perfect_estimates_have_the_highest_scores(speech):
     assert score(score_pesq) == score(score_pesq, mode="wb")
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 def test_scores_of_real_speech_rise_with_the_snr(real_data):
     path = sorted((real_data / "librispeech-sample").rglob("*.flac"))[0]

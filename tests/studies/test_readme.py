@@ -53,6 +53,7 @@ def _run(root: Path) -> tuple[list[Experiment], list[str]]:
     return [cell.experiment for cell in cells], told
 
 
+@pytest.mark.slow
 def test_the_study_of_the_page_runs_and_is_reported(root: Path) -> None:
     experiments, told = _run(root)
     assert "0 check: 3 networks, 400 samples" in told
@@ -67,6 +68,7 @@ def test_the_study_of_the_page_runs_and_is_reported(root: Path) -> None:
     assert "blobs, test" in (root / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_done_is_skipped_and_what_changed_is_told(root: Path) -> None:
     _run(root)
     _, again = _run(root)

@@ -28,6 +28,7 @@ from squall.scoring.temperature import (
 __all__ = ["Calibration", "TokenScores", "score_confidences", "score_logits", "score_probs"]
 
 _SUM_TOLERANCE = 1e-3  # a thousand float16 probabilities are rounded by less, all together
+_BFLOAT16_TOLERANCE = 2.0**-8  # each is rounded by half of that at most, and so is their sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +158,8 @@ def score_probs(*, probs: ArrayLike, targets: ArrayLike) -> TokenScores:
     """Score distributions given as probabilities.
 
     Args:
-        probs: (N, C) in [0, 1] but for rounding, rows that sum to 1 within 0.001; they are taken as
-            they are.
+        probs: (N, C) in [0, 1] but for rounding, rows that sum to 1 within 0.001, a tensor in
+            bfloat16 within 0.004; they are taken as they are.
         targets: (N,) integers in [0, C). Padding has to be left out before.
 
     Returns:
@@ -186,7 +187,8 @@ def score_probs(*, probs: ArrayLike, targets: ArrayLike) -> TokenScores:
         )
     values = given.astype(np.float64, copy=False)
     labels = check_targets(targets, samples=len(values), classes=values.shape[1])
-    _check_distributions(values)
+    rounded = str(getattr(probs, "dtype", "")) == "torch.bfloat16"
+    _check_distributions(values, _BFLOAT16_TOLERANCE if rounded else _SUM_TOLERANCE)
     of_target = values[np.arange(len(values)), labels]
     return TokenScores(
         confidences=np.minimum(values.max(axis=1), 1.0),
@@ -273,7 +275,7 @@ def score_confidences(*, confidences: ArrayLike, correct: ArrayLike, bins: int =
     )
 
 
-def _check_distributions(values: NDArray[np.float64]) -> None:
+def _check_distributions(values: NDArray[np.float64], tolerance: float) -> None:
     bad = ~(values >= -ROUNDING)  # also where it is NaN
     if bad.any():
         row, column = np.argwhere(bad)[0]
@@ -282,7 +284,7 @@ def _check_distributions(values: NDArray[np.float64]) -> None:
             "it must be in [0, 1]"
         )
     sums = values.sum(axis=1)
-    bad = ~(np.abs(sums - 1.0) <= _SUM_TOLERANCE)
+    bad = ~(np.abs(sums - 1.0) <= tolerance)
     if bad.any():
         row = int(bad.argmax())
         raise ValueError(

@@ -61,6 +61,7 @@ def _assert_same_training(one: Path, other: Path) -> None:
             assert scores == {k: b[phase][k] for k in scores}
 
 
+@pytest.mark.slow
 def test_more_epochs_continue_as_if_never_stopped(
     prepared: Experiment, three_epochs: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_of_several_processes_the_first_restores_that_file(
     assert (tmp_path / "1epoch.pth").exists() == (rank == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkpoint.pth", "1epoch.pth"])
 def test_code_in_a_checkpoint_is_refused_and_not_run(
     prepared: Experiment, tmp_path: Path, name: str
@@ -165,6 +167,7 @@ def test_fewer_epochs_than_trained_are_refused(three_epochs: Path, prepared: Exp
         train(prepared, tiny.config(espnet__max_epoch=2), three_epochs)
 
 
+@pytest.mark.slow
 def test_early_stopping_is_found_again(prepared: Experiment, tmp_path: Path) -> None:
     # The learning rate makes the first epoch the best one.
     settings = {"espnet__patience": 1, "espnet__optim_conf": {"lr": 1.0}}
@@ -182,6 +185,7 @@ def test_early_stopping_is_found_again(prepared: Experiment, tmp_path: Path) -> 
     assert (output_dir / "model.pth").read_bytes() == model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["settings", "data"])
 def test_another_training_is_put_aside(prepared: Experiment, tmp_path: Path, change: str) -> None:
     output_dir = tmp_path / "train"
@@ -207,6 +211,7 @@ def test_an_epoch_without_a_usable_step_is_an_error(
         train(prepared, tiny.config(), tmp_path / "train")
 
 
+@pytest.mark.slow
 def test_progress_names_epochs_and_development_scores(prepared: Experiment, tmp_path: Path) -> None:
     told = train(prepared, tiny.config(espnet__max_epoch=1), tmp_path / "train")
     assert told[0] == "epoch 1"

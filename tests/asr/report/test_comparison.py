@@ -16,6 +16,8 @@ from squall.report.comparison import ItemScores, compare_systems
 from squall.report.report import Run
 from tiny_report import write_experiment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(trained: Experiment[Any]) -> Run:
@@ -88,7 +90,6 @@ def test_a_system_alone_is_not_read(run: Run, tmp_path: Any) -> None:
     assert scored_runs([replace(run, score_dir=tmp_path)]) == []
 
 
-@pytest.mark.slow
 def test_two_systems_on_a_single_utterance_get_a_whole_report(tmp_path: Path) -> None:
     said = {"anna_01": "GO ON TO THE NEXT LINE"}
     experiments = [

@@ -37,6 +37,7 @@ def _scored(folder: Path, system: str, seed: int, right: float) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_the_seeds_of_a_system_are_one_diagram(tmp_path: Path) -> None:
     runs = [_scored(tmp_path, "ce", 1, 0.25), _scored(tmp_path, "ce", 2, 0.75)]
     runs.append(_scored(tmp_path, "square", 1, 0.75))

@@ -67,6 +67,7 @@ def test_voices_are_balanced_and_those_of_test_are_new() -> None:
     assert not variants["dev"] & variants["test"]
 
 
+@pytest.mark.slow
 def test_layout(corpus: Path) -> None:
     stem = corpus / "TRAIN" / "DR1" / "MAAA0" / "S001"
     assert {p.suffix for p in stem.parent.glob("S001.*")} == {".WAV", ".TXT", ".WRD", ".PHN"}
@@ -86,6 +87,7 @@ def test_layout(corpus: Path) -> None:
     assert not list(corpus.parent.glob(".*"))
 
 
+@pytest.mark.slow
 def test_splits(splits: dict[str, list[Utterance]]) -> None:
     assert {split: len(splits[split]) for split in SPLITS} == {"train": 28, "dev": 4, "test": 8}
     speakers = {split: {u.speaker for u in splits[split]} for split in SPLITS}
@@ -94,10 +96,12 @@ def test_splits(splits: dict[str, list[Utterance]]) -> None:
     assert not texts["train"] & (texts["dev"] | texts["test"])
 
 
+@pytest.mark.slow
 def test_ids_are_unique(utterances: list[Utterance]) -> None:
     assert len({u.id for u in utterances}) == len(utterances)
 
 
+@pytest.mark.slow
 def test_words_are_those_of_the_text(utterances: list[Utterance]) -> None:
     for utterance in utterances:
         assert [word.label for word in utterance.words] == utterance.text.split()
@@ -105,6 +109,7 @@ def test_words_are_those_of_the_text(utterances: list[Utterance]) -> None:
             assert word.start_s < word.end_s <= following.start_s
 
 
+@pytest.mark.slow
 def test_phones_cover_each_utterance(utterances: list[Utterance]) -> None:
     for utterance in utterances:
         phones = utterance.phones
@@ -115,6 +120,7 @@ def test_phones_cover_each_utterance(utterances: list[Utterance]) -> None:
             assert phone.start_s < phone.end_s == following.start_s
 
 
+@pytest.mark.slow
 def test_no_utterance_is_clipped_or_silent(utterances: list[Utterance]) -> None:
     for utterance in utterances:
         samples, _ = soundfile.read(utterance.audio_path)
@@ -123,6 +129,7 @@ def test_no_utterance_is_clipped_or_silent(utterances: list[Utterance]) -> None:
         assert -31 < 20 * np.log10(np.sqrt(np.mean(samples**2))) < -21
 
 
+@pytest.mark.slow
 def test_noise_lies_20_to_30_db_below_the_speech(utterances: list[Utterance]) -> None:
     for utterance in utterances:
         samples, _ = soundfile.read(utterance.audio_path)

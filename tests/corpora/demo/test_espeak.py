@@ -63,6 +63,7 @@ def test_phones_are_where_the_sound_is() -> None:
     assert high[start:end].sum() > 0.8 * high.sum()
 
 
+@pytest.mark.slow
 def test_a_sentence_is_the_same_whatever_was_said_before() -> None:
     jobs = [
         (text, Speaker(voice, rate_wpm, pitch))

@@ -62,6 +62,7 @@ def test_it_is_a_mask_estimator() -> None:
     assert isinstance(DnnEstimator(), MaskEstimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad_momentum"])
 @pytest.mark.parametrize("loss", ["mse", "bce"])
 def test_it_learns_ratio_masks(data: dict[str, np.ndarray], optimizer: str, loss: str) -> None:

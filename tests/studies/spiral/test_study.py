@@ -100,6 +100,7 @@ def test_a_diverged_network_has_an_empty_boundary_and_can_still_be_drawn() -> No
     assert "accuracy nan" in spirals_svg(study)
 
 
+@pytest.mark.slow
 def test_the_figure_has_a_panel_for_each_loss_and_epoch() -> None:
     pytest.importorskip("matplotlib")
     study = study_spirals(SETTINGS)

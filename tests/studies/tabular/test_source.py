@@ -233,6 +233,7 @@ def test_the_figure_has_every_loss_of_every_shared_set_and_its_value_in_the_sour
     assert source_svg(here.of_sets(["only here"]), source) == ""
 
 
+@pytest.mark.slow
 def test_the_page_has_the_figure_where_a_set_is_in_the_source() -> None:
     pytest.importorskip("matplotlib")
     records = [r for r in make_records() if r.condition in "ab"]

@@ -32,6 +32,7 @@ def _every_class_often(rows: list[tuple[int, int, int]]) -> list[tuple[int, int,
     return rows + [(10 + k, k, label) for k in range(4) for label in (0, 1)]
 
 
+@pytest.mark.slow
 @given(rows=FEW_VALUES)
 @settings(deadline=None)
 def test_disjoint_folds_test_every_distinct_row_once_and_know_none_from_training(

@@ -36,6 +36,7 @@ def toy_set(samples: int = 60, *, files: Split | None = None) -> UciSet:
     return UciSet("toy", inputs, targets, folds, Split(rows[30:], rows[:30]), files)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_single_networks_on_their_test_parts() -> None:
     data = toy_set()
     found = score_set(data, SETTINGS, seed=3)
