@@ -7,7 +7,8 @@ import torch
 import kernels.naive_kernels as naive
 from kernels.regression_data import draw
 from squall.kernels import median_distance, search_bandwidths, squared_distances
-from squall.kernels.bandwidth import Candidate, _share, solve_directly
+from squall.kernels.bandwidth import Candidate, _share
+from squall.kernels.direct import solve_directly
 
 X, Y = (torch.from_numpy(part) for part in draw(400))
 MEAN = Y.mean(0)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Self
 
+from squall.kernels.components import Components, find_components
+from squall.kernels.direct import solve_directly
 from squall.kernels.functions import (
     ExponentialPowerKernel,
     Points,
@@ -18,11 +20,19 @@ from squall.kernels.functions import (
     median_distance,
 )
 
-__all__ = ["BANDWIDTHS", "GAMMAS", "Candidate", "Search", "search_bandwidths", "solve_directly"]
+__all__ = [
+    "BANDWIDTHS",
+    "GAMMAS",
+    "START",
+    "Candidate",
+    "Search",
+    "Trial",
+    "search",
+    "search_bandwidths",
+]
 
 GAMMAS = (0.4, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 BANDWIDTHS = tuple(2 ** (half / 2) for half in range(-4, 11))
-RIDGE = 1e-5
 START = (1.0, 2 * math.sqrt(2))
 
 
@@ -61,6 +71,39 @@ class Search:
         ]
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A sample and validation rows, whose distances serve all kernels that are tried.
+
+    Args:
+        distances: (s, s) squared distances of the sample.
+        cross: (v, s) those of the validation rows to it.
+        targets: (s, F), centred.
+        validation_targets: (v, F), centred in the same way.
+    """
+
+    distances: Tensor
+    cross: Tensor
+    targets: Tensor
+    validation_targets: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, validation: tuple[Tensor, Tensor]) -> Self:
+        """Of features (s, D) and targets (s, F), and the same of validation rows."""
+        centre = x.mean(0)
+        points, others = Points.of(x - centre), Points.of(validation[0] - centre)
+        distances = fill_squared_distances(points, out=x.new_empty(len(x), len(x)))
+        cross = fill_squared_distances(others, points, out=x.new_empty(len(others), len(x)))
+        return cls(distances, cross, y, validation[1])
+
+    def find_components(
+        self, kernel: ExponentialPowerKernel, groups: Sequence[slice]
+    ) -> Components:
+        """The directions of the targets that a solution with this kernel finds something in."""
+        values = kernel(self.distances), kernel(self.cross)
+        return find_components(self.targets, *values, self.validation_targets, groups)
+
+
 def search_bandwidths(
     x: Tensor,
     y: Tensor,
@@ -71,6 +114,42 @@ def search_bandwidths(
     gammas: Sequence[float] = GAMMAS,
     bandwidths: Sequence[float] = BANDWIDTHS,
     tolerance: float = 0.005,
+) -> Search:
+    """Choose gamma and bandwidth for each group of output channels; see `search`.
+
+    Args:
+        x: (s, D) a subsample of the training features.
+        y: (s, F) its targets, without their mean.
+        validation: features (v, D) and targets (v, F), of which the same mean was taken.
+        groups: columns of y.
+        median: distance that bandwidths are relative to; None takes the median of `x`.
+        gammas: the grid, ascending.
+        bandwidths: the grid, ascending, in units of median distance^gamma.
+        tolerance: relative difference of validation error that does not matter.
+
+    Raises:
+        ValueError: a grid is empty.
+    """
+    trial = Trial.of(x, y, validation)
+    return search(
+        trial,
+        groups,
+        median=median_distance(trial.distances) if median is None else median,
+        gammas=gammas,
+        bandwidths=bandwidths,
+        tolerance=tolerance,
+    )
+
+
+def search(
+    trial: Trial,
+    groups: Sequence[slice],
+    *,
+    median: float,
+    gammas: Sequence[float] = GAMMAS,
+    bandwidths: Sequence[float] = BANDWIDTHS,
+    tolerance: float = 0.005,
+    components: Components | None = None,
 ) -> Search:
     """Choose gamma and bandwidth for each group of output channels.
 
@@ -85,14 +164,11 @@ def search_bandwidths(
     stopping, not equal to it; on mask features the choice cost up to 3.5 % of the error.
 
     Args:
-        x: (s, D) a subsample of the training features.
-        y: (s, F) its targets, without their mean.
-        validation: features (v, D) and targets (v, F), of which the same mean was taken.
-        groups: columns of y.
-        median: distance that bandwidths are relative to; None takes the median of `x`.
-        gammas: the grid, ascending.
-        bandwidths: the grid, ascending, in units of median distance^gamma.
-        tolerance: relative difference of validation error that does not matter.
+        trial: the sample and validation rows.
+        groups: columns of the targets.
+        median: distance that bandwidths are relative to.
+        gammas, bandwidths, tolerance: as those of `search_bandwidths`.
+        components: directions of the targets that are solved for; None takes all.
 
     Raises:
         ValueError: a grid is empty.
@@ -101,19 +177,17 @@ def search_bandwidths(
     """
     if not gammas or not bandwidths:
         raise ValueError("the search needs at least one gamma and one bandwidth")
-    centre = x.mean(0)
-    points, others = Points.of(x - centre), Points.of(validation[0] - centre)
-    distances = fill_squared_distances(points, out=x.new_empty(len(x), len(x)))
-    cross = fill_squared_distances(others, points, out=x.new_empty(len(others), len(x)))
-    median = median_distance(distances) if median is None else median
+    y = trial.targets if components is None else components.of(trial.targets)
     tried: dict[tuple[int, int], Candidate] = {}
 
     def mse(place: tuple[int, int]) -> NDArray[np.float64]:
         if place not in tried:
             gamma, bandwidth = gammas[place[0]], bandwidths[place[1]]
             kernel = ExponentialPowerKernel(gamma, bandwidth * median**gamma)
-            alpha = solve_directly(kernel(distances), y)
-            error = kernel(cross) @ alpha - validation[1]
+            predicted = kernel(trial.cross) @ solve_directly(kernel(trial.distances), y)
+            if components is not None:
+                predicted = components.back(predicted)
+            error = predicted - trial.validation_targets
             channels = error.square().mean(0).double().cpu().numpy()
             tried[place] = Candidate(gamma, bandwidth, channels)
         return tried[place].mse
@@ -128,34 +202,6 @@ def search_bandwidths(
         _descend(error, start, (len(gammas), len(bandwidths)), tolerance)
     candidates = tuple(tried.values())
     return Search(candidates, _share(candidates, groups, tolerance))
-
-
-def solve_directly(kernel_matrix: Tensor, y: Tensor, ridge: float = RIDGE) -> Tensor:
-    """Solve (K + ridge I) alpha = Y by Cholesky; in float64 where float32 fails.
-
-    Where the rounding of K exceeds the ridge, as in very wide kernels, it is raised tenfold until
-    the matrix is positive definite.
-
-    Args:
-        kernel_matrix: (s, s); overwritten.
-        y: (s, F).
-        ridge: added to the diagonal of ones.
-
-    Raises:
-        ValueError: the matrix is not positive definite with a ridge of 0.1 either.
-    """
-    kernel_matrix.diagonal().add_(ridge)
-    factor, failed = torch.linalg.cholesky_ex(kernel_matrix)
-    if int(failed) == 0:
-        return torch.cholesky_solve(y, factor)
-    exact = kernel_matrix.double()
-    while ridge <= 0.1:
-        factor, failed = torch.linalg.cholesky_ex(exact)
-        if int(failed) == 0:
-            return torch.cholesky_solve(y.double(), factor).to(y.dtype)
-        exact.diagonal().add_(9 * ridge)
-        ridge *= 10
-    raise ValueError("the kernel matrix is not positive definite: are all features finite?")
 
 
 def _nearest(grid: Sequence[float], value: float) -> int:

@@ -27,13 +27,9 @@ from sklearn.utils.validation import (
 from torch import Tensor
 from typing_extensions import Self
 
-from squall.kernels.bandwidth import (
-    BANDWIDTHS,
-    GAMMAS,
-    Search,
-    search_bandwidths,
-    solve_directly,
-)
+from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial, search
+from squall.kernels.components import FEWEST_CHANNELS, Components
+from squall.kernels.direct import solve_directly
 from squall.kernels.functions import (
     ExponentialPowerKernel,
     Points,
@@ -44,8 +40,9 @@ from squall.kernels.functions import (
 from squall.kernels.low_rank import LowRank, count_distinct, has_low_rank
 from squall.kernels.metric import learn_metric
 from squall.kernels.preconditioner import choose_preconditioner
-from squall.kernels.rows import KernelRows
-from squall.kernels.solver import Head, OutputGroup, solve
+from squall.kernels.rows import KernelRows, fits, sample_of
+from squall.kernels.solver import Head, OutputGroup, Task, solve
+from squall.kernels.windows import Layout, find_layout
 
 try:
     from sklearn.utils.validation import validate_data
@@ -71,6 +68,7 @@ ARRAYS = ("centres_", "alpha_", "intercept_", "feature_mean_", "metric_factor_")
 FLOATS = (np.float64, np.float32)
 MEDIAN_ROWS = 1000
 PREDICT_ROWS = 1024
+WINDOWS_FROM = 64  # rows, from which looking for windows among them costs nothing beside the rest
 # The eigenproblem holds about this many float64 matrices of the subsample.
 EIGEN_BYTES = 4 * 8
 # A CPU multiplies no faster in larger batches, which need more eigenpairs; a GPU does, but those
@@ -213,11 +211,17 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         rng = check_random_state(self.random_state)
         order = rng.permutation(len(features))
         x = self._prepare(features)[order]
-        centres = torch.cat([self._tensor(self.centres_), x])
         t = self._prepare_targets(targets)[order]
-        alpha = self._tensor(self.alpha_)
-        tell = self._record_epochs(started, None, validated=False)
-        self._solve(centres, t, (x[:0], t[:0]), alpha=alpha, seed=_seed(rng), epochs=1, tell=tell)
+        self._solve(
+            Points.of(torch.cat([self._tensor(self.centres_), x])),
+            t,
+            (Points.of(x[:0]), t[:0]),
+            Components.all([band.columns for band in self.subbands_]),
+            alpha=self._tensor(self.alpha_),
+            seed=_seed(rng),
+            epochs=1,
+            tell=self._record_epochs(started, None, validated=False),
+        )
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -239,21 +243,26 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         features: NDArray[Any] = validate_data(self, X, dtype=FLOATS, reset=False)
         device = self._device()
         dtype = torch.float32 if features.dtype == np.float32 else torch.float64
-        centres = Points.of(self._tensor(self.centres_, dtype))
+        layout = None
+        if len(features) >= WINDOWS_FROM and (found := find_layout(self.centres_)) is not None:
+            layout = find_layout(features, found.width)
+        centres = Points.of(self._tensor(self.centres_, dtype), None if layout is None else found)
         alpha = self._tensor(self.alpha_, dtype)
         result = np.empty((len(features), alpha.shape[1]), dtype=features.dtype)
         row_bytes = 2 * features.itemsize * len(centres)
         step = int(min(max(self.memory_gb * 1e9 // row_bytes, 1), PREDICT_ROWS))
         for start in range(0, len(features), step):
-            block = Points.of(self._prepare(features[start : start + step], dtype))
+            rows = self._prepare(features[start : start + step], dtype)
+            part = None if layout is None else layout.cut(start, start + len(rows))[0]
+            block = Points.of(rows, part)
             squared = torch.empty(len(block), len(centres), dtype=dtype, device=device)
             fill_squared_distances(block, centres, out=squared)
             values = torch.empty_like(squared)
             for kernel, bands in self._by_kernel(self.subbands_):
                 kernel(squared, out=values)
                 for band in bands:
-                    part = values @ alpha[:, band.columns]
-                    result[start : start + len(part), band.columns] = part.cpu().numpy()
+                    estimate = values @ alpha[:, band.columns]
+                    result[start : start + len(block), band.columns] = estimate.cpu().numpy()
         result /= self.target_scale_
         result += self.intercept_
         return result[:, 0] if self._flat else result
@@ -341,28 +350,70 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         (X, y), (held_X, held_y) = data, held
         self._flat = y.ndim == 1
         y, held_y = _as_columns(y), _as_columns(held_y)
-        # Shuffled once, any first rows are a sample and any consecutive rows a batch.
         order, held_order = rng.permutation(len(X)), rng.permutation(len(held_X))
         seed = _seed(rng)
         self.feature_mean_, self.feature_scale_ = _mean_and_scale(X)
         self.intercept_, self.target_scale_ = _mean_and_scale(y)
         self.metric_factor_ = None
-        x, held_x = self._prepare(X)[order], self._prepare(held_X)[held_order]
-        t = self._prepare_targets(y)[order]
-        held_t = self._prepare_targets(held_y)[held_order]
+        layout, held_layout = self._layouts(X, held_X)
+        if layout is not None:  # with one mean, equal frames stay equal in all places
+            means = self.feature_mean_.reshape(layout.places, layout.width)
+            self.feature_mean_ = np.tile(means.mean(0), layout.places)
+        if layout is None:  # shuffled once, any first rows are a sample
+            X, y = X[order], y[order]
+            order = np.arange(len(X))
+        if held_layout is None:
+            held_X, held_y = held_X[held_order], held_y[held_order]
+            held_order = np.arange(len(held_X))
+        x, held_x = self._prepare(X), self._prepare(held_X)
+        t, held_t = self._prepare_targets(y), self._prepare_targets(held_y)
 
-        self._choose_kernels(x, t, held_x, held_t)
+        first = order[: max(self._sample_size(len(x)), MEDIAN_ROWS)]
+        held_first = held_order[: len(first)]
+        sample, held_sample = (x[first], t[first]), (held_x[held_first], held_t[held_first])
+        components = self._choose_kernels(*sample, *held_sample)
         if self.metric == "learned":
-            x, held_x = self._learn_metric(x, t, held_x, seed)
-            self._choose_kernels(x, t, held_x, held_t)
+            factor = self._learn_metric(*sample, seed)
+            x, held_x = x @ factor, held_x @ factor
+            sample, held_sample = (x[first], t[first]), (held_x[held_first], held_t[held_first])
+            components = self._choose_kernels(*sample, *held_sample)
         self.history_ = []
-        tell = self._record_epochs(started, on_progress, validated=len(held_t) > 0)
-        none = x.new_zeros(0, t.shape[1])
-        self._solve(x, t, (held_x, held_t), alpha=none, seed=seed, epochs=epochs, tell=tell)
+        self._solve(
+            Points.of(x, layout),
+            t,
+            (Points.of(held_x, held_layout), held_t),
+            components,
+            alpha=x.new_zeros(0, t.shape[1]),
+            seed=seed,
+            epochs=epochs,
+            tell=self._record_epochs(started, on_progress, validated=len(held_t) > 0),
+        )
         return self
 
-    def _choose_kernels(self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor) -> None:
-        """Set `subbands_`, by a search where gamma or bandwidth is `auto`."""
+    def _layouts(
+        self, X: NDArray[Any], held_X: NDArray[Any]
+    ) -> tuple[Layout | None, Layout | None]:
+        """How training and validation rows overlap, where distances take advantage of it."""
+        if self.metric != "euclidean" or not fits(len(X), len(held_X), self._memory_bytes()):
+            return None, None
+        layout = find_layout(X)
+        if layout is None:
+            return None, None
+        held_layout = find_layout(held_X, layout.width) if len(held_X) else None
+        return layout, held_layout
+
+    def _choose_kernels(self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor) -> Components:
+        """Set `subbands_`, by a search where gamma or bandwidth is `auto`.
+
+        Args:
+            x: (s, D) features of a sample of the training rows.
+            t: (s, F) its targets.
+            held_x: (v, D) features of a sample of the validation rows.
+            held_t: (v, F) its targets.
+
+        Returns:
+            The directions of the targets that are solved for.
+        """
         groups = self._groups(t.shape[1])
         scaled = median_distance(squared_distances(x[:MEDIAN_ROWS]))
         median = scaled / self.feature_scale_
@@ -371,21 +422,31 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             if wrong := [one for one in values if isinstance(one, str) and one != "auto"]:
                 raise ValueError(f"{name} is {wrong[0]!r}; use 'auto' or a number")
         self.search_ = None
-        if any("auto" in pair for pair in parameters):
-            gamma, bandwidth = parameters[0]
+        searched = any("auto" in pair for pair in parameters)
+        components = Components.all(groups)
+        if searched or t.shape[1] >= FEWEST_CHANNELS:
             s = self._sample_size(len(x))
             validation = (held_x[:s], held_t[:s])
             if not len(held_x):
                 half = (s + 1) // 2
                 validation, s = (x[s - half : s], t[s - half : s]), half
-            self.search_ = search_bandwidths(
-                x[:s],
-                t[:s],
-                validation=validation,
-                groups=groups,
+            trial = Trial.of(x[:s], t[:s], validation)
+            gamma, bandwidth = parameters[0]
+            first, width = (
+                start if isinstance(given, str) else given
+                for given, start in zip((gamma, bandwidth), START, strict=True)
+            )
+            components = trial.find_components(
+                ExponentialPowerKernel(first, width * scaled**first), groups
+            )
+        if searched:
+            self.search_ = search(
+                trial,
+                groups,
                 median=scaled,
                 gammas=GAMMAS if isinstance(gamma, str) else (gamma,),
                 bandwidths=BANDWIDTHS if isinstance(bandwidth, str) else (bandwidth,),
+                components=components,
             )
             parameters = [(best.gamma, best.bandwidth) for best in self.search_.best]
         self.subbands_ = tuple(
@@ -393,11 +454,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             for group, (gamma, bandwidth) in zip(groups, parameters, strict=True)
             if not isinstance(gamma, str) and not isinstance(bandwidth, str)
         )
+        return components
 
-    def _learn_metric(
-        self, x: Tensor, t: Tensor, held_x: Tensor, seed: int
-    ) -> tuple[Tensor, Tensor]:
-        """Set `metric_factor_` from first models of a subsample; give the features under it."""
+    def _learn_metric(self, x: Tensor, t: Tensor, seed: int) -> Tensor:
+        """Set and give `metric_factor_`, from a first model of a sample of the training rows."""
         s = self._sample_size(len(x))
         ((kernel, _), *_) = self._by_kernel(self.subbands_)
         alpha = solve_directly(kernel(squared_distances(x[:s])), t[:s])
@@ -411,21 +471,21 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             seed=seed,
         )
         self.metric_factor_ = factor.cpu().numpy()
-        return x @ factor, held_x @ factor
+        return factor
 
     def _record_epochs(
         self, started: float, on_progress: Progress | None, *, validated: bool
     ) -> OnEpoch:
-        """What writes `history_`, given the errors (F,) of training and validation of an epoch."""
+        """What writes `history_`, given the errors of training and validation of an epoch."""
 
-        def tell(train_mse: Tensor, validation_mse: Tensor, direct: int = 0) -> None:
+        def tell(train_mse: float, validation_mse: float, direct: int = 0) -> None:
             entry = {
                 "epoch": len(self.history_) + 1,
                 "seconds": time.perf_counter() - started,
-                "train_mse": self._in_units(train_mse.mean().item()),
+                "train_mse": self._in_units(train_mse),
             }
             if validated:
-                entry["validation_mse"] = self._in_units(validation_mse.mean().item())
+                entry["validation_mse"] = self._in_units(validation_mse)
             if direct:
                 entry["direct"] = direct
             self.history_.append(entry)
@@ -436,9 +496,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _solve(
         self,
-        centres: Tensor,
+        centres: Points,
         targets: Tensor,
-        held: tuple[Tensor, Tensor],
+        held: tuple[Points, Tensor],
+        components: Components,
         *,
         alpha: Tensor,
         seed: int,
@@ -446,66 +507,59 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         tell: OnEpoch,
     ) -> None:
         """Train on the last centres, of which `alpha` has the coefficients of the first ones."""
-        points, first = Points.of(centres), len(alpha)
-        alpha = torch.cat([alpha, torch.zeros_like(targets)])
-        s = self._sample_size(len(points))
-        sample = fill_squared_distances(points[:s], out=alpha.new_empty(s, s))
-        errors = targets.square().mean(0), held[1].square().mean(0)
+        outputs, first = targets.shape[1], len(alpha)
+        task = Task.of(components, targets, held[1])
+        alpha = torch.cat([components.of(alpha), torch.zeros_like(task.targets)])
+        chosen = sample_of(centres, self._sample_size(len(centres)))
+        sampled = centres[chosen]
+        sample = fill_squared_distances(sampled, out=alpha.new_empty(len(sampled), len(sampled)))
+
+        def on_epoch(direct: int = 0) -> None:
+            tell(*(error / outputs for error in task.total_errors()), direct=direct)
+
         solved = {}
         if not first:
-            solved = self._solve_directly(sample, centres, targets, held, alpha, errors)
+            solved = self._solve_directly(sample, centres.rows, task, held[0].rows, alpha)
             if solved:
-                tell(*errors, direct=sum(band.last - band.first for band in solved.values()))
+                on_epoch(direct=sum(band.last - band.first for band in solved.values()))
         left = [band for band in self.subbands_ if band.first not in solved]
         heads: list[Head] = []
         if left:
             rows = KernelRows(
-                points,
-                Points.of(held[0]),
+                centres,
+                held[0],
                 [kernel for kernel, _ in self._by_kernel(left)],
                 first=first,
                 batch_size=self._batch_size(),
-                memory_bytes=int(self.memory_gb * 1e9),
+                memory_bytes=self._memory_bytes(),
             )
-            heads = self._heads(left, points, sample, alpha, batch_size=rows.batch_size)
-            solve(
-                rows,
-                heads,
-                targets=targets,
-                validation_targets=held[1],
-                errors=errors,
-                epochs=epochs,
-                seed=seed,
-                on_epoch=tell,
-            )
+            heads = self._heads(left, rows, chosen, sample, task, alpha)
+            solve(rows, heads, task, epochs=epochs, seed=seed, on_epoch=on_epoch)
             for head in heads:
                 alpha[:, head.columns] = head.best
             outcome = {group.columns.start: group for head in heads for group in head.groups}
-            for band in left:
-                group = outcome[band.first]
-                error = self._in_units(group.best_mse)
-                solved[band.first] = replace(
-                    band, epoch=group.best_epoch, validation_mse=error, ridge=0.0
-                )
+            for band, columns in zip(self.subbands_, components.columns, strict=True):
+                if band.first not in solved:
+                    group = outcome[columns.start]
+                    error = self._in_units(group.best_mse / group.outputs)
+                    solved[band.first] = replace(
+                        band, epoch=group.best_epoch, validation_mse=error, ridge=0.0
+                    )
         self.subbands_ = tuple(solved[band.first] for band in self.subbands_)
         self.n_iter_ = max((head.epoch for head in heads), default=1)
-        self.centres_, self.alpha_ = centres.cpu().numpy(), alpha.cpu().numpy()
+        self.centres_ = centres.rows.cpu().numpy()
+        self.alpha_ = components.back(alpha).cpu().numpy()
 
     def _solve_directly(
-        self,
-        sample: Tensor,
-        x: Tensor,
-        targets: Tensor,
-        held: tuple[Tensor, Tensor],
-        alpha: Tensor,
-        errors: tuple[Tensor, Tensor],
+        self, sample: Tensor, x: Tensor, task: Task, held_x: Tensor, alpha: Tensor
     ) -> dict[int, Subband]:
         """Solve the subbands in whose kernel few rows span all; give those by their first channel.
 
-        Writes their columns of `alpha` and of the errors.
+        Writes their columns of `alpha` and of the task's errors.
         """
         solved = {}
         repeated = count_distinct(x) <= min(len(sample), len(x) // 2)
+        columns = self._columns(task)
         for kernel, bands in self._by_kernel(self.subbands_):
             if not (repeated or has_low_rank(kernel, sample)):
                 continue
@@ -518,44 +572,56 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 "iteration",
                 stacklevel=5,  # the line that called `fit`
             )
-            solutions = system.solve(targets, held, [band.columns for band in bands])
+            held = held_x, task.validation_targets
+            solutions = system.solve(task.targets, held, [columns[band.first] for band in bands])
             for band, solution in zip(bands, solutions, strict=True):
-                alpha[:, band.columns] = solution.alpha.to(alpha)
-                errors[0][band.columns] = solution.train_mse.to(alpha)
-                errors[1][band.columns] = solution.validation_mse.to(alpha)
+                own = columns[band.first]
+                alpha[:, own] = solution.alpha.to(alpha)
+                task.train_mse[own] = solution.train_mse.to(alpha)
+                task.validation_mse[own] = solution.validation_mse.to(alpha)
+                error = task.validation_error(own) / (band.last - band.first)
                 solved[band.first] = replace(
-                    band,
-                    epoch=1,
-                    validation_mse=self._in_units(solution.validation_mse.mean().item()),
-                    ridge=solution.ridge,
+                    band, epoch=1, validation_mse=self._in_units(error), ridge=solution.ridge
                 )
         return solved
 
     def _heads(
         self,
         subbands: Sequence[Subband],
-        points: Points,
+        rows: KernelRows,
+        chosen: slice,
         sample: Tensor,
+        task: Task,
         alpha: Tensor,
-        *,
-        batch_size: int,
     ) -> list[Head]:
         """The coefficients of each kernel with its preconditioner and step, from a subsample."""
-        s, m = len(sample), batch_size
-        # The last batch stands for points that the preconditioner has not seen.
-        unseen = points[len(points) - m :]
-        across = fill_squared_distances(unseen, points[:s], out=alpha.new_empty(m, s))
-        within = fill_squared_distances(unseen, out=alpha.new_empty(m, m))
+        columns = self._columns(task)
+        points = rows.centres
+        sampled = points[chosen]
+        s, m = len(sampled), rows.batch_size
+        # A batch stands for points that the preconditioner has not seen.
+        unseen = points[rows.unseen(chosen)]
+        across = fill_squared_distances(unseen, sampled, out=alpha.new_empty(len(unseen), s))
+        within = fill_squared_distances(unseen, out=alpha.new_empty(len(unseen), len(unseen)))
         heads = []
         for kernel, bands in self._by_kernel(subbands):
             preconditioner = choose_preconditioner(kernel(sample), batch_size=m)
             measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
-            channels = [torch.arange(band.first, band.last) for band in bands]
-            columns = torch.cat(channels).to(alpha.device)
-            groups = [OutputGroup(band.columns, self.patience or np.inf) for band in bands]
+            own = [columns[band.first] for band in bands]
+            channels = [torch.arange(part.start, part.stop) for part in own]
+            patience = self.patience or np.inf
+            groups = [
+                OutputGroup(part, patience, band.last - band.first)
+                for part, band in zip(own, bands, strict=True)
+            ]
+            together = torch.cat(channels).to(alpha.device)
             step = preconditioner.step_size(m, measured)
-            heads.append(Head(groups, columns, alpha[:, columns], preconditioner, step))
+            heads.append(Head(groups, together, alpha[:, together], preconditioner, chosen, step))
         return heads
+
+    def _columns(self, task: Task) -> dict[int, slice]:
+        """The components of each subband, by its first channel."""
+        return dict(zip((band.first for band in self.subbands_), task.groups, strict=True))
 
     def _by_kernel(
         self, subbands: Sequence[Subband]
@@ -635,6 +701,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         bound = int((self.memory_gb * 1e9 / EIGEN_BYTES) ** 0.5)
         return max(1, min(self.subsample_size, available, bound))
 
+    def _memory_bytes(self) -> int:
+        return int(self.memory_gb * 1e9)
+
     def _batch_size(self) -> int:
         if self.batch_size == "auto":
             return BATCH_ROWS[self._device().type]
@@ -651,10 +720,11 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 def _mean_and_scale(values: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
     """The mean of each column, and the power of two that brings extreme deviations to about 1."""
-    if (most := float(np.abs(values).max())) > LARGEST:
-        raise ValueError(f"a value of {most:g} is too large to square; scale the data")
+    least, most = values.min(0).astype(np.float64), values.max(0).astype(np.float64)
+    if (extreme := float(np.maximum(-least, most).max())) > LARGEST:
+        raise ValueError(f"a value of {extreme:g} is too large to square; scale the data")
     mean = values.mean(0, dtype=np.float64)
-    largest = float(np.abs(values - mean).max())
+    largest = float(np.maximum(most - mean, mean - least).max())
     if not largest or PLAIN_RANGE[0] <= largest <= PLAIN_RANGE[1]:
         return mean, 1.0
     return mean, 2.0 ** -math.frexp(largest)[1]
