@@ -53,6 +53,11 @@ class Components:
         ]
         return [slice(a, b) for a, b in pairwise(accumulate(counts, initial=0))]
 
+    @property
+    def count(self) -> int:
+        """How many there are of all subbands, R."""
+        return int(self.columns[-1].stop)
+
     def of(self, targets: Tensor) -> Tensor:
         """The components (n, R) of targets (n, F)."""
         parts = zip(self.groups, self.bases, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from squall.kernels.machine import Auto, KernelMachine, Metric
+from squall.kernels.machine import Auto, Centres, KernelMachine, Metric
 
 __all__ = ["EigenProRegressor"]
 
@@ -16,7 +16,13 @@ class EigenProRegressor(KernelMachine):
         gamma: power of the distance in (0, 2], or `auto` to search.
         bandwidth: sigma in units of the median distance^gamma, > 0, or `auto` to search.
         sigma: scale of the kernel in units of the features; None takes it from `bandwidth`.
-        epochs: the most passes over the data.
+        centres: samples whose kernel functions the solution is made of: a number of them, which are
+            drawn, a share of the samples in (0, 1], an array (p, D), or `auto` for all as long as
+            the memory bound holds their kernel matrix, and else what it holds, at most 20,000.
+            More than there are samples are all. All samples as centres are solved in O(N^2) per
+            epoch; fewer centres p by passes of O(N p) in memory that does not grow with N.
+        epochs: the most passes over the data; with centres apart from the samples passes over
+            200,000 rows where there are more.
         patience: epochs in a row that lower the best validation error by less than a thousandth
             before stopping; None makes all.
         validation_fraction: rows held out to judge epochs where `fit` is given none; with 0 all
@@ -49,7 +55,7 @@ class EigenProRegressor(KernelMachine):
         search_: all candidates, or None.
         history_: per epoch: epoch, seconds since `fit` began, train_mse (residuals before each
             step) and validation_mse; `direct`, how many outputs were solved at once, where any
-            were.
+            were; `centres`, how many there are, where samples are apart from them.
         n_iter_: epochs made.
 
     Convention: where fewer than half of the rows span the kernel matrix (repeated rows, few
@@ -73,6 +79,7 @@ class EigenProRegressor(KernelMachine):
         gamma: float | Auto = 1.0,
         bandwidth: float | Auto = 2.0,
         sigma: float | None = None,
+        centres: Centres = "auto",
         epochs: int = 30,
         patience: int | None = 2,
         validation_fraction: float = 0.1,
@@ -88,6 +95,7 @@ class EigenProRegressor(KernelMachine):
         self.gamma = gamma
         self.bandwidth = bandwidth
         self.sigma = sigma
+        self.centres = centres
         self.epochs = epochs
         self.patience = patience
         self.validation_fraction = validation_fraction

@@ -6,11 +6,10 @@ import json
 import math
 import os
 import time
-import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from numbers import Integral
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ from sklearn.utils.validation import (
 from torch import Tensor
 from typing_extensions import Self
 
+from squall.kernels.apart import Apart, Checkpoint, Read, batch_rows, least_memory, most_centres
 from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial, search
 from squall.kernels.components import FEWEST_CHANNELS, Components
 from squall.kernels.direct import solve_directly
@@ -37,11 +37,13 @@ from squall.kernels.functions import (
     median_distance,
     squared_distances,
 )
-from squall.kernels.low_rank import LowRank, count_distinct, has_low_rank
+from squall.kernels.low_rank import first_of_each
 from squall.kernels.metric import learn_metric
-from squall.kernels.preconditioner import choose_preconditioner
-from squall.kernels.rows import KernelRows, fits, sample_of
-from squall.kernels.solver import Head, OutputGroup, Task, solve
+from squall.kernels.plan import Plan, Subband, by_kernel
+from squall.kernels.rows import fits
+from squall.kernels.samples import Samples, first_not_finite
+from squall.kernels.solver import Task
+from squall.kernels.together import solve_together
 from squall.kernels.windows import Layout, find_layout
 
 try:
@@ -53,15 +55,14 @@ except ImportError:  # scikit-learn 1.5
         return estimator._validate_data(*args, **kwargs)
 
 
-__all__ = ["Auto", "KernelMachine", "Metric", "Progress", "Subband", "Validation"]
+__all__ = ["Auto", "Centres", "KernelMachine", "Metric", "Progress", "Validation"]
 
 Auto = Literal["auto"]
 Metric = Literal["euclidean", "learned"]
 Progress = Callable[[dict[str, float]], None]
 OnEpoch = Callable[..., None]
 Validation = tuple[ArrayLike, ArrayLike]
-
-Pair = tuple[NDArray[Any], NDArray[Any]]
+Centres = int | float | ArrayLike | Auto
 
 FILE_FORMAT = 1
 ARRAYS = ("centres_", "alpha_", "intercept_", "feature_mean_", "metric_factor_")
@@ -74,50 +75,26 @@ EIGEN_BYTES = 4 * 8
 # A CPU multiplies no faster in larger batches, which need more eigenpairs; a GPU does, but those
 # beyond half of the default subsample outgrow the preconditioner.
 BATCH_ROWS = {"cpu": 256, "cuda": 1024}
-# Squares of what is larger or smaller would leave the range of float32, or its precision.
-PLAIN_RANGE = (2.0**-30, 2.0**30)
-LARGEST = 1e150  # whose square float64 still holds
+# More centres than these would make a pass over a million samples take more than some minutes.
+AUTO_CENTRES = 20_000
+LEAST_CENTRES = 100
+# The most rows that are held out of what is too much to have all samples as centres.
+HELD_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Subband:
-    """Consecutive output channels that share a kernel and stop at the same epoch.
+class Order:
+    """What is drawn once for a fit: the order of training and validation rows, and a seed."""
 
-    Args:
-        first: its first channel.
-        last: one after its last channel.
-        gamma: power of the kernel.
-        bandwidth: sigma in units of the median distance to the power gamma.
-        sigma: scale of the kernel.
-        epoch: whose coefficients were kept.
-        validation_mse: after that epoch; NaN without validation data.
-        ridge: added to the kernel matrix's diagonal where the system was solved directly; 0 where
-            it was solved by iteration.
-    """
-
-    first: int
-    last: int
-    gamma: float
-    bandwidth: float
-    sigma: float
-    epoch: int = 0
-    validation_mse: float = float("nan")
-    ridge: float = 0.0
-
-    @property
-    def kernel(self) -> ExponentialPowerKernel:
-        """The kernel function."""
-        return ExponentialPowerKernel(self.gamma, self.sigma)
-
-    @property
-    def columns(self) -> slice:
-        """Its channels."""
-        return slice(self.first, self.last)
+    rows: NDArray[np.intp]
+    held: NDArray[np.intp]
+    seed: int
 
 
 class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; see `EigenProRegressor` and `SubbandKernelMachine`."""
 
+    centres: Centres
     epochs: int
     patience: float | None
     validation_fraction: float
@@ -142,6 +119,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     search_: Search | None
     n_iter_: int
 
+    _flat: bool
+    _apart: bool = False
+    _passed: Apart | None = None  # what `partial_fit` goes on with
+
     @abstractmethod
     def _groups(self, outputs: int) -> list[slice]:
         """The channels of each subband."""
@@ -157,38 +138,44 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         validation: Validation | None = None,
         on_progress: Progress | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Fit to the training data, keeping the coefficients of each subband's best epoch.
 
         Args:
-            X: (N, D) features.
+            X: (N, D) features. Where centres are apart from them, a memory map stays on disk.
             y: (N,) or (N, F) targets.
             validation: features and targets by which epochs, and kernels where they are chosen
                 automatically, are judged. None holds out `validation_fraction` of the rows.
             on_progress: called after every epoch with the new entry of `history_`.
+            checkpoint: file that a fit with centres apart from samples is kept in after each
+                epoch, and goes on from to the same bits; of another fit it is replaced.
 
         Raises:
             ValueError: a parameter is out of range, the data are no finite matrices of fitting
-                shapes, or the memory bound does not hold a batch.
+                shapes, or the memory bound does not hold a batch or the centres.
         """
-        data = self._checked_pair(X, y, reset=True)
+        samples = self._checked_pair(X, y, reset=True)
         rng = check_random_state(self.random_state)
         if validation is None:
-            data, held = self._hold_out(data, rng)
+            samples, held = self._hold_out(samples, rng)
         else:
             held = self._checked_pair(*validation, reset=False)
-            if held[1].shape[1:] != data[1].shape[1:]:
+            if held.y.shape[1:] != samples.y.shape[1:]:
                 raise ValueError(
-                    f"validation targets {held[1].shape} do not fit targets {data[1].shape}"
+                    f"validation targets {held.y.shape} do not fit targets {samples.y.shape}"
                 )
-        return self._fit(data, held, rng, self.epochs, on_progress)
+        path = None if checkpoint is None else Path(checkpoint)
+        return self._fit(samples, held, rng, self.epochs, on_progress, path)
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Make one pass over a batch of samples, which become further centres.
+        """Make one pass over a batch of samples.
 
         The first call fixes the mean of features and targets, the metric and the kernels, from its
         batch; there is no validation and no early stopping. What was learnt from earlier batches
-        stays, so memory and time of a call grow with the number of samples seen. `fit` starts anew.
+        stays. `fit` starts anew. If `centres` is less than the rows of the first batch, centres
+        are drawn from that, and samples are forgotten once they were seen. Else the samples become
+        further centres, so that memory and time of a call grow with the number of samples seen.
 
         Args:
             X: (N, D) features.
@@ -198,30 +185,31 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: as `fit`, or the shapes differ from those of the first call.
         """
         if not hasattr(self, "alpha_"):
-            data = self._checked_pair(X, y, reset=True)
-            rng = check_random_state(self.random_state)
-            return self._fit(data, (data[0][:0], data[1][:0]), rng, 1, None)
-        features, targets = self._checked_pair(X, y, reset=False)
-        targets = _as_columns(targets)
+            first = self._checked_pair(X, y, reset=True)
+            none = Samples(first.X[:0], first.y[:0])
+            return self._fit(first, none, check_random_state(self.random_state), 1, None)
+        samples = self._checked_pair(X, y, reset=False)
+        samples = samples.with_columns()
+        targets = samples.y
         if targets.shape[1] != self.alpha_.shape[1]:
             raise ValueError(
                 f"{targets.shape[1]} outputs, but {self.alpha_.shape[1]} in the first batch"
             )
         started = time.perf_counter()
         rng = check_random_state(self.random_state)
-        order = rng.permutation(len(features))
-        x = self._prepare(features)[order]
+        tell = self._record_epochs(started, None, validated=False)
+        components = Components.all([band.columns for band in self.subbands_])
+        if self._apart:
+            self._pass_by(samples, _seed(rng), tell)
+            return self
+        order = rng.permutation(len(samples))
+        x = self._prepare(samples.X)[order]
         t = self._prepare_targets(targets)[order]
-        self._solve(
-            Points.of(torch.cat([self._tensor(self.centres_), x])),
-            t,
-            (Points.of(x[:0]), t[:0]),
-            Components.all([band.columns for band in self.subbands_]),
-            alpha=self._tensor(self.alpha_),
-            seed=_seed(rng),
-            epochs=1,
-            tell=self._record_epochs(started, None, validated=False),
-        )
+        centres = Points.of(torch.cat([self._tensor(self.centres_), x]))
+        nothing = Points.of(x[:0]), t[:0]
+        alpha = self._tensor(self.alpha_)
+        plan = self._plan(components, len(centres))
+        self._solve(plan, centres, t, nothing, alpha=alpha, seed=_seed(rng), epochs=1, tell=tell)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -258,7 +246,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             squared = torch.empty(len(block), len(centres), dtype=dtype, device=device)
             fill_squared_distances(block, centres, out=squared)
             values = torch.empty_like(squared)
-            for kernel, bands in self._by_kernel(self.subbands_):
+            for kernel, bands in by_kernel(self.subbands_, self.feature_scale_):
                 kernel(squared, out=values)
                 for band in bands:
                     estimate = values @ alpha[:, band.columns]
@@ -278,6 +266,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         parameters = self.get_params()
         if not isinstance(parameters["random_state"], Integral | None):
             parameters["random_state"] = None
+        if np.ndim(parameters["centres"]):
+            parameters["centres"] = len(self.centres_)
         metadata = {
             "format": FILE_FORMAT,
             "class": type(self).__name__,
@@ -289,6 +279,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "n_iter": self.n_iter_,
             "feature_scale": self.feature_scale_,
             "target_scale": self.target_scale_,
+            "apart": self._apart,
         }
         if hasattr(self, "feature_names_in_"):
             metadata["feature_names"] = self.feature_names_in_
@@ -325,9 +316,14 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         # Files of before these were kept have neither.
         model.feature_scale_ = metadata.get("feature_scale", 1.0)
         model.target_scale_ = metadata.get("target_scale", 1.0)
+        model._apart = metadata.get("apart", False)
         if "feature_names" in metadata:
             model.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
         return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_passed"}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -339,56 +335,262 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit(
         self,
-        data: Pair,
-        held: Pair,
+        samples: Samples,
+        held: Samples,
         rng: np.random.RandomState,
         epochs: int,
         on_progress: Progress | None,
+        checkpoint: Path | None = None,
     ) -> Self:
         started = time.perf_counter()
         self._check_parameters()
-        (X, y), (held_X, held_y) = data, held
-        self._flat = y.ndim == 1
-        y, held_y = _as_columns(y), _as_columns(held_y)
-        order, held_order = rng.permutation(len(X)), rng.permutation(len(held_X))
-        seed = _seed(rng)
-        self.feature_mean_, self.feature_scale_ = _mean_and_scale(X)
-        self.intercept_, self.target_scale_ = _mean_and_scale(y)
-        self.metric_factor_ = None
-        layout, held_layout = self._layouts(X, held_X)
+        self._flat = samples.y.ndim == 1
+        samples, held = samples.with_columns(), held.with_columns()
+        number = self._number_of_centres(samples, len(held))
+        self._apart, self._passed = number is not None, None
+        if number is None:
+            samples = samples.gathered()
+        order = Order(rng.permutation(len(samples)), rng.permutation(len(held)), _seed(rng))
+        self.feature_mean_, self.feature_scale_ = samples.mean_and_scale("X")
+        self.intercept_, self.target_scale_ = samples.mean_and_scale("y")
+        self.metric_factor_, self.history_ = None, []
+        tell = self._record_epochs(started, on_progress, validated=len(held) > 0)
+        if number is None:
+            self._fit_together(samples, held, order, epochs, tell)
+        else:
+            self._fit_apart(samples, held, order, epochs, tell, number, checkpoint)
+        return self
+
+    def _fit_together(
+        self, samples: Samples, held: Samples, order: Order, epochs: int, tell: OnEpoch
+    ) -> None:
+        """With all samples as centres."""
+        layout, held_layout = self._layouts(samples.X, held.X)
+        rows, held_rows = order.rows, order.held
         if layout is not None:  # with one mean, equal frames stay equal in all places
             means = self.feature_mean_.reshape(layout.places, layout.width)
             self.feature_mean_ = np.tile(means.mean(0), layout.places)
-        if layout is None:  # shuffled once, any first rows are a sample
-            X, y = X[order], y[order]
-            order = np.arange(len(X))
+        else:  # shuffled once, any first rows are a sample
+            samples, rows = samples.take(rows), np.arange(len(rows))
         if held_layout is None:
-            held_X, held_y = held_X[held_order], held_y[held_order]
-            held_order = np.arange(len(held_X))
-        x, held_x = self._prepare(X), self._prepare(held_X)
-        t, held_t = self._prepare_targets(y), self._prepare_targets(held_y)
-
-        first = order[: max(self._sample_size(len(x)), MEDIAN_ROWS)]
-        held_first = held_order[: len(first)]
-        sample, held_sample = (x[first], t[first]), (held_x[held_first], held_t[held_first])
-        components = self._choose_kernels(*sample, *held_sample)
-        if self.metric == "learned":
-            factor = self._learn_metric(*sample, seed)
+            held, held_rows = held.take(held_rows), np.arange(len(held_rows))
+        x, held_x = self._prepare(samples.X), self._prepare(held.X)
+        t, held_t = self._prepare_targets(samples.y), self._prepare_targets(held.y)
+        first, held_first = self._first(rows, held_rows)
+        components = self._choose_all(
+            (x[first], t[first]), (held_x[held_first], held_t[held_first]), order.seed
+        )
+        if self.metric_factor_ is not None:
+            factor = self._tensor(self.metric_factor_)
             x, held_x = x @ factor, held_x @ factor
-            sample, held_sample = (x[first], t[first]), (held_x[held_first], held_t[held_first])
-            components = self._choose_kernels(*sample, *held_sample)
-        self.history_ = []
         self._solve(
+            self._plan(components, len(x)),
             Points.of(x, layout),
             t,
             (Points.of(held_x, held_layout), held_t),
-            components,
-            alpha=x.new_zeros(0, t.shape[1]),
+            alpha=t[:0],
+            seed=order.seed,
+            epochs=epochs,
+            tell=tell,
+        )
+
+    def _solve(
+        self,
+        plan: Plan,
+        centres: Points,
+        targets: Tensor,
+        validation: tuple[Points, Tensor],
+        *,
+        alpha: Tensor,
+        seed: int,
+        epochs: int,
+        tell: OnEpoch,
+    ) -> None:
+        """Train the last centres, of which `alpha` has the coefficients of the first ones."""
+        solution = solve_together(
+            plan,
+            centres,
+            targets,
+            validation,
+            alpha=alpha,
             seed=seed,
             epochs=epochs,
-            tell=self._record_epochs(started, on_progress, validated=len(held_t) > 0),
+            on_epoch=tell,
         )
-        return self
+        self.subbands_, self.n_iter_ = solution.subbands, solution.epochs
+        self.centres_ = centres.rows.cpu().numpy()
+        self.alpha_ = solution.alpha.cpu().numpy()
+
+    def _fit_apart(
+        self,
+        samples: Samples,
+        held: Samples,
+        order: Order,
+        epochs: int,
+        tell: OnEpoch,
+        number: int,
+        checkpoint: Path | None,
+    ) -> None:
+        """With centres apart from the samples, which are read batch by batch."""
+        first, held_first = self._first(order.rows, order.held)
+        some, held_some = samples.take(first), held.take(held_first)
+        components = self._choose_all(
+            (self._prepare(some.X), self._prepare_targets(some.y)),
+            (self._prepare(held_some.X), self._prepare_targets(held_some.y)),
+            order.seed,
+        )
+        given = samples.take(order.rows[:number]).X if self._drawn() else self._given_centres()
+        centres = self._prepare(given)
+        distinct = first_of_each(centres)
+        centres = centres[distinct]
+        plan = self._plan(components, len(centres))
+        unseen = samples.take(order.rows[-plan.batch_size :])
+        apart = Apart.of(plan, Points.of(centres), Points.of(self._prepare(unseen.X)))
+        task = Task.of(components, self._prepare_targets(some.y), self._prepare_targets(held.y))
+        state = Checkpoint.of(
+            checkpoint, self._settings(samples), given, self.feature_mean_, self.intercept_
+        )
+        if (saved := state.read()) is not None:
+            self.history_ = saved["history"]
+            apart.restore(saved["heads"])
+
+        def on_epoch(train_mse: float, validation_mse: float) -> None:
+            tell(train_mse, validation_mse, centres=len(centres))
+            state.write({"history": self.history_, "heads": apart.state()})
+
+        made = len(self.history_)
+        apart.train(
+            samples,
+            self._reader(samples, components),
+            task,
+            Points.of(self._prepare(held.X)),
+            seed=order.seed,
+            epochs=range(made, max(epochs, made)),
+            on_epoch=on_epoch,
+        )
+        self._keep(apart)
+
+    def _pass_by(self, samples: Samples, seed: int, tell: OnEpoch) -> None:
+        """One pass over further samples with the centres that there are."""
+        apart = self._passed
+        if apart is None:  # a model that was loaded
+            components = Components.all([band.columns for band in self.subbands_])
+            plan = self._plan(components, len(self.centres_))
+            unseen = samples.take(np.arange(min(plan.batch_size, len(samples))))
+            centres = Points.of(self._tensor(self.centres_))
+            apart = Apart.of(plan, centres, Points.of(self._prepare(unseen.X)))
+            apart.start(self._tensor(self.alpha_))
+        components = apart.plan.components
+        targets = self._prepare_targets(samples.y)
+        apart.train(
+            samples,
+            self._reader(samples, components),
+            Task.of(components, targets, targets[:0]),
+            apart.centres[:0],
+            seed=seed,
+            epochs=range(1),
+            epoch_rows=len(samples),
+            on_epoch=lambda train, held: tell(train, held, centres=len(apart.centres)),
+        )
+        self._keep(apart)
+
+    def _keep(self, apart: Apart) -> None:
+        """Take over what was learnt."""
+        self._passed = apart
+        self.subbands_, self.n_iter_ = apart.subbands(), max(head.epoch for head in apart.heads)
+        self.centres_ = apart.centres.rows.cpu().numpy()
+        self.alpha_ = apart.alpha().cpu().numpy()
+
+    def _reader(self, samples: Samples, components: Components) -> Read:
+        """Features and components of the targets of some rows."""
+
+        def read(rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+            part = samples.take(rows)
+            if (wrong := first_not_finite(part.X)) is not None:
+                raise ValueError(f"row {rows[wrong]} of X holds NaN or infinity")
+            return self._prepare(part.X), components.of(self._prepare_targets(part.y))
+
+        return read
+
+    def _plan(self, components: Components, centres: int) -> Plan:
+        if self.batch_size == "auto":
+            suits = min(batch_rows(centres), self.subsample_size) if self._apart else 0
+            batch_size = max(BATCH_ROWS[self._device().type], suits)
+        else:
+            batch_size = self.batch_size
+        return Plan(
+            self.subbands_,
+            components,
+            feature_scale=self.feature_scale_,
+            target_scale=self.target_scale_,
+            patience=self.patience or np.inf,
+            sample_size=self._sample_size(centres),
+            batch_size=batch_size,
+            memory_bytes=self._memory_bytes(),
+        )
+
+    def _first(
+        self, rows: NDArray[np.intp], held: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The samples of training and validation rows that choices are made on."""
+        count = max(self._sample_size(len(rows)), MEDIAN_ROWS)
+        return rows[:count], held[:count]
+
+    def _choose_all(
+        self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], seed: int
+    ) -> Components:
+        """Choose the metric and the kernels on a sample; give the directions of the targets."""
+        components = self._choose_kernels(*sample, *held)
+        if self.metric == "euclidean":
+            return components
+        factor = self._learn_metric(*sample, seed)
+        return self._choose_kernels(sample[0] @ factor, sample[1], held[0] @ factor, held[1])
+
+    def _drawn(self) -> bool:
+        """Whether centres are rows of the training data, not given."""
+        return np.ndim(self.centres) == 0
+
+    def _given_centres(self) -> NDArray[Any]:
+        """The centres that the user gave."""
+        centres: NDArray[Any] = check_array(self.centres, dtype=FLOATS, input_name="centres")
+        if centres.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"centres have {centres.shape[1]} columns, X has {self.n_features_in_}"
+            )
+        return centres
+
+    def _number_of_centres(self, samples: Samples, held: int) -> int | None:
+        """How many centres there are; None where all samples are."""
+        if not self._drawn():
+            return len(self._given_centres())
+        n, given = len(samples), self.centres
+        if given == "auto":
+            if fits(n, held, self._memory_bytes()):
+                return None
+            kernels = len(self._groups(samples.y.shape[1]))
+            number = min(AUTO_CENTRES, most_centres(self._memory_bytes(), kernels))
+            if number < (least := min(LEAST_CENTRES, n)):
+                raise ValueError(
+                    f"memory_gb = {self.memory_gb:g} holds {number} centres; use at least "
+                    f"{least_memory(least, kernels) / 1e9:.2g} for {least} of them"
+                )
+        elif isinstance(given, Integral) and not isinstance(given, bool):
+            number = int(given)
+        elif isinstance(given, Real) and not isinstance(given, bool) and given <= 1:
+            number = math.ceil(float(given) * n)
+        else:
+            number = 0
+        if number < 1:
+            raise ValueError(
+                f"centres is {given!r}; use 'auto', a number from 1, a share of the samples in "
+                "(0, 1], or an array of rows"
+            )
+        return number if number < n else None
+
+    def _settings(self, samples: Samples) -> dict[str, Any]:
+        """What decides a fit beside its centres and means."""
+        parameters = {k: v for k, v in self.get_params().items() if k not in ("epochs", "centres")}
+        return {**parameters, "samples": len(samples), "targets": samples.y.shape[1]}
 
     def _layouts(
         self, X: NDArray[Any], held_X: NDArray[Any]
@@ -459,7 +661,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _learn_metric(self, x: Tensor, t: Tensor, seed: int) -> Tensor:
         """Set and give `metric_factor_`, from a first model of a sample of the training rows."""
         s = self._sample_size(len(x))
-        ((kernel, _), *_) = self._by_kernel(self.subbands_)
+        ((kernel, _), *_) = by_kernel(self.subbands_, self.feature_scale_)
         alpha = solve_directly(kernel(squared_distances(x[:s])), t[:s])
         factor = learn_metric(
             x[:s],
@@ -478,7 +680,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ) -> OnEpoch:
         """What writes `history_`, given the errors of training and validation of an epoch."""
 
-        def tell(train_mse: float, validation_mse: float, direct: int = 0) -> None:
+        def tell(train_mse: float, validation_mse: float, **words: int) -> None:
             entry = {
                 "epoch": len(self.history_) + 1,
                 "seconds": time.perf_counter() - started,
@@ -486,152 +688,12 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             }
             if validated:
                 entry["validation_mse"] = self._in_units(validation_mse)
-            if direct:
-                entry["direct"] = direct
+            entry |= words
             self.history_.append(entry)
             if on_progress is not None:
                 on_progress(entry)
 
         return tell
-
-    def _solve(
-        self,
-        centres: Points,
-        targets: Tensor,
-        held: tuple[Points, Tensor],
-        components: Components,
-        *,
-        alpha: Tensor,
-        seed: int,
-        epochs: int,
-        tell: OnEpoch,
-    ) -> None:
-        """Train on the last centres, of which `alpha` has the coefficients of the first ones."""
-        outputs, first = targets.shape[1], len(alpha)
-        task = Task.of(components, targets, held[1])
-        alpha = torch.cat([components.of(alpha), torch.zeros_like(task.targets)])
-        chosen = sample_of(centres, self._sample_size(len(centres)))
-        sampled = centres[chosen]
-        sample = fill_squared_distances(sampled, out=alpha.new_empty(len(sampled), len(sampled)))
-
-        def on_epoch(direct: int = 0) -> None:
-            tell(*(error / outputs for error in task.total_errors()), direct=direct)
-
-        solved = {}
-        if not first:
-            solved = self._solve_directly(sample, centres.rows, task, held[0].rows, alpha)
-            if solved:
-                on_epoch(direct=sum(band.last - band.first for band in solved.values()))
-        left = [band for band in self.subbands_ if band.first not in solved]
-        heads: list[Head] = []
-        if left:
-            rows = KernelRows(
-                centres,
-                held[0],
-                [kernel for kernel, _ in self._by_kernel(left)],
-                first=first,
-                batch_size=self._batch_size(),
-                memory_bytes=self._memory_bytes(),
-            )
-            heads = self._heads(left, rows, chosen, sample, task, alpha)
-            solve(rows, heads, task, epochs=epochs, seed=seed, on_epoch=on_epoch)
-            for head in heads:
-                alpha[:, head.columns] = head.best
-            outcome = {group.columns.start: group for head in heads for group in head.groups}
-            for band, columns in zip(self.subbands_, components.columns, strict=True):
-                if band.first not in solved:
-                    group = outcome[columns.start]
-                    error = self._in_units(group.best_mse / group.outputs)
-                    solved[band.first] = replace(
-                        band, epoch=group.best_epoch, validation_mse=error, ridge=0.0
-                    )
-        self.subbands_ = tuple(solved[band.first] for band in self.subbands_)
-        self.n_iter_ = max((head.epoch for head in heads), default=1)
-        self.centres_ = centres.rows.cpu().numpy()
-        self.alpha_ = components.back(alpha).cpu().numpy()
-
-    def _solve_directly(
-        self, sample: Tensor, x: Tensor, task: Task, held_x: Tensor, alpha: Tensor
-    ) -> dict[int, Subband]:
-        """Solve the subbands in whose kernel few rows span all; give those by their first channel.
-
-        Writes their columns of `alpha` and of the task's errors.
-        """
-        solved = {}
-        repeated = count_distinct(x) <= min(len(sample), len(x) // 2)
-        columns = self._columns(task)
-        for kernel, bands in self._by_kernel(self.subbands_):
-            if not (repeated or has_low_rank(kernel, sample)):
-                continue
-            system = LowRank.find(kernel, x, len(sample))
-            if system is None:
-                continue
-            warnings.warn(
-                "the kernel matrix is numerically singular (repeated rows, few distinct values, or "
-                f"a smooth kernel): solved directly from {len(system)} of {len(x)} rows, not by "
-                "iteration",
-                stacklevel=5,  # the line that called `fit`
-            )
-            held = held_x, task.validation_targets
-            solutions = system.solve(task.targets, held, [columns[band.first] for band in bands])
-            for band, solution in zip(bands, solutions, strict=True):
-                own = columns[band.first]
-                alpha[:, own] = solution.alpha.to(alpha)
-                task.train_mse[own] = solution.train_mse.to(alpha)
-                task.validation_mse[own] = solution.validation_mse.to(alpha)
-                error = task.validation_error(own) / (band.last - band.first)
-                solved[band.first] = replace(
-                    band, epoch=1, validation_mse=self._in_units(error), ridge=solution.ridge
-                )
-        return solved
-
-    def _heads(
-        self,
-        subbands: Sequence[Subband],
-        rows: KernelRows,
-        chosen: slice,
-        sample: Tensor,
-        task: Task,
-        alpha: Tensor,
-    ) -> list[Head]:
-        """The coefficients of each kernel with its preconditioner and step, from a subsample."""
-        columns = self._columns(task)
-        points = rows.centres
-        sampled = points[chosen]
-        s, m = len(sampled), rows.batch_size
-        # A batch stands for points that the preconditioner has not seen.
-        unseen = points[rows.unseen(chosen)]
-        across = fill_squared_distances(unseen, sampled, out=alpha.new_empty(len(unseen), s))
-        within = fill_squared_distances(unseen, out=alpha.new_empty(len(unseen), len(unseen)))
-        heads = []
-        for kernel, bands in self._by_kernel(subbands):
-            preconditioner = choose_preconditioner(kernel(sample), batch_size=m)
-            measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
-            own = [columns[band.first] for band in bands]
-            channels = [torch.arange(part.start, part.stop) for part in own]
-            patience = self.patience or np.inf
-            groups = [
-                OutputGroup(part, patience, band.last - band.first)
-                for part, band in zip(own, bands, strict=True)
-            ]
-            together = torch.cat(channels).to(alpha.device)
-            step = preconditioner.step_size(m, measured)
-            heads.append(Head(groups, together, alpha[:, together], preconditioner, chosen, step))
-        return heads
-
-    def _columns(self, task: Task) -> dict[int, slice]:
-        """The components of each subband, by its first channel."""
-        return dict(zip((band.first for band in self.subbands_), task.groups, strict=True))
-
-    def _by_kernel(
-        self, subbands: Sequence[Subband]
-    ) -> list[tuple[ExponentialPowerKernel, list[Subband]]]:
-        """The distinct kernels of scaled features, each with the subbands that use it."""
-        shared: dict[ExponentialPowerKernel, list[Subband]] = {}
-        for band in subbands:
-            sigma = band.sigma * self.feature_scale_**band.gamma
-            shared.setdefault(ExponentialPowerKernel(band.gamma, sigma), []).append(band)
-        return list(shared.items())
 
     def _in_units(self, mse: float) -> float:
         """The mean squared error of targets as they were given."""
@@ -658,33 +720,36 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return targets
 
-    def _checked_pair(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> Pair:
+    def _checked_pair(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> Samples:
         least = 2 if reset else 1
-        features = validate_data(self, X, dtype=FLOATS, reset=reset, ensure_min_samples=least)
+        try:
+            features = validate_data(self, X, dtype=FLOATS, reset=reset, ensure_min_samples=least)
+        except ValueError as error:
+            raise _with_row(error, X) from None
         if y is None:
             raise ValueError("a kernel machine requires y to be passed, but the target y is None")
         try:
             targets = check_array(y, dtype=FLOATS, ensure_2d=False, input_name="y")
         except ValueError as error:
             if "convert" not in str(error):
-                raise
+                raise _with_row(error, y) from None
             raise ValueError(
                 f"y: {error}. A kernel machine takes numbers: give labels as columns of 0 and 1"
             ) from None
         check_consistent_length(features, targets)
-        return features, targets
+        return Samples(features, targets)
 
-    def _hold_out(self, data: Pair, rng: np.random.RandomState) -> tuple[Pair, Pair]:
+    def _hold_out(self, samples: Samples, rng: np.random.RandomState) -> tuple[Samples, Samples]:
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(
                 f"validation_fraction is {self.validation_fraction}; use 0 to less than 1"
             )
-        X, y = data
-        order = rng.permutation(len(X))
-        held, used = np.split(order, [int(self.validation_fraction * len(X))])
-        if not len(held):
-            return data, (X[:0], y[:0])
-        return (X[used], y[used]), (X[held], y[held])
+        order = rng.permutation(len(samples))
+        count = int(self.validation_fraction * len(samples))
+        if not count:
+            return samples, Samples(samples.X[:0], samples.y[:0])
+        held, used = np.split(order, [count])
+        return Samples(samples.X, samples.y, used), samples.take(held[:HELD_ROWS])
 
     def _check_parameters(self) -> None:
         for name in ("epochs", "subsample_size", "memory_gb", "metric_rank", "metric_power"):
@@ -704,11 +769,6 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _memory_bytes(self) -> int:
         return int(self.memory_gb * 1e9)
 
-    def _batch_size(self) -> int:
-        if self.batch_size == "auto":
-            return BATCH_ROWS[self._device().type]
-        return self.batch_size
-
     def _device(self) -> torch.device:
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -716,18 +776,6 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _tensor(self, array: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device(), dtype)
-
-
-def _mean_and_scale(values: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
-    """The mean of each column, and the power of two that brings extreme deviations to about 1."""
-    least, most = values.min(0).astype(np.float64), values.max(0).astype(np.float64)
-    if (extreme := float(np.maximum(-least, most).max())) > LARGEST:
-        raise ValueError(f"a value of {extreme:g} is too large to square; scale the data")
-    mean = values.mean(0, dtype=np.float64)
-    largest = float(np.maximum(most - mean, mean - least).max())
-    if not largest or PLAIN_RANGE[0] <= largest <= PLAIN_RANGE[1]:
-        return mean, 1.0
-    return mean, 2.0 ** -math.frexp(largest)[1]
 
 
 def _subband(channels: slice, gamma: float, bandwidth: float, median: float) -> Subband:
@@ -752,3 +800,12 @@ def _as_columns(y: NDArray[Any]) -> NDArray[Any]:
 
 def _seed(rng: np.random.RandomState) -> int:
     return int(rng.randint(2**31 - 1))
+
+
+def _with_row(error: ValueError, values: Any) -> ValueError:
+    """The error of scikit-learn, with the row where it is about a value that is not finite."""
+    if isinstance(values, np.ndarray) and values.ndim and values.dtype.kind == "f":
+        row = first_not_finite(values)
+        if row is not None:
+            return ValueError(f"row {row}: {error}")
+    return error

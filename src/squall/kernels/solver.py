@@ -15,7 +15,7 @@ from squall.kernels.components import Components
 from squall.kernels.preconditioner import Preconditioner
 from squall.kernels.rows import KernelRows
 
-__all__ = ["Head", "OutputGroup", "solve"]
+__all__ = ["Head", "OutputGroup", "Task", "end_epoch", "solve"]
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,16 @@ class Head:
         """Whether all groups are."""
         return all(group.done for group in self.groups)
 
+    @property
+    def estimate(self) -> Tensor:
+        """The coefficients that are judged and kept."""
+        return self.alpha
+
+    def restart(self) -> None:
+        """Begin anew with half the step."""
+        self.step /= 2
+        self.alpha.copy_(self.initial)
+
 
 def solve(
     rows: KernelRows,
@@ -170,7 +180,7 @@ def solve(
                     task.train_mse[head.columns] += residual.square().sum(0) / len(task.targets)
             _validate(rows, heads, active, task)
             for index in active:
-                _end_epoch(heads[index], task, start_mse)
+                end_epoch(heads[index], task, start_mse)
             on_epoch()
 
 
@@ -199,14 +209,13 @@ def _validate(rows: KernelRows, heads: Sequence[Head], active: Sequence[int], ta
             mse[head.columns] += error.square().sum(0) / len(targets)
 
 
-def _end_epoch(head: Head, task: Task, start_mse: Tensor) -> None:
+def end_epoch(head: Head, task: Task, start_mse: Tensor) -> None:
     """Keep what is best so far, or start again with half the step where the error grew."""
     head.epoch += 1
     mine = task.train_mse[head.columns].mean().item()
     if not mine <= 2 * start_mse[head.columns].mean().item():
         logger.warning("the training error grew to %g; again with half the step", mine)
-        head.step /= 2
-        head.alpha.copy_(head.initial)
+        head.restart()
         return
     offset = 0
     for group in head.groups:
@@ -220,4 +229,4 @@ def _end_epoch(head: Head, task: Task, start_mse: Tensor) -> None:
         group.waited = 0 if worth_it else group.waited + 1
         if error < group.best_mse or math.isnan(error):
             group.best_mse, group.best_epoch = error, head.epoch
-            head.best[:, own] = head.alpha[:, own]
+            head.best[:, own] = head.estimate[:, own]
