@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -29,7 +29,6 @@ from typing_extensions import Self
 from squall.kernels.apart import Apart, Checkpoint, Read, batch_rows, least_memory, most_centres
 from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial, search
 from squall.kernels.components import FEWEST_CHANNELS, Components
-from squall.kernels.direct import solve_directly
 from squall.kernels.functions import (
     ExponentialPowerKernel,
     Points,
@@ -38,7 +37,7 @@ from squall.kernels.functions import (
     squared_distances,
 )
 from squall.kernels.low_rank import first_of_each
-from squall.kernels.metric import learn_metric
+from squall.kernels.metric import learn_metric, principal_factor, under_metric
 from squall.kernels.plan import Plan, Subband, by_kernel
 from squall.kernels.rows import fits
 from squall.kernels.samples import Samples, first_not_finite
@@ -58,7 +57,7 @@ except ImportError:  # scikit-learn 1.5
 __all__ = ["Auto", "Centres", "KernelMachine", "Metric", "Progress", "Validation"]
 
 Auto = Literal["auto"]
-Metric = Literal["euclidean", "learned"]
+Metric = Literal["euclidean", "principal", "learned", "diagonal"]
 Progress = Callable[[dict[str, float]], None]
 OnEpoch = Callable[..., None]
 Validation = tuple[ArrayLike, ArrayLike]
@@ -103,6 +102,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     memory_gb: float
     metric: Metric
     metric_rank: int
+    metric_rounds: int
     metric_power: float
     random_state: Any
     device: str
@@ -382,7 +382,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         )
         if self.metric_factor_ is not None:
             factor = self._tensor(self.metric_factor_)
-            x, held_x = x @ factor, held_x @ factor
+            x, held_x = under_metric(x, factor), under_metric(held_x, factor)
         self._solve(
             self._plan(components, len(x)),
             Points.of(x, layout),
@@ -543,8 +543,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         components = self._choose_kernels(*sample, *held)
         if self.metric == "euclidean":
             return components
-        factor = self._learn_metric(*sample, seed)
-        return self._choose_kernels(sample[0] @ factor, sample[1], held[0] @ factor, held[1])
+        factor = self._learn_metric(*sample, components, seed)
+        x, held_x = under_metric(sample[0], factor), under_metric(held[0], factor)
+        return self._choose_kernels(x, sample[1], held_x, held[1])
 
     def _drawn(self) -> bool:
         """Whether centres are rows of the training data, not given."""
@@ -658,20 +659,23 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         )
         return components
 
-    def _learn_metric(self, x: Tensor, t: Tensor, seed: int) -> Tensor:
-        """Set and give `metric_factor_`, from a first model of a sample of the training rows."""
+    def _learn_metric(self, x: Tensor, t: Tensor, components: Components, seed: int) -> Tensor:
+        """Set and give `metric_factor_`, from models of a sample of the training rows."""
         s = self._sample_size(len(x))
-        ((kernel, _), *_) = by_kernel(self.subbands_, self.feature_scale_)
-        alpha = solve_directly(kernel(squared_distances(x[:s])), t[:s])
-        factor = learn_metric(
-            x[:s],
-            x[:s],
-            alpha,
-            kernel,
-            rank=self.metric_rank,
-            power=self.metric_power,
-            seed=seed,
-        )
+        if self.metric == "principal":
+            factor = principal_factor(x)
+        else:
+            ((kernel, _), *_) = by_kernel(self.subbands_, self.feature_scale_)
+            factor = learn_metric(
+                x[:s],
+                components.of(t[:s]),
+                kernel,
+                rank=self.metric_rank,
+                power=self.metric_power,
+                rounds=self.metric_rounds,
+                diagonal=self.metric == "diagonal",
+                seed=seed,
+            )
         self.metric_factor_ = factor.cpu().numpy()
         return factor
 
@@ -707,7 +711,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 "a feature exceeds the range of float32 beside those of `fit`; scale the features"
             )
         if self.metric_factor_ is not None:
-            rows = rows @ self._tensor(self.metric_factor_, dtype)
+            rows = under_metric(rows, self._tensor(self.metric_factor_, dtype))
         return rows
 
     def _prepare_targets(self, y: NDArray[Any]) -> Tensor:
@@ -752,11 +756,18 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return Samples(samples.X, samples.y, used), samples.take(held[:HELD_ROWS])
 
     def _check_parameters(self) -> None:
-        for name in ("epochs", "subsample_size", "memory_gb", "metric_rank", "metric_power"):
+        for name in (
+            "epochs",
+            "subsample_size",
+            "memory_gb",
+            "metric_rank",
+            "metric_rounds",
+            "metric_power",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; use a number above 0")
-        if self.metric not in ("euclidean", "learned"):
-            raise ValueError(f"metric is {self.metric!r}; use 'euclidean' or 'learned'")
+        if self.metric not in get_args(Metric):
+            raise ValueError(f"metric is {self.metric!r}; use one of {', '.join(get_args(Metric))}")
         if self.batch_size != "auto" and not self.batch_size > 0:
             raise ValueError(f"batch_size is {self.batch_size}; use 'auto' or a number above 0")
         if self.patience is not None and not self.patience > 0:

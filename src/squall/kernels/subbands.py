@@ -23,7 +23,8 @@ class SubbandKernelMachine(KernelMachine):
         gamma: `auto` to search, one power for all subbands, or one for each.
         bandwidth: sigma / median distance^gamma in the same three forms.
         centres, epochs, patience, validation_fraction, subsample_size, batch_size, memory_gb,
-        metric, metric_rank, metric_power, random_state, device: as those of `EigenProRegressor`.
+        metric, metric_rank, metric_rounds, metric_power, random_state, device: as those of
+        `EigenProRegressor`.
 
     Attributes:
         subbands_: per subband its channels, kernel, best epoch, validation error and ridge.
@@ -51,6 +52,7 @@ class SubbandKernelMachine(KernelMachine):
         memory_gb: float = 4.0,
         metric: Metric = "euclidean",
         metric_rank: int = 256,
+        metric_rounds: int = 1,
         metric_power: float = 0.25,
         random_state: Any = 0,
         device: str = "auto",
@@ -67,6 +69,7 @@ class SubbandKernelMachine(KernelMachine):
         self.memory_gb = memory_gb
         self.metric = metric
         self.metric_rank = metric_rank
+        self.metric_rounds = metric_rounds
         self.metric_power = metric_power
         self.random_state = random_state
         self.device = device
