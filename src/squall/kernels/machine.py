@@ -378,7 +378,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         t, held_t = self._prepare_targets(samples.y), self._prepare_targets(held.y)
         first, held_first = self._first(rows, held_rows)
         components = self._choose_all(
-            (x[first], t[first]), (held_x[held_first], held_t[held_first]), order.seed
+            (x[first], t[first]), (held_x[held_first], held_t[held_first]), len(x), order.seed
         )
         if self.metric_factor_ is not None:
             factor = self._tensor(self.metric_factor_)
@@ -437,6 +437,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         components = self._choose_all(
             (self._prepare(some.X), self._prepare_targets(some.y)),
             (self._prepare(held_some.X), self._prepare_targets(held_some.y)),
+            len(samples),
             order.seed,
         )
         given = samples.take(order.rows[:number]).X if self._drawn() else self._given_centres()
@@ -537,15 +538,15 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return rows[:count], held[:count]
 
     def _choose_all(
-        self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], seed: int
+        self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], rows: int, seed: int
     ) -> Components:
         """Choose the metric and the kernels on a sample; give the directions of the targets."""
-        components = self._choose_kernels(*sample, *held)
+        components = self._choose_kernels(*sample, *held, rows)
         if self.metric == "euclidean":
             return components
         factor = self._learn_metric(*sample, components, seed)
         x, held_x = under_metric(sample[0], factor), under_metric(held[0], factor)
-        return self._choose_kernels(x, sample[1], held_x, held[1])
+        return self._choose_kernels(x, sample[1], held_x, held[1], rows)
 
     def _drawn(self) -> bool:
         """Whether centres are rows of the training data, not given."""
@@ -605,7 +606,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         held_layout = find_layout(held_X, layout.width) if len(held_X) else None
         return layout, held_layout
 
-    def _choose_kernels(self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor) -> Components:
+    def _choose_kernels(
+        self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor, rows: int
+    ) -> Components:
         """Set `subbands_`, by a search where gamma or bandwidth is `auto`.
 
         Args:
@@ -613,6 +616,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             t: (s, F) its targets.
             held_x: (v, D) features of a sample of the validation rows.
             held_t: (v, F) its targets.
+            rows: that there are in all.
 
         Returns:
             The directions of the targets that are solved for.
@@ -649,6 +653,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 median=scaled,
                 gammas=GAMMAS if isinstance(gamma, str) else (gamma,),
                 bandwidths=BANDWIDTHS if isinstance(bandwidth, str) else (bandwidth,),
+                rows=rows,
                 components=components,
             )
             parameters = [(best.gamma, best.bandwidth) for best in self.search_.best]
