@@ -77,7 +77,7 @@ BATCH_ROWS = {"cpu": 256, "cuda": 1024}
 # More centres than these would make a pass over a million samples take more than some minutes.
 AUTO_CENTRES = 20_000
 LEAST_CENTRES = 100
-# The most rows that are held out of what is too much to have all samples as centres.
+# The most rows that are held out.
 HELD_ROWS = 10_000
 
 
@@ -166,7 +166,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                     f"validation targets {held.y.shape} do not fit targets {samples.y.shape}"
                 )
         path = None if checkpoint is None else Path(checkpoint)
-        return self._fit(samples, held, rng, self.epochs, on_progress, path)
+        self._fit(samples, held, rng, self.epochs, on_progress, path)
+        return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Make one pass over a batch of samples.
@@ -187,7 +188,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "alpha_"):
             first = self._checked_pair(X, y, reset=True)
             none = Samples(first.X[:0], first.y[:0])
-            return self._fit(first, none, check_random_state(self.random_state), 1, None)
+            rng = check_random_state(self.random_state)
+            self._passed = self._fit(first, none, rng, epochs=1, on_progress=None)
+            return self
         samples = self._checked_pair(X, y, reset=False)
         samples = samples.with_columns()
         targets = samples.y
@@ -341,7 +344,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         epochs: int,
         on_progress: Progress | None,
         checkpoint: Path | None = None,
-    ) -> Self:
+    ) -> Apart | None:
+        """Fit from scratch; with centres apart from the samples give what is needed to go on."""
         started = time.perf_counter()
         self._check_parameters()
         self._flat = samples.y.ndim == 1
@@ -355,11 +359,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.intercept_, self.target_scale_ = samples.mean_and_scale("y")
         self.metric_factor_, self.history_ = None, []
         tell = self._record_epochs(started, on_progress, validated=len(held) > 0)
-        if number is None:
-            self._fit_together(samples, held, order, epochs, tell)
-        else:
-            self._fit_apart(samples, held, order, epochs, tell, number, checkpoint)
-        return self
+        if number is not None:
+            return self._fit_apart(samples, held, order, epochs, tell, number, checkpoint)
+        self._fit_together(samples, held, order, epochs, tell)
+        return None
 
     def _fit_together(
         self, samples: Samples, held: Samples, order: Order, epochs: int, tell: OnEpoch
@@ -430,7 +433,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         tell: OnEpoch,
         number: int,
         checkpoint: Path | None,
-    ) -> None:
+    ) -> Apart:
         """With centres apart from the samples, which are read batch by batch."""
         first, held_first = self._first(order.rows, order.held)
         some, held_some = samples.take(first), held.take(held_first)
@@ -469,7 +472,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             epochs=range(made, max(epochs, made)),
             on_epoch=on_epoch,
         )
-        self._keep(apart)
+        self._take_over(apart)
+        return apart
 
     def _pass_by(self, samples: Samples, seed: int, tell: OnEpoch) -> None:
         """One pass over further samples with the centres that there are."""
@@ -481,6 +485,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             centres = Points.of(self._tensor(self.centres_))
             apart = Apart.of(plan, centres, Points.of(self._prepare(unseen.X)))
             apart.start(self._tensor(self.alpha_))
+            self._passed = apart
         components = apart.plan.components
         targets = self._prepare_targets(samples.y)
         apart.train(
@@ -493,11 +498,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             epoch_rows=len(samples),
             on_epoch=lambda train, held: tell(train, held, centres=len(apart.centres)),
         )
-        self._keep(apart)
+        self._take_over(apart)
 
-    def _keep(self, apart: Apart) -> None:
-        """Take over what was learnt."""
-        self._passed = apart
+    def _take_over(self, apart: Apart) -> None:
+        """Set what was learnt."""
         self.subbands_, self.n_iter_ = apart.subbands(), max(head.epoch for head in apart.heads)
         self.centres_ = apart.centres.rows.cpu().numpy()
         self.alpha_ = apart.alpha().cpu().numpy()
@@ -754,11 +758,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 f"validation_fraction is {self.validation_fraction}; use 0 to less than 1"
             )
         order = rng.permutation(len(samples))
-        count = int(self.validation_fraction * len(samples))
-        if not count:
+        held, used = np.split(order, [min(int(self.validation_fraction * len(samples)), HELD_ROWS)])
+        if not len(held):
             return samples, Samples(samples.X[:0], samples.y[:0])
-        held, used = np.split(order, [count])
-        return Samples(samples.X, samples.y, used), samples.take(held[:HELD_ROWS])
+        return Samples(samples.X, samples.y, used), samples.take(held)
 
     def _check_parameters(self) -> None:
         for name in (
