@@ -16,7 +16,7 @@ import torch
 
 import kernels.naive_kernels as naive
 from kernels.regression_data import draw
-from squall.kernels import EigenProRegressor, SubbandKernelMachine, apart
+from squall.kernels import EigenProRegressor, SubbandKernelMachine, apart, components
 from squall.kernels.components import Components
 from squall.kernels.functions import ExponentialPowerKernel, Points
 from squall.kernels.plan import Plan, Subband
@@ -134,7 +134,10 @@ def test_given_centres_are_used_and_equal_ones_once() -> None:
     given = np.concatenate([X[5:100], X[5:20]])
     model = _fit(centres=given)
     assert len(model.centres_) == 95
-    np.testing.assert_allclose(model.centres_ + model.feature_mean_, X[5:100], atol=1e-5)
+    used = model.centres_ + model.feature_mean_
+    order = [int(((X[5:100] - row) ** 2).sum(1).argmin()) for row in used]
+    assert sorted(order) == list(range(95))
+    assert order != sorted(order)  # the first ones are a sample
 
 
 def test_repeated_rows_are_one_centre() -> None:
@@ -214,6 +217,133 @@ def test_partial_fit_forgets_samples_and_keeps_what_they_taught(tmp_path: Path) 
         copy.partial_fit(X[:500], Y[:500])
         assert copy.centres_.shape == (200, 40)
         assert _error(copy) < 1.3 * errors[-1]
+
+
+def test_partial_fit_after_fit_keeps_what_was_learnt() -> None:
+    model = _fit()
+    before = _error(model)
+    for rows in (10, 100, 1000):
+        copy = deepcopy(model).partial_fit(X[:rows], Y[:rows])
+        assert _error(copy) < 1.02 * before
+        assert not np.array_equal(copy.alpha_, model.alpha_)
+
+
+def test_a_batch_near_the_mean_is_no_divergence() -> None:
+    model = EigenProRegressor(centres=200)
+    for start in range(0, 2500, 500):
+        model.partial_fit(X[start : start + 500], Y[start : start + 500])
+    before = _error(model)
+    model.partial_fit(X[2500:2600], np.broadcast_to(model.intercept_, (100, 6)))
+    model.partial_fit(X[2600:], Y[2600:])
+    assert _error(model) < 1.2 * before
+
+
+def test_outputs_that_the_first_batch_does_not_show_are_learnt() -> None:
+    """Nine classes as columns of 0 and 1, five of them in the first batch."""
+    scores = X @ np.random.default_rng(0).standard_normal((40, 9))
+    labels = scores.argmax(1)
+    y = (labels[:, None] == np.arange(9)).astype("f4")
+    first = np.flatnonzero(labels < 5)[:600]
+    model = EigenProRegressor(centres=300, batch_size=64).partial_fit(X[first], y[first])
+    for _ in range(10):
+        model.partial_fit(X, y)
+    late = model.predict(X)[:, 5:]
+    shares = 1 - ((late - y[:, 5:]) ** 2).mean(0) / y[:, 5:].var(0)
+    assert (shares > 0.05).all()
+
+
+def test_an_interrupted_pass_leaves_the_model_as_it_was() -> None:
+    model = EigenProRegressor(centres=200).partial_fit(X[:500], Y[:500])
+    before, once = model.predict(NEW), deepcopy(model)
+    wrong = X[500:1000].astype("f8")
+    wrong[400] *= 1e40
+    with pytest.raises(ValueError, match="range of float32"):
+        model.partial_fit(wrong, Y[500:1000])
+    assert np.array_equal(model.predict(NEW), before)
+    further = [one.partial_fit(X[500:1000], Y[500:1000]).predict(NEW) for one in (model, once)]
+    np.testing.assert_allclose(*further, atol=1e-5)
+
+
+def test_a_failed_fit_leaves_the_model_as_it_was() -> None:
+    model = _fit()
+    before = model.predict(NEW)
+    with pytest.raises(ValueError, match="does not hold 300 centres"):
+        model.set_params(memory_gb=1e-4, centres=300).fit(3 * X + 100, 7 * Y + 50)
+    assert np.array_equal(model.predict(NEW), before)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK damaged"])
+def test_a_damaged_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "fit.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"fit\.pt is no checkpoint .* remove it to begin anew"):
+        EigenProRegressor(centres=200).fit(X, Y, checkpoint=path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match=r"fit\.pt is no checkpoint"):
+        EigenProRegressor(centres=200).fit(X, Y, checkpoint=path)
+
+
+def test_a_checkpoint_belongs_to_its_data_and_directions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fit.pt"
+    wide = np.tile(Y, 3) + 0.01 * np.random.default_rng(0).standard_normal((3000, 18))
+    held = HELD[0], np.tile(HELD[1], 3)
+
+    def epochs_made(validation: Any) -> list[float]:
+        seen: list[float] = []
+        EigenProRegressor(centres=200, epochs=2, patience=None).fit(
+            X, wide, validation=validation, checkpoint=path,
+            on_progress=lambda entry: seen.append(entry["epoch"]),
+        )  # fmt: skip
+        return seen
+
+    assert epochs_made(held) == [1, 2]
+    assert epochs_made(held) == []
+    assert epochs_made((held[0], held[1] + 1)) == [1, 2]
+    basis = components._basis
+
+    def mirrored(*parts: torch.Tensor) -> torch.Tensor:
+        found = basis(*parts)
+        assert found is not None
+        return -found
+
+    monkeypatch.setattr(components, "_basis", mirrored)  # as of another library
+    assert epochs_made((held[0], held[1] + 1)) == [1, 2]
+
+
+def test_a_kernel_that_has_stopped_counts_after_a_resumption(tmp_path: Path) -> None:
+    parameters: dict[str, Any] = {
+        "subbands": 2, "gamma": [0.7, 1.2], "bandwidth": 1.0, "centres": 200, "patience": 1,
+    }  # fmt: skip
+    y = Y.copy()
+    y[:, 3:] = np.random.default_rng(0).standard_normal((3000, 3))  # where nothing can be learnt
+    whole = SubbandKernelMachine(**parameters, epochs=12).fit(X, y, validation=HELD)
+    stop = whole.subbands_[1].epoch + 2
+    assert len(whole.history_) > stop
+    path = tmp_path / "fit.pt"
+    SubbandKernelMachine(**parameters, epochs=stop).fit(X, y, validation=HELD, checkpoint=path)
+    model = SubbandKernelMachine(**parameters, epochs=12)
+    model.fit(X, y, validation=HELD, checkpoint=path)
+    for mine, other in zip(model.history_, whole.history_, strict=True):
+        assert (mine["train_mse"], mine["validation_mse"]) == (
+            other["train_mse"], other["validation_mse"],
+        )  # fmt: skip
+    seconds = [entry["seconds"] for entry in model.history_]
+    assert seconds == sorted(seconds)
+
+
+def test_rows_held_out_leave_the_others_in_their_order() -> None:
+    model = EigenProRegressor(centres=200)
+    samples, held = model._hold_out(Samples(X, Y), np.random.RandomState(0))
+    assert samples.used is not None
+    assert (np.diff(samples.used) > 0).all()
+    assert len(samples) + len(held) == 3000
+
+
+def test_a_batch_larger_than_memory_allows_is_made_smaller() -> None:
+    model = EigenProRegressor(centres=300, batch_size=3000, epochs=2).fit(X, Y)
+    assert np.isfinite([entry["train_mse"] for entry in model.history_]).all()
 
 
 def test_partial_fit_with_too_few_first_rows_has_them_as_centres() -> None:

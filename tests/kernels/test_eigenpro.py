@@ -350,6 +350,8 @@ def test_fit_after_partial_fit_starts_anew() -> None:
         ({"centres": 500, "memory_gb": 0.001}, "does not hold 500 centres of 1 kernel"),
         ({"memory_gb": 1e-5}, "memory_gb = 1e-05 holds 4 centres; use at least 0.00024"),
         ({"metric": "manhattan"}, "metric is 'manhattan'"),
+        ({"metric_rounds": 1.5}, "metric_rounds is 1.5; use a whole number"),
+        ({"batch_size": 16.0}, "batch_size is 16.0; use 'auto' or a whole number"),
         ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
     ],
 )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import kernels.naive_kernels as naive
 from squall.audio.features import context_window
-from squall.kernels import ExponentialPowerKernel, SubbandKernelMachine
+from squall.kernels import ExponentialPowerKernel, SubbandKernelMachine, windows
 from squall.kernels.functions import Points, fill_squared_distances
 from squall.kernels.rows import KernelRows, sample_of
 from squall.kernels.windows import RUN_ROWS, Layout, find_layout
@@ -35,9 +35,8 @@ def _targets(rows: Array, outputs: int) -> Array:
 
 
 def _layout(rows: Array) -> Layout:
-    layout = find_layout(rows)
-    assert layout is not None
-    return layout
+    """However short the runs are."""
+    return windows._layout(rows, WIDTH)
 
 
 def _points(rows: Array) -> Points:
@@ -78,8 +77,20 @@ def test_other_rows_are_no_windows() -> None:
     assert find_layout(rows, WIDTH + 1) is None
 
 
-def test_windows_that_save_nothing_are_rows() -> None:
-    assert find_layout(_utterances(*[2] * 40)) is None
+def test_windows_are_found() -> None:
+    rows = _utterances(90, 200, 70)
+    assert find_layout(rows) == _layout(rows) == find_layout(rows, WIDTH)
+
+
+@pytest.mark.parametrize("length", [2, 12, 50])
+def test_windows_in_short_runs_are_rows(length: int) -> None:
+    """Each pair of runs would be a small product of its own."""
+    assert find_layout(_utterances(*[length] * 40)) is None
+
+
+def test_frames_with_gaps_are_rows() -> None:
+    kept = np.random.default_rng(0).random(2000) < 0.9
+    assert find_layout(_utterances(2000)[kept]) is None
 
 
 @settings(max_examples=40, deadline=None)
@@ -150,16 +161,16 @@ def test_windows_are_fitted_as_their_rows_in_any_order_are(subbands: int) -> Non
         "subbands": subbands, "gamma": [0.7, 1.0][:subbands], "bandwidth": 0.5, "epochs": 100,
         "patience": None, "batch_size": 64, "subsample_size": 200,
     }  # fmt: skip
-    windows = SubbandKernelMachine(**parameters)
-    windows.fit(rows, targets, validation=(rows, targets))
+    in_order = SubbandKernelMachine(**parameters)
+    in_order.fit(rows, targets, validation=(rows, targets))
     shuffled = SubbandKernelMachine(**parameters)
     shuffled.fit(rows[order], targets[order], validation=(rows, targets))
     # The order of frames is kept, by which predictions are faster too.
-    assert find_layout(windows.centres_) is not None
+    assert find_layout(in_order.centres_) is not None
     assert find_layout(shuffled.centres_) is None
-    found = windows.predict(held)
+    found = in_order.predict(held)
     np.testing.assert_allclose(found, shuffled.predict(held), atol=2e-4)
-    for band in windows.subbands_:
+    for band in in_order.subbands_:
         exact = naive.predict_exactly(
             rows, targets[:, band.columns], held, band.gamma, band.sigma, ridge=0.0
         )

@@ -90,25 +90,30 @@ class Apart:
                 f"most {most_centres(plan.memory_bytes, len(kernels))} centres"
             )
         left = plan.memory_bytes - FLOAT_BYTES * len(kernels) * p**2
-        m = min(plan.batch_size, left // (2 * FLOAT_BYTES * p))
+        # Beyond the sample a batch's own matrices would be larger than the eigenproblem.
+        m = min(plan.batch_size, plan.sample_size, left // (2 * FLOAT_BYTES * p))
         unseen, first = unseen[:m], centres[: plan.sample_size]
         new = centres.rows.new_empty
         sample = fill_squared_distances(first, out=new(len(first), len(first)))
         across = fill_squared_distances(unseen, first, out=new(len(unseen), len(first)))
         within = fill_squared_distances(unseen, out=new(len(unseen), len(unseen)))
-        heads = []
-        for kernel, bands in kernels:
+        learnt = []
+        for kernel, _ in kernels:
             preconditioner = choose_preconditioner(kernel(sample), batch_size=m)
             measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
+            learnt.append((preconditioner, preconditioner.step_size(m, measured)))
+        del sample, across, within
+        heads = []
+        for (kernel, bands), (preconditioner, step) in zip(kernels, learnt, strict=True):
             groups, columns = plan.groups(bands)
             heads.append(
                 ProjectedHead(
                     groups,
-                    columns.to(sample.device),
+                    columns.to(centres.rows.device),
                     new(p, len(columns)).zero_(),
                     preconditioner,
                     slice(0, len(first)),
-                    preconditioner.step_size(m, measured),
+                    step,
                     kernel=kernel,
                     factor=factorise(kernel, centres),
                 )
@@ -140,7 +145,7 @@ class Apart:
             on_epoch: told the mean squared errors of training and validation after each.
         """
         outputs = sum(group.outputs for head in self.heads for group in head.groups)
-        parts = math.ceil(len(samples) / epoch_rows)
+        parts = math.ceil(len(samples) / max(epoch_rows, self.batch_size))
         block = max(self.batch_size // BLOCKS, 1)
 
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -160,12 +165,16 @@ class Apart:
             on_epoch=lambda: on_epoch(*(error / outputs for error in task.total_errors())),
         )
 
-    def start(self, alpha: Tensor) -> None:
-        """Begin with coefficients (p, F)."""
+    def begin(self, alpha: Tensor, steps: int) -> None:
+        """Begin with coefficients (p, F) that so many steps have led to."""
         components = self.plan.components.of(alpha)
         for head in self.heads:
-            for kept in (head.alpha, head.average, head.best, head.initial):
-                kept.copy_(components[:, head.columns])
+            head.begin(components[:, head.columns], steps)
+
+    @property
+    def steps(self) -> int:
+        """That were made."""
+        return max(head.steps for head in self.heads)
 
     def state(self) -> list[dict[str, Any]]:
         """What a training that was stopped goes on from."""
@@ -211,11 +220,22 @@ class Checkpoint:
         return cls(path, digest.hexdigest())
 
     def read(self) -> dict[str, Any] | None:
-        """What was written last; None where there is nothing, or of another training."""
+        """What was written last; None where there is nothing, or of another training.
+
+        Raises:
+            ValueError: the file is no checkpoint; the message names it.
+        """
         if self.path is None or not self.path.is_file():
             return None
-        state: dict[str, Any] = torch.load(self.path, weights_only=True)
-        return state if state.get("fingerprint") == self.fingerprint else None
+        try:
+            state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location="cpu")
+            same = bool(state["fingerprint"] == self.fingerprint)
+        except Exception as error:
+            raise ValueError(
+                f"{self.path} is no checkpoint of a kernel machine, or damaged: remove it to begin "
+                f"anew ({type(error).__name__})"
+            ) from error
+        return state if same else None
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace the file when all is written."""

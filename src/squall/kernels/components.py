@@ -22,9 +22,13 @@ __all__ = ["Components", "find_components"]
 # Fewer channels of a subband are left as they are, and all where fewer rows would judge them.
 FEWEST_CHANNELS = 8
 FEWEST_ROWS = 250
-# Directions that lower a sample's validation error by less than this share of it together are
-# left out. On mask features a fit of ten times as many rows gains some ten times that in them.
-NEGLIGIBLE = 1e-5
+# So are channels whose spreads differ by more: the small ones would drown in the large ones.
+UNEQUAL = 10.0
+# Directions are left out only of those that have so much of the variance together ...
+LEFT_OUT = 0.1
+# ... and in which a solution predicts no more than chance: by the correlation, times the root of
+# the number of rows. Of directions without anything to learn one in 160 is kept.
+SIGNIFICANT = 2.5
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,11 @@ def find_components(
     validation_targets: Tensor,
     groups: Sequence[slice],
 ) -> Components:
-    """Choose the directions by what a direct solution of a sample gains in each.
+    """Choose the principal directions in which a direct solution of a sample predicts something.
 
-    The directions are the principal ones of the targets. From the least on, those are left out
-    whose gain, the validation error of the mean less that of the solution, is none, or all
-    together less than a hundred thousandth of the error.
+    The directions of most variance, nine tenths of it, are always kept, so that noise in every
+    channel alike hides nothing. Of the others those are left out whose correlation with what the
+    solution predicts, on validation rows, is no more than that of chance.
 
     Args:
         targets: (s, F) of a sample, centred.
@@ -105,20 +109,26 @@ def find_components(
     if narrow or min(cross.shape) < FEWEST_ROWS:
         return Components.all(groups)
     predicted = cross @ solve_directly(kernel_matrix, targets)
-    bases: list[Tensor | None] = []
-    for group in groups:
-        own = targets[:, group]
-        if own.shape[1] < FEWEST_CHANNELS:
-            bases.append(None)
-            continue
-        basis = torch.linalg.eigh((own.T @ own).double())[1].flip(1).to(own)
-        right, found = validation_targets[:, group] @ basis, predicted[:, group] @ basis
-        gains = (2 * right * found - found.square()).mean(0)
-        error = (right - found).square().mean(0).sum()
-        beyond = gains.clamp(min=0).flip(0).cumsum(0).flip(0)  # of this direction and all after it
-        count = int((beyond > NEGLIGIBLE * error).sum())
-        bases.append(basis[:, : max(count, 1)].contiguous())
-    return Components(groups, bases)
+    parts = ((targets[:, g], validation_targets[:, g], predicted[:, g]) for g in groups)
+    return Components(groups, [_basis(*part) for part in parts])
+
+
+def _basis(targets: Tensor, held: Tensor, predicted: Tensor) -> Tensor | None:
+    """The directions that are kept, or None for all channels as they are."""
+    spreads = targets.std(0)
+    if targets.shape[1] < FEWEST_CHANNELS or not spreads.max() <= UNEQUAL * spreads.min():
+        return None
+    exact = targets.double()
+    variance, directions = torch.linalg.eigh(exact.T @ exact)  # the least first
+    small = variance.clamp(min=0).cumsum(0) <= LEFT_OUT * variance.sum()
+    right, found = held.double() @ directions, predicted.double() @ directions
+    together = (right * found).sum(0)
+    chance = (right.square().sum(0) * found.square().sum(0) / len(held)).sqrt()
+    kept = ~small | (together > SIGNIFICANT * chance)
+    if kept.all():
+        return None
+    basis: Tensor = directions[:, kept].flip(1).to(targets).contiguous()
+    return basis
 
 
 def _times(rows: Tensor, basis: Tensor | None) -> Tensor:

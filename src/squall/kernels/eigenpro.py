@@ -28,7 +28,9 @@ class EigenProRegressor(KernelMachine):
         validation_fraction: rows held out to judge epochs where `fit` is given none; with 0 all
             epochs are made.
         subsample_size: points of the eigensystem, of the search and of the metric.
-        batch_size: samples of a step, `auto` for what suits the device.
+        batch_size: samples of a step, `auto` for what suits the device and the centres; made
+            smaller where the memory bound or, of centres apart from samples, the subsample asks
+            for it.
         memory_gb: bound on distances, kernel values and the eigenproblem, beside the data, in
             10^9 bytes. Epochs are fastest where 4 N (N + validation rows) bytes fit.
         metric: of the distances. `principal` is the Euclidean one in the directions that have 99 %
@@ -44,12 +46,12 @@ class EigenProRegressor(KernelMachine):
         device: `auto`, `cpu`, `cuda` or another of torch.
 
     Attributes:
-        centres_: (N, D) float32, training features in the order of the solver, centred, scaled and
-            under the metric.
-        alpha_: (N, F) float32 coefficients of the best epoch, of scaled targets.
+        centres_: (p, r) float32, features of the centres in the order of the solver, centred,
+            scaled and under the metric; of equal rows that are apart from the samples one.
+        alpha_: (p, F) float32 coefficients of the best epoch, of scaled targets.
         gamma_, sigma_: of the kernel.
         intercept_: (F,) mean of the targets.
-        feature_mean_: (D,), subtracted from features.
+        feature_mean_: (D,), subtracted from features; of windows one mean for all their places.
         feature_scale_, target_scale_: 1, or the power of two that multiplies features or targets
             whose squares float32 does not hold.
         metric_factor_: (D, rank), (D,) of a diagonal metric, or None.

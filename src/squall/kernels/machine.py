@@ -8,6 +8,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -121,6 +122,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     _flat: bool
     _apart: bool = False
+    _reduce: bool = True  # whether targets are solved for in fewer directions
+    _steps: int = 0  # that `partial_fit` goes on after
     _passed: Apart | None = None  # what `partial_fit` goes on with
 
     @abstractmethod
@@ -143,30 +146,35 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Fit to the training data, keeping the coefficients of each subband's best epoch.
 
         Args:
-            X: (N, D) features. Where centres are apart from them, a memory map stays on disk.
+            X: (N, D) features. Where centres are apart from them, a memory map of float32 or
+                float64 stays on disk; other types are converted in memory.
             y: (N,) or (N, F) targets.
             validation: features and targets by which epochs, and kernels where they are chosen
                 automatically, are judged. None holds out `validation_fraction` of the rows.
             on_progress: called after every epoch with the new entry of `history_`.
             checkpoint: file that a fit with centres apart from samples is kept in after each
-                epoch, and goes on from to the same bits; of another fit it is replaced.
+                epoch, and goes on from to the same bits, also to more epochs; that of a fit with
+                other data or parameters is replaced. Where all samples are centres, and without a
+                `random_state` that repeats, it is of no use.
 
         Raises:
             ValueError: a parameter is out of range, the data are no finite matrices of fitting
                 shapes, or the memory bound does not hold a batch or the centres.
         """
-        samples = self._checked_pair(X, y, reset=True)
+        new = copy(self)  # an error leaves what was fitted before as it is
+        samples = new._checked_pair(X, y, reset=True)
         rng = check_random_state(self.random_state)
         if validation is None:
             samples, held = self._hold_out(samples, rng)
         else:
-            held = self._checked_pair(*validation, reset=False)
+            held = new._checked_pair(*validation, reset=False)
             if held.y.shape[1:] != samples.y.shape[1:]:
                 raise ValueError(
                     f"validation targets {held.y.shape} do not fit targets {samples.y.shape}"
                 )
         path = None if checkpoint is None else Path(checkpoint)
-        self._fit(samples, held, rng, self.epochs, on_progress, path)
+        new._fit(samples, held, rng, self.epochs, on_progress, path)
+        self.__dict__.update(vars(new))
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -189,7 +197,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             first = self._checked_pair(X, y, reset=True)
             none = Samples(first.X[:0], first.y[:0])
             rng = check_random_state(self.random_state)
-            self._passed = self._fit(first, none, rng, epochs=1, on_progress=None)
+            self._passed = self._fit(first, none, rng, epochs=1, on_progress=None, reduce=False)
             return self
         samples = self._checked_pair(X, y, reset=False)
         samples = samples.with_columns()
@@ -283,6 +291,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "feature_scale": self.feature_scale_,
             "target_scale": self.target_scale_,
             "apart": self._apart,
+            "steps": self._steps,
         }
         if hasattr(self, "feature_names_in_"):
             metadata["feature_names"] = self.feature_names_in_
@@ -319,7 +328,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         # Files of before these were kept have neither.
         model.feature_scale_ = metadata.get("feature_scale", 1.0)
         model.target_scale_ = metadata.get("target_scale", 1.0)
-        model._apart = metadata.get("apart", False)
+        model._apart, model._steps = metadata.get("apart", False), metadata.get("steps", 0)
         if "feature_names" in metadata:
             model.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
         return model
@@ -344,6 +353,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         epochs: int,
         on_progress: Progress | None,
         checkpoint: Path | None = None,
+        *,
+        reduce: bool = True,
     ) -> Apart | None:
         """Fit from scratch; with centres apart from the samples give what is needed to go on."""
         started = time.perf_counter()
@@ -355,6 +366,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if number is None:
             samples = samples.gathered()
         order = Order(rng.permutation(len(samples)), rng.permutation(len(held)), _seed(rng))
+        self._reduce = reduce
         self.feature_mean_, self.feature_scale_ = samples.mean_and_scale("X")
         self.intercept_, self.target_scale_ = samples.mean_and_scale("y")
         self.metric_factor_, self.history_ = None, []
@@ -443,24 +455,36 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             len(samples),
             order.seed,
         )
-        given = samples.take(order.rows[:number]).X if self._drawn() else self._given_centres()
+        if self._drawn():
+            given = samples.take(order.rows[:number]).X
+        else:  # in any order: the first ones are a sample
+            given = self._given_centres()
+            given = given[np.random.default_rng(order.seed).permutation(number)]
         centres = self._prepare(given)
-        distinct = first_of_each(centres)
-        centres = centres[distinct]
+        centres = centres[first_of_each(centres)]
         plan = self._plan(components, len(centres))
         unseen = samples.take(order.rows[-plan.batch_size :])
         apart = Apart.of(plan, Points.of(centres), Points.of(self._prepare(unseen.X)))
         task = Task.of(components, self._prepare_targets(some.y), self._prepare_targets(held.y))
-        state = Checkpoint.of(
-            checkpoint, self._settings(samples), given, self.feature_mean_, self.intercept_
-        )
+        state = self._checkpoint(checkpoint, samples, held, plan, centres, order.seed)
+        earlier_s = 0.0
         if (saved := state.read()) is not None:
-            self.history_ = saved["history"]
             apart.restore(saved["heads"])
+            task.train_mse.copy_(saved["train_mse"])
+            task.validation_mse.copy_(saved["validation_mse"])
+            self.history_ = saved["history"]
+            earlier_s = self.history_[-1]["seconds"]
 
         def on_epoch(train_mse: float, validation_mse: float) -> None:
-            tell(train_mse, validation_mse, centres=len(centres))
-            state.write({"history": self.history_, "heads": apart.state()})
+            tell(train_mse, validation_mse, earlier_s, centres=len(centres))
+            state.write(
+                {
+                    "history": self.history_,
+                    "heads": apart.state(),
+                    "train_mse": task.train_mse,
+                    "validation_mse": task.validation_mse,
+                }
+            )
 
         made = len(self.history_)
         apart.train(
@@ -484,8 +508,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             unseen = samples.take(np.arange(min(plan.batch_size, len(samples))))
             centres = Points.of(self._tensor(self.centres_))
             apart = Apart.of(plan, centres, Points.of(self._prepare(unseen.X)))
-            apart.start(self._tensor(self.alpha_))
-            self._passed = apart
+        apart.begin(self._tensor(self.alpha_), self._steps)
+        self._passed = None  # until the pass is complete
         components = apart.plan.components
         targets = self._prepare_targets(samples.y)
         apart.train(
@@ -499,10 +523,12 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             on_epoch=lambda train, held: tell(train, held, centres=len(apart.centres)),
         )
         self._take_over(apart)
+        self._passed = apart
 
     def _take_over(self, apart: Apart) -> None:
         """Set what was learnt."""
         self.subbands_, self.n_iter_ = apart.subbands(), max(head.epoch for head in apart.heads)
+        self._steps = apart.steps
         self.centres_ = apart.centres.rows.cpu().numpy()
         self.alpha_ = apart.alpha().cpu().numpy()
 
@@ -545,10 +571,14 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], rows: int, seed: int
     ) -> Components:
         """Choose the metric and the kernels on a sample; give the directions of the targets."""
-        components = self._choose_kernels(*sample, *held, rows)
-        if self.metric == "euclidean":
-            return components
-        factor = self._learn_metric(*sample, components, seed)
+        if self.metric == "principal":
+            factor = principal_factor(sample[0])
+        else:
+            components = self._choose_kernels(*sample, *held, rows)
+            if self.metric == "euclidean":
+                return components
+            factor = self._learn_metric(*sample, components, seed)
+        self.metric_factor_ = factor.cpu().numpy()
         x, held_x = under_metric(sample[0], factor), under_metric(held[0], factor)
         return self._choose_kernels(x, sample[1], held_x, held[1], rows)
 
@@ -593,10 +623,28 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return number if number < n else None
 
-    def _settings(self, samples: Samples) -> dict[str, Any]:
-        """What decides a fit beside its centres and means."""
-        parameters = {k: v for k, v in self.get_params().items() if k not in ("epochs", "centres")}
-        return {**parameters, "samples": len(samples), "targets": samples.y.shape[1]}
+    def _checkpoint(
+        self,
+        path: Path | None,
+        samples: Samples,
+        held: Samples,
+        plan: Plan,
+        centres: Tensor,
+        seed: int,
+    ) -> Checkpoint:
+        """Where the state of a fit goes, under what decides it: data, kernels, directions."""
+        settings = {
+            **{k: v for k, v in self.get_params().items() if k not in ("epochs", "centres")},
+            "random_state": seed,
+            "device": self._device().type,
+            "samples": len(samples),
+            "subbands": plan.subbands,
+            "torch": torch.__version__,
+        }
+        bases = [basis.cpu().numpy() for basis in plan.components.bases if basis is not None]
+        means = self.feature_mean_, self.intercept_
+        data = centres.cpu().numpy(), held.X, held.y, *means, *bases
+        return Checkpoint.of(path, settings, *data)
 
     def _layouts(
         self, X: NDArray[Any], held_X: NDArray[Any]
@@ -634,8 +682,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"{name} is {wrong[0]!r}; use 'auto' or a number")
         self.search_ = None
         searched = any("auto" in pair for pair in parameters)
+        reduced = self._reduce and t.shape[1] >= FEWEST_CHANNELS
         components = Components.all(groups)
-        if searched or t.shape[1] >= FEWEST_CHANNELS:
+        if searched or reduced:
             s = self._sample_size(len(x))
             validation = (held_x[:s], held_t[:s])
             if not len(held_x):
@@ -647,9 +696,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 start if isinstance(given, str) else given
                 for given, start in zip((gamma, bandwidth), START, strict=True)
             )
-            components = trial.find_components(
-                ExponentialPowerKernel(first, width * scaled**first), groups
-            )
+            kernel = ExponentialPowerKernel(first, width * scaled**first)
+            if reduced:
+                components = trial.find_components(kernel, groups)
         if searched:
             self.search_ = search(
                 trial,
@@ -669,34 +718,31 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return components
 
     def _learn_metric(self, x: Tensor, t: Tensor, components: Components, seed: int) -> Tensor:
-        """Set and give `metric_factor_`, from models of a sample of the training rows."""
+        """The factor of a metric from models of a sample of the training rows."""
         s = self._sample_size(len(x))
-        if self.metric == "principal":
-            factor = principal_factor(x)
-        else:
-            ((kernel, _), *_) = by_kernel(self.subbands_, self.feature_scale_)
-            factor = learn_metric(
-                x[:s],
-                components.of(t[:s]),
-                kernel,
-                rank=self.metric_rank,
-                power=self.metric_power,
-                rounds=self.metric_rounds,
-                diagonal=self.metric == "diagonal",
-                seed=seed,
-            )
-        self.metric_factor_ = factor.cpu().numpy()
-        return factor
+        ((kernel, _), *_) = by_kernel(self.subbands_, self.feature_scale_)
+        return learn_metric(
+            x[:s],
+            components.of(t[:s]),
+            kernel,
+            rank=self.metric_rank,
+            power=self.metric_power,
+            rounds=self.metric_rounds,
+            diagonal=self.metric == "diagonal",
+            seed=seed,
+        )
 
     def _record_epochs(
         self, started: float, on_progress: Progress | None, *, validated: bool
     ) -> OnEpoch:
         """What writes `history_`, given the errors of training and validation of an epoch."""
 
-        def tell(train_mse: float, validation_mse: float, **words: int) -> None:
+        def tell(
+            train_mse: float, validation_mse: float, earlier_s: float = 0.0, **words: int
+        ) -> None:
             entry = {
                 "epoch": len(self.history_) + 1,
-                "seconds": time.perf_counter() - started,
+                "seconds": earlier_s + time.perf_counter() - started,
                 "train_mse": self._in_units(train_mse),
             }
             if validated:
@@ -761,7 +807,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         held, used = np.split(order, [min(int(self.validation_fraction * len(samples)), HELD_ROWS)])
         if not len(held):
             return samples, Samples(samples.X[:0], samples.y[:0])
-        return Samples(samples.X, samples.y, used), samples.take(held)
+        return Samples(samples.X, samples.y, np.sort(used)), samples.take(held)
 
     def _check_parameters(self) -> None:
         for name in (
@@ -776,8 +822,15 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"{name} is {getattr(self, name)}; use a number above 0")
         if self.metric not in get_args(Metric):
             raise ValueError(f"metric is {self.metric!r}; use one of {', '.join(get_args(Metric))}")
-        if self.batch_size != "auto" and not self.batch_size > 0:
-            raise ValueError(f"batch_size is {self.batch_size}; use 'auto' or a number above 0")
+        for name in ("epochs", "subsample_size", "metric_rank", "metric_rounds"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name} is {getattr(self, name)}; use a whole number")
+        if self.batch_size != "auto" and not (
+            isinstance(self.batch_size, Integral) and self.batch_size > 0
+        ):
+            raise ValueError(
+                f"batch_size is {self.batch_size}; use 'auto' or a whole number above 0"
+            )
         if self.patience is not None and not self.patience > 0:
             raise ValueError(f"patience is {self.patience}; use None or a number above 0")
 

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # Of the average: the k-th step counts (1 + AVERAGE) / (k + AVERAGE), so that early ones fade.
 AVERAGE = 3
+# Times the error of the first batch of an epoch, or of zero: that of the last where steps diverge.
+GROWN = 4
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -43,16 +45,24 @@ class ProjectedHead(Head):
         factor: (p, p) lower triangle of K(z, z).
         average: (p, R) mean of the coefficients over the steps.
         steps: that were made.
+        initial_steps: after which this training began, with `initial`.
     """
 
     kernel: ExponentialPowerKernel
     factor: Tensor
     average: Tensor = field(init=False)
     steps: int = 0
+    initial_steps: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.average = self.alpha.clone()
+
+    def begin(self, alpha: Tensor, steps: int) -> None:
+        """Begin a training with coefficients (p, R) that so many steps have led to."""
+        for kept in (self.initial, self.alpha, self.average, self.best):
+            kept.copy_(alpha)
+        self.steps = self.initial_steps = steps
 
     @property
     def estimate(self) -> Tensor:
@@ -63,7 +73,7 @@ class ProjectedHead(Head):
         """Begin anew with half the step."""
         super().restart()
         self.average.copy_(self.initial)
-        self.steps = 0
+        self.steps = self.initial_steps
 
     def advance(self, gradient: Tensor) -> None:
         """One step.
@@ -145,7 +155,6 @@ def solve_projected(
     Source: after Abedsoltan, Belkin, Pandit 2023 (EigenPro 3), with an exact projection; averages
     after Polyak, Juditsky 1992, weighted as in Shamir, Zhang 2013.
     """
-    start_mse = task.train_mse.clone()
     distances = centres.rows.new_empty(batch_size, len(centres))
     values = torch.empty_like(distances)
     for epoch in epochs:
@@ -154,19 +163,24 @@ def solve_projected(
             break
         seen = 0
         totals = torch.zeros_like(task.train_mse)
+        first: dict[int, float] = {}
+        last: dict[int, float] = {}
         for x, targets in batches(epoch):
             squared = fill_squared_distances(Points.of(x), centres, out=distances[: len(x)])
             for head in active:
                 rows = head.kernel(squared, out=values[: len(x)])
-                residual = rows @ head.alpha - targets[:, head.columns]
+                own = targets[:, head.columns]
+                residual = rows @ head.alpha - own
                 totals[head.columns] += residual.square().sum(0)
+                last[id(head)] = residual.square().mean().item()
+                first.setdefault(id(head), max(last[id(head)], own.square().mean().item()))
                 head.advance(rows.T @ residual)
             seen += len(x)
         for head in active:
             task.train_mse[head.columns] = totals[head.columns] / seen
         _validate(active, task, centres, validation, distances, values)
         for head in active:
-            end_epoch(head, task, start_mse)
+            end_epoch(head, task, grown=not last[id(head)] <= GROWN * first[id(head)])
         on_epoch()
 
 

@@ -79,7 +79,7 @@ class KernelRows:
         fitting = memory_bytes // row_bytes
         self.batch_size = min(batch_size, training)
         self.stored = fitting >= self.count
-        self.spread = centres.windows is not None
+        self.in_order = centres.windows is not None
         self.kept = self.count if len(kernels) > 1 and fitting >= 2 * self.count else 0
         if not self.stored:
             self.batch_size = min(self.batch_size, fitting // 2)
@@ -97,7 +97,7 @@ class KernelRows:
     def batches(self) -> list[slice]:
         """The training rows in batches."""
         first = len(self.validation)
-        if not self.spread:
+        if not self.in_order:
             return self._slices(first, self.count, self.batch_size)
         number = math.ceil((self.count - first) / self.batch_size)
         return [slice(first + turn, self.count, number) for turn in range(number)]
@@ -105,7 +105,7 @@ class KernelRows:
     def unseen(self, sample: slice) -> slice:
         """As many centres as a batch has, with as few of the sample among them as possible."""
         n = len(self.centres)
-        if not self.spread:
+        if not self.in_order:
             return slice(n - self.batch_size, n)
         known = np.zeros(n, np.bool_)
         known[sample] = True

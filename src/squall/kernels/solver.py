@@ -108,17 +108,18 @@ class Head:
     epoch: int = 0
     best: Tensor = field(init=False)
     initial: Tensor = field(init=False)
-    spread: dict[int, Tensor] = field(init=False, default_factory=dict)
+    projected: dict[int, Tensor] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.best, self.initial = self.alpha.clone(), self.alpha.clone()
 
-    def spread_of(self, batch: slice, kernel_rows: Tensor) -> Tensor:
-        """K(b, s) V, which is the same in every epoch."""
-        if batch.start not in self.spread:
-            rows = kernel_rows[:, self.sample]
-            self.spread[batch.start] = rows @ self.preconditioner.vectors
-        return self.spread[batch.start]
+    def project(self, batch: slice, kernel_rows: Tensor, *, keep: bool) -> Tensor:
+        """K(b, s) V, which is the same in every epoch and may be kept."""
+        if (found := self.projected.get(batch.start)) is None:
+            found = kernel_rows[:, self.sample] @ self.preconditioner.vectors
+            if keep:
+                self.projected[batch.start] = found
+        return found
 
     @property
     def done(self) -> bool:
@@ -176,23 +177,24 @@ def solve(
                 batch = rows.training_index(batches[turn])
                 for index, kernel_rows in rows.read(batches[turn], active):
                     head = heads[index]
-                    residual = _step(head, kernel_rows, task.targets[batch], rows.first, batch)
+                    projected = head.project(batch, kernel_rows, keep=rows.stored)
+                    residual = kernel_rows @ head.alpha - task.targets[batch][:, head.columns]
+                    _step(head, residual, projected, rows.first, batch)
                     task.train_mse[head.columns] += residual.square().sum(0) / len(task.targets)
             _validate(rows, heads, active, task)
             for index in active:
-                end_epoch(heads[index], task, start_mse)
+                mine = heads[index].columns
+                grown = not task.train_mse[mine].mean() <= 2 * start_mse[mine].mean()
+                end_epoch(heads[index], task, grown=grown)
             on_epoch()
 
 
-def _step(head: Head, kernel_rows: Tensor, targets: Tensor, first: int, batch: slice) -> Tensor:
-    """One step on a batch; gives its residuals."""
-    residual = kernel_rows @ head.alpha - targets[:, head.columns]  # (m, R)
-    correction = head.preconditioner.correction(head.spread_of(batch, kernel_rows), residual)
-    head.alpha[first + batch.start : first + batch.stop : batch.step].sub_(
-        residual, alpha=head.step
-    )
+def _step(head: Head, residual: Tensor, projected: Tensor, first: int, batch: slice) -> None:
+    """One step along the residual (m, R) of a batch."""
+    correction = head.preconditioner.correction(projected, residual)
+    own = slice(first + batch.start, first + batch.stop, batch.step)
+    head.alpha[own].sub_(residual, alpha=head.step)
     head.alpha[head.sample].add_(correction, alpha=head.step)
-    return residual
 
 
 def _validate(rows: KernelRows, heads: Sequence[Head], active: Sequence[int], task: Task) -> None:
@@ -209,11 +211,11 @@ def _validate(rows: KernelRows, heads: Sequence[Head], active: Sequence[int], ta
             mse[head.columns] += error.square().sum(0) / len(targets)
 
 
-def end_epoch(head: Head, task: Task, start_mse: Tensor) -> None:
-    """Keep what is best so far, or start again with half the step where the error grew."""
+def end_epoch(head: Head, task: Task, *, grown: bool) -> None:
+    """Keep what is best so far, or start again with half the step where the error has grown."""
     head.epoch += 1
-    mine = task.train_mse[head.columns].mean().item()
-    if not mine <= 2 * start_mse[head.columns].mean().item():
+    if grown:
+        mine = task.train_mse[head.columns].mean().item()
         logger.warning("the training error grew to %g; again with half the step", mine)
         head.restart()
         return

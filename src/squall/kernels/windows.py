@@ -19,9 +19,11 @@ from torch import Tensor
 __all__ = ["Layout", "Run", "find_layout"]
 
 LOOKED_AT = 64
+OVERLAPPING = 0.5  # share of the rows looked at that have to overlap the next
 # Products of frames cost this share of what products of windows cost, or the windows are left.
 WORTHWHILE = 0.5
 PLACES = 3  # the least that make up for the additions
+SHORTEST = 64  # rows of a run on average: each pair of runs is a product of its own
 # A tile of frame distances and one of sums stay in the cache.
 RUN_ROWS = 256
 
@@ -109,7 +111,7 @@ def find_layout(rows: NDArray[np.floating], width: int | None = None) -> Layout 
         width: columns of a frame; None tries all divisors of D.
 
     Returns:
-        None where too few rows overlap the next for the windows to be cheaper than the rows.
+        None where too few rows overlap the next, or too few in a row, for windows to be cheaper.
     """
     n, columns = rows.shape
     if n < 2:
@@ -119,10 +121,11 @@ def find_layout(rows: NDArray[np.floating], width: int | None = None) -> Layout 
     for candidate in [width] if width else _divisors(columns):
         if not columns % candidate and columns // candidate >= PLACES:
             same = (ahead[:, : columns - candidate] == behind[:, candidate:]).all(1)
-            if same.mean() > WORTHWHILE:
+            if same.mean() > OVERLAPPING:
                 found = _layout(rows, candidate)
                 share = (found.frames / n) ** 2 / found.places
-                return found if share < WORTHWHILE else None
+                cheaper = share < WORTHWHILE and n >= SHORTEST * len(found.runs)
+                return found if cheaper else None
     return None
 
 
