@@ -46,7 +46,7 @@ def test_directions_of_little_noise_are_left_out() -> None:
 
 @pytest.mark.parametrize("noise", [0.3, 3.0])
 def test_noise_as_strong_as_the_signal_is_kept(noise: float) -> None:
-    """A tenth of a sample's variance is the most that is left out, whatever is predicted of it."""
+    """A twentieth of a sample's variance is the most that is left out."""
     found = _found(noise)
     _, y = _mixed(4000, 3, noise)
     targets = torch.from_numpy(y - y.mean(0))

@@ -33,8 +33,8 @@ __all__ = [
 
 GAMMAS = (0.4, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 BANDWIDTHS = tuple(2 ** (half / 2) for half in range(-4, 11))
-# A difference between sample and half of it says less and less about further doublings.
-MOST_DOUBLINGS = 2.5
+# More would follow the noise in the difference between the sample and half of it.
+MOST_DOUBLINGS = 1.0
 START = (1.0, 2 * math.sqrt(2))
 
 
@@ -57,12 +57,13 @@ class Candidate:
     def expected(self, group: slice, doublings: float = 0) -> float:
         """Mean validation error of a group, of a sample that is doubled so many times.
 
-        Each doubling multiplies the error by what the last one did.
+        Each doubling multiplies the error by what the last one did to that of all channels, which
+        is less noisy than the group's own.
         """
         mse = float(self.mse[group].mean())
         if self.halves_mse is None or not mse:
             return mse
-        return float(mse * (mse / float(self.halves_mse[group].mean())) ** doublings)
+        return float(mse * (self.mse.mean() / self.halves_mse.mean()) ** doublings)
 
 
 @dataclass(frozen=True)
@@ -188,11 +189,12 @@ def search(
     """Choose gamma and bandwidth for each group of output channels.
 
     One distance matrix serves all candidates, and one direct solution of a candidate all channels.
-    Each group starts from the best for it that was tried so far and walks over the grid along the
-    bandwidth, then along gamma, until neither direction lowers its mean validation error by more
-    than `tolerance`. Candidates that another group tried cost nothing. Among the candidates within
-    `tolerance` of a group's best the one that most groups can share is taken, since equal kernels
-    are trained together and the valley is flat.
+    A walk over the grid along the bandwidth, then along gamma, first in strides of two, ends where
+    neither direction lowers the mean error of all channels by more than `tolerance`. Each group
+    then walks on in strides of two from the best for it that was tried so far, as long as that
+    lowers its own error by four times the tolerance. Candidates that were tried cost nothing. Among
+    the candidates within `tolerance` of a group's best the one that most groups can share is taken,
+    since equal kernels are trained together and the valley is flat.
 
     The more samples, the rougher is the best kernel. Errors are therefore compared as they would
     be with all rows, by what the doubling from half the sample to the sample did to each.
@@ -228,13 +230,17 @@ def search(
         return tried[place]
 
     candidate((_nearest(gammas, START[0]), _nearest(bandwidths, START[1])))
-    for group in groups:
+    everything = slice(groups[0].start, groups[-1].stop)
+    walks: list[tuple[slice, tuple[int, ...], float]] = [(everything, (2, 1), tolerance)]
+    if len(groups) > 1:
+        walks += [(group, (2,), 4 * tolerance) for group in groups]
+    for group, strides, worthwhile in walks:
 
         def error(place: tuple[int, int], group: slice = group) -> float:
             return candidate(place).expected(group, doublings)
 
         start = min(tried, key=error)
-        _descend(error, start, (len(gammas), len(bandwidths)), tolerance)
+        _descend(error, start, (len(gammas), len(bandwidths)), strides, worthwhile)
     candidates = tuple(tried.values())
     return Search(candidates, _share(candidates, groups, tolerance, doublings))
 
@@ -247,14 +253,15 @@ def _descend(
     error: Callable[[tuple[int, int]], float],
     start: tuple[int, int],
     shape: tuple[int, int],
+    strides: Sequence[int],
     tolerance: float,
 ) -> tuple[int, int]:
-    """Coordinate descent on a grid, in strides of two places first, then of one.
+    """Coordinate descent on a grid, in these strides one after the other.
 
     A place must be better by more than the tolerance to be worth walking to.
     """
     place = start
-    for stride in (2, 1):
+    for stride in strides:
         moved = True
         while moved:
             moved = False

@@ -25,10 +25,12 @@ FEWEST_ROWS = 250
 # So are channels whose spreads differ by more: the small ones would drown in the large ones.
 UNEQUAL = 10.0
 # Directions are left out only of those that have so much of the variance together ...
-LEFT_OUT = 0.1
+LEFT_OUT = 0.05
 # ... and in which a solution predicts no more than chance: by the correlation, times the root of
-# the number of rows. Of directions without anything to learn one in 160 is kept.
-SIGNIFICANT = 2.5
+# the number of rows. It is high because frames that follow each other are no samples of their own.
+SIGNIFICANT = 4.0
+# What is gained by fewer directions than this share of the channels outweighs what may be missed.
+WORTHWHILE = 0.5
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ def find_components(
 ) -> Components:
     """Choose the principal directions in which a direct solution of a sample predicts something.
 
-    The directions of most variance, nine tenths of it, are always kept, so that noise in every
-    channel alike hides nothing. Of the others those are left out whose correlation with what the
-    solution predicts, on validation rows, is no more than that of chance.
+    The directions of most variance, all but a twentieth of it, are always kept, so that noise in
+    every channel alike hides nothing. Of the others those are left out whose correlation with what
+    the solution predicts, on validation rows, is no more than that of chance. Where more than half
+    are kept the channels are left as they are.
 
     Args:
         targets: (s, F) of a sample, centred.
@@ -125,7 +128,7 @@ def _basis(targets: Tensor, held: Tensor, predicted: Tensor) -> Tensor | None:
     together = (right * found).sum(0)
     chance = (right.square().sum(0) * found.square().sum(0) / len(held)).sqrt()
     kept = ~small | (together > SIGNIFICANT * chance)
-    if kept.all():
+    if kept.sum() > WORTHWHILE * len(kept):
         return None
     basis: Tensor = directions[:, kept].flip(1).to(targets).contiguous()
     return basis

@@ -69,6 +69,8 @@ ARRAYS = ("centres_", "alpha_", "intercept_", "feature_mean_", "metric_factor_")
 FLOATS = (np.float64, np.float32)
 MEDIAN_ROWS = 1000
 PREDICT_ROWS = 1024
+# Of the subsample, in the search; more would take more than a tenth of a fit of 20,000 rows.
+SEARCH_ROWS = 1500
 WINDOWS_FROM = 64  # rows, from which looking for windows among them costs nothing beside the rest
 # The eigenproblem holds about this many float64 matrices of the subsample.
 EIGEN_BYTES = 4 * 8
@@ -685,7 +687,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         reduced = self._reduce and t.shape[1] >= FEWEST_CHANNELS
         components = Components.all(groups)
         if searched or reduced:
-            s = self._sample_size(len(x))
+            s = min(self._sample_size(len(x)), SEARCH_ROWS)
             validation = (held_x[:s], held_t[:s])
             if not len(held_x):
                 half = (s + 1) // 2
