@@ -276,6 +276,22 @@ def test_a_plan_has_every_utterance_noise_and_snr_once() -> None:
     }
 
 
+def test_fewer_mixtures_of_each_utterance_are_some_of_all() -> None:
+    everything = _plan()
+    few = _plan(per_utterance=2)
+    assert set(few) < set(everything)
+    assert [m.utterance for m in few] == ["u1"] * 2 + ["u2"] * 2
+    assert _plan(per_utterance=6) == everything == _plan(per_utterance=99)
+    utterances = [(f"u{number}", 900) for number in range(300)]
+    drawn = [m.condition for m in _plan(per_utterance=2, utterances=utterances)]
+    counts = {condition: drawn.count(condition) for condition in set(drawn)}
+    assert len(counts) == 6  # each about a hundred times
+    assert all(70 < count < 130 for count in counts.values())
+    assert [m for m in few if m.utterance == "u1"] == _plan(
+        per_utterance=2, utterances=UTTERANCES[1:]
+    )
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**63),

@@ -75,6 +75,21 @@ def test_noises_are_found_by_name(noises: Path) -> None:
     assert list(load_noises(noises, ["wind", "rain"])) == ["wind", "rain"]
 
 
+def test_recordings_of_several_folders_have_different_names(noises: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "brook.wav").write_bytes((noises / "rain.wav").read_bytes())
+    found = load_noises([noises, other], ["brook", "rain"])
+    assert found == {"brook": other / "brook.wav", "rain": noises / "rain.wav"}
+    (other / "rain.wav").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"other/rain.wav and .*/rain.wav are both the noise 'rain'"
+    ):
+        load_noises([noises, other])
+    with pytest.raises(FileNotFoundError, match="absent: there is no such folder"):
+        load_noises([noises, tmp_path / "absent"])
+
+
 def test_a_missing_noise_lists_those_there_are(noises: Path) -> None:
     with pytest.raises(ValueError, match="no noise babble, ran; there are rain, sea, wind"):
         load_noises(noises, ["babble", "sea", "ran"])

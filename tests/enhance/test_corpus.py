@@ -125,7 +125,7 @@ def _noises(tiny_data: Path, directory: Path, **settings: object) -> dict[str, i
     return write_noises(
         directory,
         chosen,
-        recordings=tiny_data / "noise",
+        recordings=[tiny_data / "noise"],
         training=left,
         talkers=talking,
         seed=1,
@@ -193,7 +193,7 @@ def test_a_bad_recording_is_named(bad_noise: Path, tmp_path: Path, name: str, me
         write_noises(
             tmp_path / "out",
             NoiseConfig(seen=(name,)),
-            recordings=bad_noise,
+            recordings=[bad_noise],
             training=[],
             talkers=[],
             seed=0,

@@ -114,10 +114,19 @@ def test_features_are_normalised_by_the_training_frames_alone(features_dir: Path
     dev = FrameSet.read(path)
     FrameSet(dev.mixtures, dev.counts, 5 + 2 * dev.features, np.asarray(dev.masks)).write(path)
     frames = read_frames(_config(features_dir.parent), features_dir, ["rain/5dB"])
-    own = frames.features[:, 1:4]
+    middle = slice(DIMENSIONS + 1, DIMENSIONS + 4)  # of three frames
+    own = frames.features[:, middle]
     np.testing.assert_allclose(own.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(own.std(axis=0), 1, atol=1e-5)
-    assert (np.abs(frames.dev_features[:, 1:4].mean(axis=0)) > 2).all()
+    assert (np.abs(frames.dev_features[:, middle].mean(axis=0)) > 2).all()
+
+
+def test_a_frame_is_normalised_alike_in_all_places_of_a_window(features_dir: Path) -> None:
+    """So that a kernel machine finds the windows' common frames."""
+    frames = read_frames(_config(features_dir.parent), features_dir, ["rain/5dB"])
+    before, middle, after = np.split(frames.features, 3, axis=1)
+    assert np.array_equal(after[10:20], middle[11:21])
+    assert np.array_equal(before[11:21], middle[10:20])
 
 
 def test_targets_have_the_context_of_the_masks(features_dir: Path) -> None:

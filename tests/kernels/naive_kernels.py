@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,3 +82,38 @@ def eigenpro(
             along = (1 - values[q] / values[i]) * (function_at_batch @ residual)
             alpha[:s] += step * np.outer(vectors[:, i] / norm, along)
     return alpha
+
+
+def projected_eigenpro(
+    samples: Array,
+    y: Array,
+    centres: Array,
+    kernel: Callable[[Array, Array], Array],
+    *,
+    s: int,
+    q: int,
+    step: float,
+    batches: list[list[int]],
+) -> tuple[Array, Array]:
+    """EigenPro iteration projected onto the centres, and the average of its coefficients.
+
+    The step is a function in the span of batch and first centres; its coefficients among the
+    centres are those of the function of the span that agrees with it at the centres.
+    """
+    among = kernel(centres, centres)
+    values, vectors = np.linalg.eigh(among[:s, :s] / s)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    alpha = np.zeros((len(centres), y.shape[1]))
+    average = np.zeros_like(alpha)
+    for number, batch in enumerate(batches, 1):
+        to_batch = kernel(samples[batch], centres)
+        residual = to_batch @ alpha - y[batch]
+        at_centres = to_batch.T @ residual  # the gradient's values there
+        for i in range(q):
+            norm = math.sqrt(s * values[i])
+            function = vectors[:, i] / norm  # coefficients of the i-th eigenfunction
+            along = (1 - values[q] / values[i]) * ((to_batch[:, :s] @ function) @ residual)
+            at_centres = at_centres - np.outer(among[:, :s] @ function, along)
+        alpha = alpha - step * np.linalg.solve(among, at_centres)
+        average += (1 + 3) / (number + 3) * (alpha - average)
+    return alpha, average

@@ -116,7 +116,7 @@ def test_streamed_rows_give_what_stored_ones_give(
     gammas = [0.7, 1.0][:kernels]
     parameters: dict[str, Any] = {
         "subbands": kernels, "gamma": gammas, "bandwidth": 1.0, "batch_size": 64,
-        "subsample_size": 150, "metric": metric,
+        "subsample_size": 150, "metric": metric, "centres": 1.0,
     }  # fmt: skip
     stored = SubbandKernelMachine(**parameters).fit(X, Y, validation=HELD)
     # 600 KB hold 250 of the 800 rows.
@@ -341,8 +341,18 @@ def test_fit_after_partial_fit_starts_anew() -> None:
         ({"subsample_size": 0}, "subsample_size is 0"),
         ({"metric_power": 0.0}, "metric_power is 0.0"),
         ({"memory_gb": 0}, "memory_gb is 0"),
-        ({"memory_gb": 1e-5}, "memory_gb = 1e-05 holds no batch"),
+        ({"memory_gb": 1e-5, "centres": 1.0}, "memory_gb = 1e-05 holds no batch"),
+        ({"centres": 0}, "centres is 0; use"),
+        ({"centres": 1.5}, "centres is 1.5; use"),
+        ({"centres": True}, "centres is True; use"),
+        ({"centres": "all"}, "centres is 'all'; use"),
+        ({"centres": np.zeros((9, 7))}, "centres have 7 columns, X has 40"),
+        ({"centres": np.full((9, 40), np.nan)}, "centres contains NaN"),
+        ({"centres": 500, "memory_gb": 0.001}, "does not hold 500 centres of 1 kernel"),
+        ({"memory_gb": 1e-5}, "memory_gb = 1e-05 holds 4 centres; use at least 0.00024"),
         ({"metric": "manhattan"}, "metric is 'manhattan'"),
+        ({"metric_rounds": 1.5}, "metric_rounds is 1.5; use a whole number"),
+        ({"batch_size": 16.0}, "batch_size is 16.0; use 'auto' or a whole number"),
         ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
     ],
 )

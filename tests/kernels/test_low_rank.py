@@ -144,8 +144,9 @@ def test_partial_fit_of_few_levels() -> None:
     order = np.random.default_rng(0).permutation(len(LEVELS))
     x, y = LEVELS[order], np.sin(LEVELS[order, 0] / 4)
     model = EigenProRegressor()
-    with pytest.warns(UserWarning, match=DIRECT):
+    with pytest.warns(UserWarning, match=DIRECT) as caught:
         model.partial_fit(x[:300], y[:300])
+    assert caught[0].filename == __file__  # the user's line, as that of `fit`
     for start in range(300, 960, 220):
         model.partial_fit(x[start : start + 220], y[start : start + 220])
         assert model.score(x, y) > 0.999
@@ -253,3 +254,9 @@ def test_preconditioner_stays_above_rounding(gamma: float) -> None:
     assert chosen.step_size(256) <= 2 / (255 * chosen.tail_eigenvalue)
     repeated = ExponentialPowerKernel(gamma, 2.0)(squared_distances(x[::100].repeat(100, 1)))
     assert choose_preconditioner(repeated, batch_size=256).q < 4
+
+
+def test_the_warning_is_of_the_line_that_fits() -> None:
+    with pytest.warns(UserWarning, match=DIRECT) as caught:
+        EigenProRegressor().fit(LEVELS, np.sin(LEVELS[:, 0] / 4))
+    assert caught[0].filename == __file__

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,13 @@ from squall.kernels import (
     median_distance,
     squared_distances,
 )
-from squall.kernels.metric import average_gradient_outer_product, learn_metric, metric_factor
+from squall.kernels.metric import (
+    average_gradient_outer_product,
+    learn_metric,
+    metric_factor,
+    principal_factor,
+    under_metric,
+)
 
 RNG = np.random.default_rng(0)
 CENTRES, POINTS = RNG.standard_normal((40, 6)), RNG.standard_normal((15, 6))
@@ -58,12 +67,62 @@ def test_factor_measures_distances_under_the_matrix() -> None:
 
 
 def test_median_distance_is_kept() -> None:
-    points, centres, alpha = (torch.from_numpy(part) for part in (POINTS, CENTRES, ALPHA))
-    factor = learn_metric(points, centres, alpha, ExponentialPowerKernel(1.0, 2.0), rank=3)
-    before, after = (
-        median_distance(squared_distances(rows)) for rows in (centres, centres @ factor)
-    )
-    assert after == pytest.approx(before)
+    centres, targets = torch.from_numpy(CENTRES), torch.from_numpy(ALPHA)
+    kernel = ExponentialPowerKernel(1.0, 2.0)
+    before = median_distance(squared_distances(centres))
+    for diagonal in (False, True):
+        factor = learn_metric(centres, targets, kernel, rank=3, rounds=2, diagonal=diagonal)
+        assert factor.shape == ((6,) if diagonal else (6, 3))
+        after = median_distance(squared_distances(under_metric(centres, factor)))
+        assert after == pytest.approx(before)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_a_round_differentiates_by_the_features_themselves(diagonal: bool) -> None:
+    """The second metric is that of the gradients by x of a model under the first one."""
+    centres, targets = torch.from_numpy(CENTRES), torch.from_numpy(ALPHA)
+    kernel = ExponentialPowerKernel(1.0, 2.0)
+    options = {"rank": 6, "diagonal": diagonal}
+    first = learn_metric(centres, targets, kernel, **options)
+    second = learn_metric(centres, targets, kernel, rounds=2, **options)
+    under = np.diag(first.numpy()) if diagonal else first.numpy()
+    rows = CENTRES @ under
+    alpha = np.linalg.solve(naive.kernel_matrix(rows, rows, 1.0, 2.0) + 1e-5 * np.eye(40), ALPHA)
+    gradients = naive.gradient_outer_product(rows, rows, alpha, 1.0, 2.0)
+    expected = under @ gradients @ under.T
+    found = second.square().diag() if diagonal else second @ second.T
+    if diagonal:
+        expected = np.diag(np.diag(expected))
+    expected *= np.trace(found.numpy()) / np.trace(expected)  # its scale keeps the median
+    np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05 * np.abs(expected).max())
+
+
+def test_principal_directions_have_their_share_of_the_variance() -> None:
+    x = torch.from_numpy(RNG.standard_normal((300, 3)) @ RNG.standard_normal((3, 20)))
+    x += 0.05 * torch.from_numpy(RNG.standard_normal((300, 20)))
+    x -= x.mean(0)
+    factor = principal_factor(x, share=0.98)
+    kept = (x @ factor).square().sum() / x.square().sum()
+    assert kept >= 0.98
+    less = (x @ factor[:, :-1]).square().sum() / x.square().sum()
+    assert less < 0.98
+    assert factor.shape[1] <= 3
+    assert torch.allclose(factor.T @ factor, torch.eye(factor.shape[1]).double())
+
+
+@pytest.mark.parametrize("metric", ["principal", "diagonal"])
+def test_other_metrics_are_kept_and_predict(metric: Any, tmp_path: Path) -> None:
+    x = RNG.standard_normal((600, 20)).astype("f4")
+    y = np.sin(x[:, :1]) * x[:, 1:2]
+    model = EigenProRegressor(metric=metric, metric_rounds=2).fit(x, y)
+    assert model.metric_factor_ is not None
+    if metric == "diagonal":
+        assert set(np.argsort(model.metric_factor_)[-2:]) == {0, 1}
+    model.save(tmp_path / "model.npz")
+    loaded = EigenProRegressor.load(tmp_path / "model.npz")
+    assert np.array_equal(loaded.predict(x[:50]), model.predict(x[:50]))
+    together = model.predict(x[:50].astype("f8"))
+    np.testing.assert_allclose(together[3], model.predict(x[3:4].astype("f8"))[0], atol=1e-7)
 
 
 def test_metric_finds_the_features_that_matter() -> None:

@@ -262,6 +262,7 @@ def plan_mixtures(
     snr_over: SnrOver = "whole",
     dev_share: float = 0.25,
     remove_mean: bool = True,
+    per_utterance: int | None = None,
 ) -> list[Mixture]:
     """Plan one mixture for each utterance, noise and SNR, each from a random place of the noise.
 
@@ -275,6 +276,8 @@ def plan_mixtures(
         snr_over: what the SNR is measured over, as in `mix_at_snr`.
         dev_share: as in `noise_span`.
         remove_mean: as in `mix_at_snr`.
+        per_utterance: so many mixtures of each utterance at most, their noises and SNRs drawn; None
+            makes all.
 
     Returns:
         The mixtures, sorted by id, with gains still to be found.
@@ -292,12 +295,21 @@ def plan_mixtures(
             raise ValueError(f"{name!r} cannot be part of a mixture's id: no spaces, no '/'")
     if not all(math.isfinite(snr) for snr in snrs):
         raise ValueError(f"snrs_db is {snrs}: give finite numbers of decibels")
+
+    def drawn(utterance: str) -> set[tuple[str, float]]:
+        pairs = [(noise, snr) for noise in noises for snr in snrs]
+        pairs.sort(key=lambda pair: _draw(seed, utterance, f"drawn: {pair[0]}", pair[1]))
+        return set(pairs[:per_utterance])
+
+    wanted = {id: drawn(id) for id in ids}
     planned = []
     for noise, length in noises.items():
         first, last = noise_span(length, part, dev_share=dev_share)
         for utterance, samples in utterances:
             _require_room(noise, part, last - first, utterance, samples)
             for snr in snrs:
+                if (noise, snr) not in wanted[utterance]:
+                    continue
                 draw = _draw(seed, utterance, noise, snr)
                 planned.append(
                     Mixture(

@@ -25,11 +25,13 @@ _PEAK = 0.5
 _SEGMENT_S = 0.128
 
 
-def load_noises(directory: Path, names: Sequence[str] | None = None) -> dict[str, Path]:
-    """Find the noise recordings of a folder; the name of a noise is its file's without the ending.
+def load_noises(
+    directory: Path | Sequence[Path], names: Sequence[str] | None = None
+) -> dict[str, Path]:
+    """Find the noise recordings of folders; the name of a noise is its file's without the ending.
 
     Args:
-        directory: the folder; folders inside it are not searched.
+        directory: the folder, or several; folders inside are not searched.
         names: the noises wanted; None takes all.
 
     Returns:
@@ -40,32 +42,35 @@ def load_noises(directory: Path, names: Sequence[str] | None = None) -> dict[str
         ValueError: a noise is missing (the message lists those there are), `names` is empty, or two
             files have the same name.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise FileNotFoundError(f"{directory}: there is no such folder of noise recordings")
+    folders = [Path(directory)] if isinstance(directory, str | Path) else list(directory)
+    said = ", ".join(map(str, folders))
     found: dict[str, Path] = {}
-    paths = sorted(directory.iterdir())
+    paths: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: there is no such folder of noise recordings")
+        paths += sorted(folder.iterdir())
     for path in paths:
         if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith(".") or path.is_dir():
             continue
         if path.stem in found:
-            raise ValueError(
-                f"{path} and {found[path.stem].name} are both the noise {path.stem!r}: rename one"
-            )
+            other = found[path.stem]
+            named = other.name if other.parent == path.parent else other
+            raise ValueError(f"{path} and {named} are both the noise {path.stem!r}: rename one")
         found[path.stem] = path
     if not found:
         looked_for = ", ".join(AUDIO_SUFFIXES)
         raise FileNotFoundError(
-            f"{directory}: no recording in it (looked for {looked_for}){unread_hint(paths)}"
+            f"{said}: no recording in it (looked for {looked_for}){unread_hint(paths)}"
         )
     if names is None:
         return dict(sorted(found.items()))
     if not names:
-        raise ValueError(f"no noise is asked for; {directory} has {', '.join(sorted(found))}")
+        raise ValueError(f"no noise is asked for; {said} has {', '.join(sorted(found))}")
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(
-            f"{directory}: no noise {', '.join(missing)}; there are {', '.join(sorted(found))}"
+            f"{said}: no noise {', '.join(missing)}; there are {', '.join(sorted(found))}"
             f"{unread_hint(path for path in paths if path.stem in missing)}"
         )
     return {name: found[name] for name in names}

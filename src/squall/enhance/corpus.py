@@ -99,7 +99,7 @@ def write_noises(
     directory: Path,
     noise: NoiseConfig,
     *,
-    recordings: Path | None,
+    recordings: Sequence[Path],
     training: Sequence[Utterance],
     talkers: Sequence[Utterance],
     seed: int,
@@ -110,7 +110,7 @@ def write_noises(
     Args:
         directory: where the files go, `<name>.wav`.
         noise: which noises.
-        recordings: folder of the recorded ones; None if there are none.
+        recordings: folders of the recorded ones.
         training: the training utterances, whose spectrum speech-shaped noise has.
         talkers: the utterances of those who speak in the babble.
         seed: seed of the noises that are made.
@@ -125,7 +125,7 @@ def write_noises(
     """
     noises: dict[str, Samples] = {}
     if noise.recorded:
-        if recordings is None:
+        if not recordings:
             raise ValueError(
                 f"the noises {', '.join(noise.recorded)} are recordings: give their folder with "
                 "--noise-dir, or name only babble and ssn in noise.seen"

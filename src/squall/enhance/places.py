@@ -25,7 +25,7 @@ class EnhancementPlaces:
         features: features and masks, shared.
         clean: the clean speech of the test mixtures, `<utterance>.wav`.
         enhanced: what this variant makes of the test mixtures.
-        noise_dir: the user's noises, or the recordings at hand; None where only made noises are
+        noise_dirs: the user's noises, or the recordings at hand; none where only made noises are
             used.
     """
 
@@ -41,10 +41,11 @@ class EnhancementPlaces:
         self.features = experiment.shared("features", self.settings["features"])
         self.clean = self.mix / "audio" / "clean"
         self.enhanced = experiment.variant_dir("enhanced")
-        self.noise_dir = _noise_dir(experiment)
+        self.noise_dirs = _noise_dirs(experiment)
 
 
-def _noise_dir(experiment: Experiment[EnhancementConfig]) -> Path | None:
+def _noise_dirs(experiment: Experiment[EnhancementConfig]) -> tuple[Path, ...]:
     if experiment.options.noise_dir:
-        return Path(experiment.options.noise_dir).absolute()
-    return data_dir() / experiment.config.noise.dir if experiment.config.noise.dir else None
+        return (Path(experiment.options.noise_dir).absolute(),)
+    given = experiment.config.noise.dir or ()
+    return tuple(data_dir() / name for name in ([given] if isinstance(given, str) else given))

@@ -47,7 +47,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         self.shared = EnhancementPlaces(experiment)
         self.data, self.mix = self.shared.data, self.shared.mix
         self.features, self.enhanced = self.shared.features, self.shared.enhanced
-        self.noise_dir = self.shared.noise_dir
+        self.noise_dirs = self.shared.noise_dirs
         self.tuning = self.directory / "tune" / "tuning.json"
 
     @property
@@ -98,8 +98,10 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         return self.config.estimator.parameters.get("max_epochs")
 
     def _sources(self) -> dict[str, Any]:
-        noise = corpus_fingerprint(self.noise_dir) if self.noise_dir else None
-        return {"corpus": self.corpus_state(), "noise": noise}
+        noise = [corpus_fingerprint(folder) for folder in self.noise_dirs]
+        # One folder, or none, stands there as it did before there could be several.
+        one = noise[0] if noise else None
+        return {"corpus": self.corpus_state(), "noise": noise if len(noise) > 1 else one}
 
     def check(self, work: Work) -> None:
         """Stop early where a later stage could not go on."""
@@ -120,14 +122,14 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         recorded = self.config.noise.recorded
         if not recorded:
             return
-        if self.noise_dir is None:
+        if not self.noise_dirs:
             raise StageError(
                 f"the noises {', '.join(recorded)} are recordings: give their folder with "
                 "--noise-dir"
             )
         from squall.audio.noise import load_noises
 
-        load_noises(self.noise_dir, recorded)
+        load_noises(self.noise_dirs, recorded)
 
     def prepare(self, work: Work) -> None:
         whole = self.read_corpus(work)
@@ -147,7 +149,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         noises = write_noises(
             self.data / "noise",
             self.config.noise,
-            recordings=self.noise_dir,
+            recordings=self.noise_dirs,
             training=kept["train"],
             talkers=talkers,
             seed=self.config.seed,
@@ -199,7 +201,8 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             "dev_share": noise.dev_share,
         }
         seen = {name: lengths[name] for name in noise.seen}
-        planned = plan_mixtures(utterances, seen, part=split, **common)  # type: ignore[arg-type]
+        drawn = mixture.per_utterance if split == "train" else None
+        planned = plan_mixtures(utterances, seen, part=split, per_utterance=drawn, **common)  # type: ignore[arg-type]
         if split == "test" and noise.unseen:
             unseen = {name: lengths[name] for name in noise.unseen}
             planned += plan_mixtures(utterances, unseen, part="whole", **common)  # type: ignore[arg-type]

@@ -55,8 +55,8 @@ class NoiseConfig(Settings):
     """The noises.
 
     Args:
-        dir: folder of the recordings when the command line has no `--noise-dir`, relative to
-            `SQUALL_DATA`.
+        dir: folder of the recordings, or a list of folders, when the command line has no
+            `--noise-dir`; relative to `SQUALL_DATA`.
         seen: noises that are trained on and tested with: `babble` and `ssn`, which are made from
             the training speech, and names of recordings. Of each, the first half is used in
             training and the second in testing.
@@ -68,7 +68,7 @@ class NoiseConfig(Settings):
         dev_share: share of a noise's first half that is kept for validation.
     """
 
-    dir: str | None = None
+    dir: str | tuple[str, ...] | None = None
     seen: tuple[str, ...] = Field(default=MADE_NOISES, min_length=1)
     unseen: tuple[str, ...] = ()
     made_s: float = Field(default=120.0, gt=1)
@@ -99,10 +99,13 @@ class MixtureConfig(Settings):
     Args:
         snrs_db: signal-to-noise ratios in dB.
         over: what the ratio is measured over, the `whole` utterance or its `active` part.
+        per_utterance: each training utterance is mixed at so many pairs of a noise and a ratio,
+            drawn for it; null mixes it with all.
     """
 
     snrs_db: tuple[float, ...] = Field(default=(-5.0, 0.0, 5.0), min_length=1)
     over: Literal["whole", "active"] = "whole"
+    per_utterance: int | None = Field(default=None, ge=1)
 
     @field_validator("snrs_db")
     @classmethod
@@ -310,6 +313,8 @@ class EnhancementConfig(ExperimentConfig):
             settings.pop("remove_mean")
         if self.features.level_over == "whole":
             settings["features"].pop("level_over")
+        if self.mixture.per_utterance is None:
+            settings["mixture"].pop("per_utterance")
         for key in self.estimator.entry.free:
             settings["estimator"].pop(key, None)
         return settings

@@ -74,8 +74,11 @@ def read_frames(
             limit=limit,
             seed=config.seed,
         )
-    normalizer = Normalizer.fit([drawn["train"][0]])
     (features, masks), (dev_features, dev_masks) = drawn["train"], drawn["dev"]
+    # One mean and scale for all places of a window: equal frames stay equal, which distances use.
+    places = 2 * config.features.context + 1
+    middle = np.array_split(features, places, axis=1)[config.features.context]
+    normalizer = Normalizer.fit([middle]).repeat(places)
     return ModelFrames(
         normalizer, normalizer.apply(features), masks, normalizer.apply(dev_features), dev_masks
     )

@@ -8,7 +8,7 @@ from squall.kernels.functions import (
     median_distance,
     squared_distances,
 )
-from squall.kernels.machine import Subband
+from squall.kernels.plan import Subband
 from squall.kernels.subbands import SubbandKernelMachine, split_channels
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from squall.kernels.machine import Auto, KernelMachine, Metric
+from squall.kernels.machine import Auto, Centres, KernelMachine, Metric
 
 __all__ = ["EigenProRegressor"]
 
@@ -16,18 +16,29 @@ class EigenProRegressor(KernelMachine):
         gamma: power of the distance in (0, 2], or `auto` to search.
         bandwidth: sigma in units of the median distance^gamma, > 0, or `auto` to search.
         sigma: scale of the kernel in units of the features; None takes it from `bandwidth`.
-        epochs: the most passes over the data.
+        centres: samples whose kernel functions the solution is made of: a number of them, which are
+            drawn, a share of the samples in (0, 1], an array (p, D), or `auto` for all as long as
+            the memory bound holds their kernel matrix, and else what it holds, at most 20,000.
+            More than there are samples are all. All samples as centres are solved in O(N^2) per
+            epoch; fewer centres p by passes of O(N p) in memory that does not grow with N.
+        epochs: the most passes over the data; with centres apart from the samples passes over
+            200,000 rows where there are more.
         patience: epochs in a row that lower the best validation error by less than a thousandth
             before stopping; None makes all.
         validation_fraction: rows held out to judge epochs where `fit` is given none; with 0 all
             epochs are made.
-        subsample_size: points of the eigensystem, of the search and of the metric.
-        batch_size: samples of a step, `auto` for what suits the device.
+        subsample_size: points of the eigensystem, of the search (at most 1,500) and of the metric.
+        batch_size: samples of a step, `auto` for what suits the device and the centres; made
+            smaller where the memory bound or, of centres apart from samples, the subsample asks
+            for it.
         memory_gb: bound on distances, kernel values and the eigenproblem, beside the data, in
             10^9 bytes. Epochs are fastest where 4 N (N + validation rows) bytes fit.
-        metric: `learned` multiplies the features by a factor from the average gradient outer
-            product of a first model.
-        metric_rank: most columns of that factor.
+        metric: of the distances. `principal` is the Euclidean one in the directions that have 99 %
+            of the features' variance, of which there are fewer; `learned` multiplies the features
+            by a factor from the average gradient outer product of a first model, `diagonal` by its
+            diagonal, a weight for each feature.
+        metric_rank: most columns of the learned factor.
+        metric_rounds: models that the metric is learnt from, each under that of the one before.
         metric_power: power of the matrix's eigenvalues in the factor. 0.5 is the source's metric;
             0.25 trusts the first model less. On mask features it gained 4 % in rain and lost 7 %
             on clattering dishes, so that it is an option and not the default.
@@ -35,21 +46,21 @@ class EigenProRegressor(KernelMachine):
         device: `auto`, `cpu`, `cuda` or another of torch.
 
     Attributes:
-        centres_: (N, D) float32, training features in the order of the solver, centred, scaled and
-            under the metric.
-        alpha_: (N, F) float32 coefficients of the best epoch, of scaled targets.
+        centres_: (p, r) float32, features of the centres in the order of the solver, centred,
+            scaled and under the metric; of equal rows that are apart from the samples one.
+        alpha_: (p, F) float32 coefficients of the best epoch, of scaled targets.
         gamma_, sigma_: of the kernel.
         intercept_: (F,) mean of the targets.
-        feature_mean_: (D,), subtracted from features.
+        feature_mean_: (D,), subtracted from features; of windows one mean for all their places.
         feature_scale_, target_scale_: 1, or the power of two that multiplies features or targets
             whose squares float32 does not hold.
-        metric_factor_: (D, rank) or None.
+        metric_factor_: (D, rank), (D,) of a diagonal metric, or None.
         subbands_: the outputs with their kernel, best epoch, validation error, and ridge where
             they were solved directly.
         search_: all candidates, or None.
         history_: per epoch: epoch, seconds since `fit` began, train_mse (residuals before each
             step) and validation_mse; `direct`, how many outputs were solved at once, where any
-            were.
+            were; `centres`, how many there are, where samples are apart from them.
         n_iter_: epochs made.
 
     Convention: where fewer than half of the rows span the kernel matrix (repeated rows, few
@@ -73,6 +84,7 @@ class EigenProRegressor(KernelMachine):
         gamma: float | Auto = 1.0,
         bandwidth: float | Auto = 2.0,
         sigma: float | None = None,
+        centres: Centres = "auto",
         epochs: int = 30,
         patience: int | None = 2,
         validation_fraction: float = 0.1,
@@ -81,6 +93,7 @@ class EigenProRegressor(KernelMachine):
         memory_gb: float = 4.0,
         metric: Metric = "euclidean",
         metric_rank: int = 256,
+        metric_rounds: int = 1,
         metric_power: float = 0.25,
         random_state: Any = 0,
         device: str = "auto",
@@ -88,6 +101,7 @@ class EigenProRegressor(KernelMachine):
         self.gamma = gamma
         self.bandwidth = bandwidth
         self.sigma = sigma
+        self.centres = centres
         self.epochs = epochs
         self.patience = patience
         self.validation_fraction = validation_fraction
@@ -96,6 +110,7 @@ class EigenProRegressor(KernelMachine):
         self.memory_gb = memory_gb
         self.metric = metric
         self.metric_rank = metric_rank
+        self.metric_rounds = metric_rounds
         self.metric_power = metric_power
         self.random_state = random_state
         self.device = device

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from squall.kernels.windows import Layout
 
 __all__ = [
     "ExponentialPowerKernel",
@@ -58,21 +61,63 @@ class Points:
     Args:
         rows: (N, D), centred for the precision of the distances.
         norms: (N,) their squared norms.
+        windows: the frames that the rows overlap in, where they are windows of such.
     """
 
     rows: Tensor
     norms: Tensor
+    windows: Windows | None = None
 
     @classmethod
-    def of(cls, rows: Tensor) -> Points:
-        """Take the norms of the rows."""
-        return cls(rows, torch.linalg.vecdot(rows, rows))
+    def of(cls, rows: Tensor, layout: Layout | None = None) -> Points:
+        """Take the norms of the rows, and the frames of windows."""
+        norms = torch.linalg.vecdot(rows, rows)
+        if layout is None:
+            return cls(rows, norms)
+        return cls(rows, norms, Windows(layout, cls.of(layout.frames_of(rows))))
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def tiles(self, step: int) -> Iterator[tuple[slice, Points]]:
+        """So many rows at a time."""
+        for start in range(0, len(self), step):
+            rows = slice(start, min(start + step, len(self)))
+            yield rows, Points(self.rows[rows], self.norms[rows])
+
     def __getitem__(self, part: slice) -> Points:
-        return Points(self.rows[part], self.norms[part])
+        rows, norms = self.rows[part], self.norms[part]
+        start, stop, step = part.indices(len(self))
+        if self.windows is None or step != 1 or start >= stop:
+            return Points(rows, norms)
+        return Points(rows, norms, self.windows.cut(start, stop))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Rows as windows of frames.
+
+    Args:
+        layout: which row begins at which frame.
+        frames: the frames.
+    """
+
+    layout: Layout
+    frames: Points
+
+    def cut(self, start: int, stop: int) -> Windows:
+        """Those of rows start to stop."""
+        layout, frame = self.layout.cut(start, stop)
+        return Windows(layout, self.frames[frame : frame + layout.frames])
+
+    def runs(self) -> Iterator[tuple[slice, Points]]:
+        """Rows that follow each other, with the frames that they are windows of."""
+        for run in self.layout.runs:
+            frames = run.rows + self.layout.places - 1
+            yield (
+                slice(run.first, run.first + run.rows),
+                self.frames[run.frame : run.frame + frames],
+            )
 
 
 def exponential_power(
@@ -136,18 +181,39 @@ def squared_distances(x: Tensor, z: Tensor | None = None, *, out: Tensor | None 
     return fill_squared_distances(left, right, out=out)
 
 
-def fill_squared_distances(x: Points, z: Points | None = None, *, out: Tensor) -> Tensor:
-    """Do what `squared_distances` does with rows that are centred already, their norms known."""
+def fill_squared_distances(
+    x: Points,
+    z: Points | None = None,
+    *,
+    out: Tensor,
+    kernel: ExponentialPowerKernel | None = None,
+) -> Tensor:
+    """Do what `squared_distances` does with rows that are centred already, their norms known.
+
+    Args:
+        x: N points.
+        z: M points; None takes x. Where both are windows, their distances are sums of those of
+            their frames.
+        out: (N, M) to write into.
+        kernel: if given, its values are written in the place of the distances.
+    """
     symmetric = z is None
     z = x if z is None else z
-    step = TILE_ROWS[out.device.type]
-    for i in range(0, len(x), step):
-        rows = slice(i, i + step)
-        for j in range(i if symmetric else 0, len(z), step):
-            columns = slice(j, j + step)
-            _fill_tile(out[rows, columns], x[rows], z[columns], symmetric and i == j)
+    if x.windows is not None and z.windows is not None:
+        left, right = list(x.windows.runs()), list(z.windows.runs())
+        places = x.windows.layout.places
+    else:
+        step = TILE_ROWS[out.device.type]
+        left, right = list(x.tiles(step)), list(z.tiles(step))
+        places = 1
+    tiles = _Tiles(out, left, right, places, kernel)
+    for i, (rows, points) in enumerate(left):
+        for j, (columns, others) in enumerate(right):
+            if not symmetric or i <= j:
+                tile = tiles.fill(points, others, diagonal=symmetric and i == j)
+                out[rows, columns] = tile
             if symmetric and i < j:
-                out[columns, rows] = out[rows, columns].T
+                out[columns, rows] = tiles.transposed(tile)
     return out
 
 
@@ -178,14 +244,63 @@ def _map(squared: Tensor, gamma: float, sigma: float, out: Tensor) -> Tensor:
     return torch.log(squared, out=out).mul_(gamma / 2).exp_().mul_(-1 / sigma).exp_()
 
 
+class _Tiles:
+    """Tiles of distances or of kernel values, in memory that stays in the cache.
+
+    Args:
+        like: of the type and on the device of the tiles.
+        left, right: rows or frames of each tile; the frames of windows are `places` - 1 more than
+            the tile has rows.
+        places: frames of a window, 1 where distances are of rows.
+        kernel: whose values are given in the place of distances.
+    """
+
+    def __init__(
+        self,
+        like: Tensor,
+        left: Sequence[tuple[slice, Points]],
+        right: Sequence[tuple[slice, Points]],
+        places: int,
+        kernel: ExponentialPowerKernel | None,
+    ) -> None:
+        self.places, self.kernel = places, kernel
+        size = math.prod(max((len(p) for _, p in side), default=0) for side in (left, right))
+        self.distances, self.sums, self.mirrored = like.new_empty(3, size)
+
+    def fill(self, x: Points, z: Points, *, diagonal: bool) -> Tensor:
+        """The tile of two sets of points, valid until the next; on the diagonal z is x."""
+        frames = _view(self.distances, len(x), len(z))
+        _fill_tile(frames, x, z, diagonal)
+        tile = frames
+        if self.places > 1:  # D(i, j) = sum_k d(i + k, j + k)
+            rows, columns = len(x) - self.places + 1, len(z) - self.places + 1
+            shifted = [frames[k : k + rows, k : k + columns] for k in range(self.places)]
+            tile = _view(self.sums, rows, columns)
+            torch.add(shifted[0], shifted[1], out=tile)
+            for one in shifted[2:]:
+                tile += one
+        return tile if self.kernel is None else self.kernel(tile, out=tile)
+
+    def transposed(self, tile: Tensor) -> Tensor:
+        """The tile's mirror image."""
+        return _view(self.mirrored, *tile.T.shape).copy_(tile.T)
+
+
+def _view(buffer: Tensor, rows: int, columns: int) -> Tensor:
+    return buffer[: rows * columns].view(rows, columns)
+
+
 def _fill_tile(tile: Tensor, x: Points, z: Points, diagonal: bool) -> None:
     torch.addmm(z.norms, x.rows, z.rows.T, alpha=-2, out=tile)
     tile.add_(x.norms[:, None]).clamp_(min=0)
+    near_below = NEAR * x.norms
     if diagonal:
         # Rounding may differ between x_i.x_j and x_j.x_i.
         upper = tile.triu(1)
         torch.add(upper, upper.T, out=tile)
-    near = tile < (NEAR * x.norms)[:, None]
+    elif not (tile.amin(1) < near_below).any():  # as most tiles are
+        return
+    near = tile < near_below[:, None]
     if diagonal:
         near.fill_diagonal_(False)
     count = int(near.count_nonzero())

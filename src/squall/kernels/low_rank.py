@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from squall.kernels.functions import ExponentialPowerKernel, Points, fill_squared_distances
 
-__all__ = ["LowRank", "Solution", "count_distinct", "has_low_rank"]
+__all__ = ["LowRank", "Solution", "count_distinct", "first_of_each", "has_low_rank"]
 
 # Squared distance (of 1) of a row's kernel function from the span of others that counts as none.
 SPANNED = 1e-9
@@ -50,14 +50,22 @@ def has_low_rank(kernel: ExponentialPowerKernel, squared: Tensor) -> bool:
 
 
 def count_distinct(rows: Tensor) -> int:
-    """How many different rows (n, D) there are in float32, by random sums of the bits of each."""
+    """How many different rows (n, D) there are in float32."""
+    return len(first_of_each(rows))
+
+
+def first_of_each(rows: Tensor) -> Tensor:
+    """The first of all equal rows (n, D) of float32, by random sums of the bits of each."""
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator)
     sums = [
         ((part + 0.0).view(torch.int32) * factors.to(rows.device)).sum(1)
         for part in torch.split(rows, BLOCK_ROWS)  # with 0 added, as -0 is 0
     ]
-    return len(set(torch.cat(sums).tolist()))
+    first: dict[int, int] = {}
+    for place, total in enumerate(torch.cat(sums).tolist()):
+        first.setdefault(total, place)
+    return torch.tensor(sorted(first.values()), device=rows.device)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import json
 import math
 import os
 import time
-import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from numbers import Integral
+from collections.abc import Callable
+from copy import copy
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -27,13 +27,9 @@ from sklearn.utils.validation import (
 from torch import Tensor
 from typing_extensions import Self
 
-from squall.kernels.bandwidth import (
-    BANDWIDTHS,
-    GAMMAS,
-    Search,
-    search_bandwidths,
-    solve_directly,
-)
+from squall.kernels.apart import Apart, Checkpoint, Read, batch_rows, least_memory, most_centres
+from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial, search
+from squall.kernels.components import FEWEST_CHANNELS, Components
 from squall.kernels.functions import (
     ExponentialPowerKernel,
     Points,
@@ -41,11 +37,14 @@ from squall.kernels.functions import (
     median_distance,
     squared_distances,
 )
-from squall.kernels.low_rank import LowRank, count_distinct, has_low_rank
-from squall.kernels.metric import learn_metric
-from squall.kernels.preconditioner import choose_preconditioner
-from squall.kernels.rows import KernelRows
-from squall.kernels.solver import Head, OutputGroup, solve
+from squall.kernels.low_rank import first_of_each
+from squall.kernels.metric import learn_metric, principal_factor, under_metric
+from squall.kernels.plan import Plan, Subband, by_kernel
+from squall.kernels.rows import fits
+from squall.kernels.samples import Samples, first_not_finite
+from squall.kernels.solver import Task
+from squall.kernels.together import solve_together
+from squall.kernels.windows import Layout, find_layout
 
 try:
     from sklearn.utils.validation import validate_data
@@ -56,70 +55,48 @@ except ImportError:  # scikit-learn 1.5
         return estimator._validate_data(*args, **kwargs)
 
 
-__all__ = ["Auto", "KernelMachine", "Metric", "Progress", "Subband", "Validation"]
+__all__ = ["Auto", "Centres", "KernelMachine", "Metric", "Progress", "Validation"]
 
 Auto = Literal["auto"]
-Metric = Literal["euclidean", "learned"]
+Metric = Literal["euclidean", "principal", "learned", "diagonal"]
 Progress = Callable[[dict[str, float]], None]
 OnEpoch = Callable[..., None]
 Validation = tuple[ArrayLike, ArrayLike]
-
-Pair = tuple[NDArray[Any], NDArray[Any]]
+Centres = int | float | ArrayLike | Auto
 
 FILE_FORMAT = 1
 ARRAYS = ("centres_", "alpha_", "intercept_", "feature_mean_", "metric_factor_")
 FLOATS = (np.float64, np.float32)
 MEDIAN_ROWS = 1000
 PREDICT_ROWS = 1024
+# Of the subsample, in the search; more would take more than a tenth of a fit of 20,000 rows.
+SEARCH_ROWS = 1500
+WINDOWS_FROM = 64  # rows, from which looking for windows among them costs nothing beside the rest
 # The eigenproblem holds about this many float64 matrices of the subsample.
 EIGEN_BYTES = 4 * 8
 # A CPU multiplies no faster in larger batches, which need more eigenpairs; a GPU does, but those
 # beyond half of the default subsample outgrow the preconditioner.
 BATCH_ROWS = {"cpu": 256, "cuda": 1024}
-# Squares of what is larger or smaller would leave the range of float32, or its precision.
-PLAIN_RANGE = (2.0**-30, 2.0**30)
-LARGEST = 1e150  # whose square float64 still holds
+# More centres than these would make a pass over a million samples take more than some minutes.
+AUTO_CENTRES = 20_000
+LEAST_CENTRES = 100
+# The most rows that are held out.
+HELD_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Subband:
-    """Consecutive output channels that share a kernel and stop at the same epoch.
+class Order:
+    """What is drawn once for a fit: the order of training and validation rows, and a seed."""
 
-    Args:
-        first: its first channel.
-        last: one after its last channel.
-        gamma: power of the kernel.
-        bandwidth: sigma in units of the median distance to the power gamma.
-        sigma: scale of the kernel.
-        epoch: whose coefficients were kept.
-        validation_mse: after that epoch; NaN without validation data.
-        ridge: added to the kernel matrix's diagonal where the system was solved directly; 0 where
-            it was solved by iteration.
-    """
-
-    first: int
-    last: int
-    gamma: float
-    bandwidth: float
-    sigma: float
-    epoch: int = 0
-    validation_mse: float = float("nan")
-    ridge: float = 0.0
-
-    @property
-    def kernel(self) -> ExponentialPowerKernel:
-        """The kernel function."""
-        return ExponentialPowerKernel(self.gamma, self.sigma)
-
-    @property
-    def columns(self) -> slice:
-        """Its channels."""
-        return slice(self.first, self.last)
+    rows: NDArray[np.intp]
+    held: NDArray[np.intp]
+    seed: int
 
 
 class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the estimators; see `EigenProRegressor` and `SubbandKernelMachine`."""
 
+    centres: Centres
     epochs: int
     patience: float | None
     validation_fraction: float
@@ -128,6 +105,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     memory_gb: float
     metric: Metric
     metric_rank: int
+    metric_rounds: int
     metric_power: float
     random_state: Any
     device: str
@@ -144,6 +122,12 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     search_: Search | None
     n_iter_: int
 
+    _flat: bool
+    _apart: bool = False
+    _reduce: bool = True  # whether targets are solved for in fewer directions
+    _steps: int = 0  # that `partial_fit` goes on after
+    _passed: Apart | None = None  # what `partial_fit` goes on with
+
     @abstractmethod
     def _groups(self, outputs: int) -> list[slice]:
         """The channels of each subband."""
@@ -159,38 +143,50 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         *,
         validation: Validation | None = None,
         on_progress: Progress | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Fit to the training data, keeping the coefficients of each subband's best epoch.
 
         Args:
-            X: (N, D) features.
+            X: (N, D) features. Where centres are apart from them, a memory map of float32 or
+                float64 stays on disk; other types are converted in memory.
             y: (N,) or (N, F) targets.
             validation: features and targets by which epochs, and kernels where they are chosen
                 automatically, are judged. None holds out `validation_fraction` of the rows.
             on_progress: called after every epoch with the new entry of `history_`.
+            checkpoint: file that a fit with centres apart from samples is kept in after each
+                epoch, and goes on from to the same bits, also to more epochs; that of a fit with
+                other data or parameters is replaced. Where all samples are centres, and without a
+                `random_state` that repeats, it is of no use.
 
         Raises:
             ValueError: a parameter is out of range, the data are no finite matrices of fitting
-                shapes, or the memory bound does not hold a batch.
+                shapes, or the memory bound does not hold a batch or the centres.
         """
-        data = self._checked_pair(X, y, reset=True)
+        new = copy(self)  # an error leaves what was fitted before as it is
+        samples = new._checked_pair(X, y, reset=True)
         rng = check_random_state(self.random_state)
         if validation is None:
-            data, held = self._hold_out(data, rng)
+            samples, held = self._hold_out(samples, rng)
         else:
-            held = self._checked_pair(*validation, reset=False)
-            if held[1].shape[1:] != data[1].shape[1:]:
+            held = new._checked_pair(*validation, reset=False)
+            if held.y.shape[1:] != samples.y.shape[1:]:
                 raise ValueError(
-                    f"validation targets {held[1].shape} do not fit targets {data[1].shape}"
+                    f"validation targets {held.y.shape} do not fit targets {samples.y.shape}"
                 )
-        return self._fit(data, held, rng, self.epochs, on_progress)
+        path = None if checkpoint is None else Path(checkpoint)
+        new._fit(samples, held, rng, self.epochs, on_progress, path)
+        self.__dict__.update(vars(new))
+        return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Make one pass over a batch of samples, which become further centres.
+        """Make one pass over a batch of samples.
 
         The first call fixes the mean of features and targets, the metric and the kernels, from its
         batch; there is no validation and no early stopping. What was learnt from earlier batches
-        stays, so memory and time of a call grow with the number of samples seen. `fit` starts anew.
+        stays. `fit` starts anew. If `centres` is less than the rows of the first batch, centres
+        are drawn from that, and samples are forgotten once they were seen. Else the samples become
+        further centres, so that memory and time of a call grow with the number of samples seen.
 
         Args:
             X: (N, D) features.
@@ -200,24 +196,33 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: as `fit`, or the shapes differ from those of the first call.
         """
         if not hasattr(self, "alpha_"):
-            data = self._checked_pair(X, y, reset=True)
+            first = self._checked_pair(X, y, reset=True)
+            none = Samples(first.X[:0], first.y[:0])
             rng = check_random_state(self.random_state)
-            return self._fit(data, (data[0][:0], data[1][:0]), rng, 1, None)
-        features, targets = self._checked_pair(X, y, reset=False)
-        targets = _as_columns(targets)
+            self._passed = self._fit(first, none, rng, epochs=1, on_progress=None, reduce=False)
+            return self
+        samples = self._checked_pair(X, y, reset=False)
+        samples = samples.with_columns()
+        targets = samples.y
         if targets.shape[1] != self.alpha_.shape[1]:
             raise ValueError(
                 f"{targets.shape[1]} outputs, but {self.alpha_.shape[1]} in the first batch"
             )
         started = time.perf_counter()
         rng = check_random_state(self.random_state)
-        order = rng.permutation(len(features))
-        x = self._prepare(features)[order]
-        centres = torch.cat([self._tensor(self.centres_), x])
-        t = self._prepare_targets(targets)[order]
-        alpha = self._tensor(self.alpha_)
         tell = self._record_epochs(started, None, validated=False)
-        self._solve(centres, t, (x[:0], t[:0]), alpha=alpha, seed=_seed(rng), epochs=1, tell=tell)
+        components = Components.all([band.columns for band in self.subbands_])
+        if self._apart:
+            self._pass_by(samples, _seed(rng), tell)
+            return self
+        order = rng.permutation(len(samples))
+        x = self._prepare(samples.X)[order]
+        t = self._prepare_targets(targets)[order]
+        centres = Points.of(torch.cat([self._tensor(self.centres_), x]))
+        nothing = Points.of(x[:0]), t[:0]
+        alpha = self._tensor(self.alpha_)
+        plan = self._plan(components, len(centres))
+        self._solve(plan, centres, t, nothing, alpha=alpha, seed=_seed(rng), epochs=1, tell=tell)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -239,21 +244,26 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         features: NDArray[Any] = validate_data(self, X, dtype=FLOATS, reset=False)
         device = self._device()
         dtype = torch.float32 if features.dtype == np.float32 else torch.float64
-        centres = Points.of(self._tensor(self.centres_, dtype))
+        layout = None
+        if len(features) >= WINDOWS_FROM and (found := find_layout(self.centres_)) is not None:
+            layout = find_layout(features, found.width)
+        centres = Points.of(self._tensor(self.centres_, dtype), None if layout is None else found)
         alpha = self._tensor(self.alpha_, dtype)
         result = np.empty((len(features), alpha.shape[1]), dtype=features.dtype)
         row_bytes = 2 * features.itemsize * len(centres)
         step = int(min(max(self.memory_gb * 1e9 // row_bytes, 1), PREDICT_ROWS))
         for start in range(0, len(features), step):
-            block = Points.of(self._prepare(features[start : start + step], dtype))
+            rows = self._prepare(features[start : start + step], dtype)
+            part = None if layout is None else layout.cut(start, start + len(rows))[0]
+            block = Points.of(rows, part)
             squared = torch.empty(len(block), len(centres), dtype=dtype, device=device)
             fill_squared_distances(block, centres, out=squared)
             values = torch.empty_like(squared)
-            for kernel, bands in self._by_kernel(self.subbands_):
+            for kernel, bands in by_kernel(self.subbands_, self.feature_scale_):
                 kernel(squared, out=values)
                 for band in bands:
-                    part = values @ alpha[:, band.columns]
-                    result[start : start + len(part), band.columns] = part.cpu().numpy()
+                    estimate = values @ alpha[:, band.columns]
+                    result[start : start + len(block), band.columns] = estimate.cpu().numpy()
         result /= self.target_scale_
         result += self.intercept_
         return result[:, 0] if self._flat else result
@@ -269,6 +279,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         parameters = self.get_params()
         if not isinstance(parameters["random_state"], Integral | None):
             parameters["random_state"] = None
+        if np.ndim(parameters["centres"]):
+            parameters["centres"] = len(self.centres_)
         metadata = {
             "format": FILE_FORMAT,
             "class": type(self).__name__,
@@ -280,6 +292,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "n_iter": self.n_iter_,
             "feature_scale": self.feature_scale_,
             "target_scale": self.target_scale_,
+            "apart": self._apart,
+            "steps": self._steps,
         }
         if hasattr(self, "feature_names_in_"):
             metadata["feature_names"] = self.feature_names_in_
@@ -316,9 +330,14 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         # Files of before these were kept have neither.
         model.feature_scale_ = metadata.get("feature_scale", 1.0)
         model.target_scale_ = metadata.get("target_scale", 1.0)
+        model._apart, model._steps = metadata.get("apart", False), metadata.get("steps", 0)
         if "feature_names" in metadata:
             model.feature_names_in_ = np.array(metadata["feature_names"], dtype=object)
         return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_passed"}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -330,39 +349,332 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit(
         self,
-        data: Pair,
-        held: Pair,
+        samples: Samples,
+        held: Samples,
         rng: np.random.RandomState,
         epochs: int,
         on_progress: Progress | None,
-    ) -> Self:
+        checkpoint: Path | None = None,
+        *,
+        reduce: bool = True,
+    ) -> Apart | None:
+        """Fit from scratch; with centres apart from the samples give what is needed to go on."""
         started = time.perf_counter()
         self._check_parameters()
-        (X, y), (held_X, held_y) = data, held
-        self._flat = y.ndim == 1
-        y, held_y = _as_columns(y), _as_columns(held_y)
-        # Shuffled once, any first rows are a sample and any consecutive rows a batch.
-        order, held_order = rng.permutation(len(X)), rng.permutation(len(held_X))
-        seed = _seed(rng)
-        self.feature_mean_, self.feature_scale_ = _mean_and_scale(X)
-        self.intercept_, self.target_scale_ = _mean_and_scale(y)
-        self.metric_factor_ = None
-        x, held_x = self._prepare(X)[order], self._prepare(held_X)[held_order]
-        t = self._prepare_targets(y)[order]
-        held_t = self._prepare_targets(held_y)[held_order]
+        self._flat = samples.y.ndim == 1
+        samples, held = samples.with_columns(), held.with_columns()
+        number = self._number_of_centres(samples, len(held))
+        self._apart, self._passed = number is not None, None
+        if number is None:
+            samples = samples.gathered()
+        order = Order(rng.permutation(len(samples)), rng.permutation(len(held)), _seed(rng))
+        self._reduce = reduce
+        self.feature_mean_, self.feature_scale_ = samples.mean_and_scale("X")
+        self.intercept_, self.target_scale_ = samples.mean_and_scale("y")
+        self.metric_factor_, self.history_ = None, []
+        tell = self._record_epochs(started, on_progress, validated=len(held) > 0)
+        if number is not None:
+            return self._fit_apart(samples, held, order, epochs, tell, number, checkpoint)
+        self._fit_together(samples, held, order, epochs, tell)
+        return None
 
-        self._choose_kernels(x, t, held_x, held_t)
-        if self.metric == "learned":
-            x, held_x = self._learn_metric(x, t, held_x, seed)
-            self._choose_kernels(x, t, held_x, held_t)
-        self.history_ = []
-        tell = self._record_epochs(started, on_progress, validated=len(held_t) > 0)
-        none = x.new_zeros(0, t.shape[1])
-        self._solve(x, t, (held_x, held_t), alpha=none, seed=seed, epochs=epochs, tell=tell)
-        return self
+    def _fit_together(
+        self, samples: Samples, held: Samples, order: Order, epochs: int, tell: OnEpoch
+    ) -> None:
+        """With all samples as centres."""
+        layout, held_layout = self._layouts(samples.X, held.X)
+        rows, held_rows = order.rows, order.held
+        if layout is not None:  # with one mean, equal frames stay equal in all places
+            means = self.feature_mean_.reshape(layout.places, layout.width)
+            self.feature_mean_ = np.tile(means.mean(0), layout.places)
+        else:  # shuffled once, any first rows are a sample
+            samples, rows = samples.take(rows), np.arange(len(rows))
+        if held_layout is None:
+            held, held_rows = held.take(held_rows), np.arange(len(held_rows))
+        x, held_x = self._prepare(samples.X), self._prepare(held.X)
+        t, held_t = self._prepare_targets(samples.y), self._prepare_targets(held.y)
+        first, held_first = self._first(rows, held_rows)
+        components = self._choose_all(
+            (x[first], t[first]), (held_x[held_first], held_t[held_first]), len(x), order.seed
+        )
+        if self.metric_factor_ is not None:
+            factor = self._tensor(self.metric_factor_)
+            x, held_x = under_metric(x, factor), under_metric(held_x, factor)
+        self._solve(
+            self._plan(components, len(x)),
+            Points.of(x, layout),
+            t,
+            (Points.of(held_x, held_layout), held_t),
+            alpha=t[:0],
+            seed=order.seed,
+            epochs=epochs,
+            tell=tell,
+        )
 
-    def _choose_kernels(self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor) -> None:
-        """Set `subbands_`, by a search where gamma or bandwidth is `auto`."""
+    def _solve(
+        self,
+        plan: Plan,
+        centres: Points,
+        targets: Tensor,
+        validation: tuple[Points, Tensor],
+        *,
+        alpha: Tensor,
+        seed: int,
+        epochs: int,
+        tell: OnEpoch,
+    ) -> None:
+        """Train the last centres, of which `alpha` has the coefficients of the first ones."""
+        solution = solve_together(
+            plan,
+            centres,
+            targets,
+            validation,
+            alpha=alpha,
+            seed=seed,
+            epochs=epochs,
+            on_epoch=tell,
+        )
+        self.subbands_, self.n_iter_ = solution.subbands, solution.epochs
+        self.centres_ = centres.rows.cpu().numpy()
+        self.alpha_ = solution.alpha.cpu().numpy()
+
+    def _fit_apart(
+        self,
+        samples: Samples,
+        held: Samples,
+        order: Order,
+        epochs: int,
+        tell: OnEpoch,
+        number: int,
+        checkpoint: Path | None,
+    ) -> Apart:
+        """With centres apart from the samples, which are read batch by batch."""
+        first, held_first = self._first(order.rows, order.held)
+        some, held_some = samples.take(first), held.take(held_first)
+        components = self._choose_all(
+            (self._prepare(some.X), self._prepare_targets(some.y)),
+            (self._prepare(held_some.X), self._prepare_targets(held_some.y)),
+            len(samples),
+            order.seed,
+        )
+        if self._drawn():
+            given = samples.take(order.rows[:number]).X
+        else:  # in any order: the first ones are a sample
+            given = self._given_centres()
+            given = given[np.random.default_rng(order.seed).permutation(number)]
+        centres = self._prepare(given)
+        centres = centres[first_of_each(centres)]
+        plan = self._plan(components, len(centres))
+        unseen = samples.take(order.rows[-plan.batch_size :])
+        apart = Apart.of(plan, Points.of(centres), Points.of(self._prepare(unseen.X)))
+        task = Task.of(components, self._prepare_targets(some.y), self._prepare_targets(held.y))
+        state = self._checkpoint(checkpoint, samples, held, plan, centres, order.seed)
+        earlier_s = 0.0
+        if (saved := state.read()) is not None:
+            apart.restore(saved["heads"])
+            task.train_mse.copy_(saved["train_mse"])
+            task.validation_mse.copy_(saved["validation_mse"])
+            self.history_ = saved["history"]
+            earlier_s = self.history_[-1]["seconds"]
+
+        def on_epoch(train_mse: float, validation_mse: float) -> None:
+            tell(train_mse, validation_mse, earlier_s, centres=len(centres))
+            state.write(
+                {
+                    "history": self.history_,
+                    "heads": apart.state(),
+                    "train_mse": task.train_mse,
+                    "validation_mse": task.validation_mse,
+                }
+            )
+
+        made = len(self.history_)
+        apart.train(
+            samples,
+            self._reader(samples, components),
+            task,
+            Points.of(self._prepare(held.X)),
+            seed=order.seed,
+            epochs=range(made, max(epochs, made)),
+            on_epoch=on_epoch,
+        )
+        self._take_over(apart)
+        return apart
+
+    def _pass_by(self, samples: Samples, seed: int, tell: OnEpoch) -> None:
+        """One pass over further samples with the centres that there are."""
+        apart = self._passed
+        if apart is None:  # a model that was loaded
+            components = Components.all([band.columns for band in self.subbands_])
+            plan = self._plan(components, len(self.centres_))
+            unseen = samples.take(np.arange(min(plan.batch_size, len(samples))))
+            centres = Points.of(self._tensor(self.centres_))
+            apart = Apart.of(plan, centres, Points.of(self._prepare(unseen.X)))
+        apart.begin(self._tensor(self.alpha_), self._steps)
+        self._passed = None  # until the pass is complete
+        components = apart.plan.components
+        targets = self._prepare_targets(samples.y)
+        apart.train(
+            samples,
+            self._reader(samples, components),
+            Task.of(components, targets, targets[:0]),
+            apart.centres[:0],
+            seed=seed,
+            epochs=range(1),
+            epoch_rows=len(samples),
+            on_epoch=lambda train, held: tell(train, held, centres=len(apart.centres)),
+        )
+        self._take_over(apart)
+        self._passed = apart
+
+    def _take_over(self, apart: Apart) -> None:
+        """Set what was learnt."""
+        self.subbands_, self.n_iter_ = apart.subbands(), max(head.epoch for head in apart.heads)
+        self._steps = apart.steps
+        self.centres_ = apart.centres.rows.cpu().numpy()
+        self.alpha_ = apart.alpha().cpu().numpy()
+
+    def _reader(self, samples: Samples, components: Components) -> Read:
+        """Features and components of the targets of some rows."""
+
+        def read(rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+            part = samples.take(rows)
+            if (wrong := first_not_finite(part.X)) is not None:
+                raise ValueError(f"row {rows[wrong]} of X holds NaN or infinity")
+            return self._prepare(part.X), components.of(self._prepare_targets(part.y))
+
+        return read
+
+    def _plan(self, components: Components, centres: int) -> Plan:
+        if self.batch_size == "auto":
+            suits = min(batch_rows(centres), self.subsample_size) if self._apart else 0
+            batch_size = max(BATCH_ROWS[self._device().type], suits)
+        else:
+            batch_size = self.batch_size
+        return Plan(
+            self.subbands_,
+            components,
+            feature_scale=self.feature_scale_,
+            target_scale=self.target_scale_,
+            patience=self.patience or np.inf,
+            sample_size=self._sample_size(centres),
+            batch_size=batch_size,
+            memory_bytes=self._memory_bytes(),
+        )
+
+    def _first(
+        self, rows: NDArray[np.intp], held: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The samples of training and validation rows that choices are made on."""
+        count = max(self._sample_size(len(rows)), MEDIAN_ROWS)
+        return rows[:count], held[:count]
+
+    def _choose_all(
+        self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], rows: int, seed: int
+    ) -> Components:
+        """Choose the metric and the kernels on a sample; give the directions of the targets."""
+        if self.metric == "principal":
+            factor = principal_factor(sample[0])
+        else:
+            components = self._choose_kernels(*sample, *held, rows)
+            if self.metric == "euclidean":
+                return components
+            factor = self._learn_metric(*sample, components, seed)
+        self.metric_factor_ = factor.cpu().numpy()
+        x, held_x = under_metric(sample[0], factor), under_metric(held[0], factor)
+        return self._choose_kernels(x, sample[1], held_x, held[1], rows)
+
+    def _drawn(self) -> bool:
+        """Whether centres are rows of the training data, not given."""
+        return np.ndim(self.centres) == 0
+
+    def _given_centres(self) -> NDArray[Any]:
+        """The centres that the user gave."""
+        centres: NDArray[Any] = check_array(self.centres, dtype=FLOATS, input_name="centres")
+        if centres.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"centres have {centres.shape[1]} columns, X has {self.n_features_in_}"
+            )
+        return centres
+
+    def _number_of_centres(self, samples: Samples, held: int) -> int | None:
+        """How many centres there are; None where all samples are."""
+        if not self._drawn():
+            return len(self._given_centres())
+        n, given = len(samples), self.centres
+        if given == "auto":
+            if fits(n, held, self._memory_bytes()):
+                return None
+            kernels = len(self._groups(samples.y.shape[1]))
+            number = min(AUTO_CENTRES, most_centres(self._memory_bytes(), kernels))
+            if number < (least := min(LEAST_CENTRES, n)):
+                raise ValueError(
+                    f"memory_gb = {self.memory_gb:g} holds {number} centres; use at least "
+                    f"{least_memory(least, kernels) / 1e9:.2g} for {least} of them"
+                )
+        elif isinstance(given, Integral) and not isinstance(given, bool):
+            number = int(given)
+        elif isinstance(given, Real) and not isinstance(given, bool) and given <= 1:
+            number = math.ceil(float(given) * n)
+        else:
+            number = 0
+        if number < 1:
+            raise ValueError(
+                f"centres is {given!r}; use 'auto', a number from 1, a share of the samples in "
+                "(0, 1], or an array of rows"
+            )
+        return number if number < n else None
+
+    def _checkpoint(
+        self,
+        path: Path | None,
+        samples: Samples,
+        held: Samples,
+        plan: Plan,
+        centres: Tensor,
+        seed: int,
+    ) -> Checkpoint:
+        """Where the state of a fit goes, under what decides it: data, kernels, directions."""
+        settings = {
+            **{k: v for k, v in self.get_params().items() if k not in ("epochs", "centres")},
+            "random_state": seed,
+            "device": self._device().type,
+            "samples": len(samples),
+            "subbands": plan.subbands,
+            "torch": torch.__version__,
+        }
+        bases = [basis.cpu().numpy() for basis in plan.components.bases if basis is not None]
+        means = self.feature_mean_, self.intercept_
+        data = centres.cpu().numpy(), held.X, held.y, *means, *bases
+        return Checkpoint.of(path, settings, *data)
+
+    def _layouts(
+        self, X: NDArray[Any], held_X: NDArray[Any]
+    ) -> tuple[Layout | None, Layout | None]:
+        """How training and validation rows overlap, where distances take advantage of it."""
+        if self.metric != "euclidean" or not fits(len(X), len(held_X), self._memory_bytes()):
+            return None, None
+        layout = find_layout(X)
+        if layout is None:
+            return None, None
+        held_layout = find_layout(held_X, layout.width) if len(held_X) else None
+        return layout, held_layout
+
+    def _choose_kernels(
+        self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor, rows: int
+    ) -> Components:
+        """Set `subbands_`, by a search where gamma or bandwidth is `auto`.
+
+        Args:
+            x: (s, D) features of a sample of the training rows.
+            t: (s, F) its targets.
+            held_x: (v, D) features of a sample of the validation rows.
+            held_t: (v, F) its targets.
+            rows: that there are in all.
+
+        Returns:
+            The directions of the targets that are solved for.
+        """
         groups = self._groups(t.shape[1])
         scaled = median_distance(squared_distances(x[:MEDIAN_ROWS]))
         median = scaled / self.feature_scale_
@@ -371,21 +683,33 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             if wrong := [one for one in values if isinstance(one, str) and one != "auto"]:
                 raise ValueError(f"{name} is {wrong[0]!r}; use 'auto' or a number")
         self.search_ = None
-        if any("auto" in pair for pair in parameters):
-            gamma, bandwidth = parameters[0]
-            s = self._sample_size(len(x))
+        searched = any("auto" in pair for pair in parameters)
+        reduced = self._reduce and t.shape[1] >= FEWEST_CHANNELS
+        components = Components.all(groups)
+        if searched or reduced:
+            s = min(self._sample_size(len(x)), SEARCH_ROWS)
             validation = (held_x[:s], held_t[:s])
             if not len(held_x):
                 half = (s + 1) // 2
                 validation, s = (x[s - half : s], t[s - half : s]), half
-            self.search_ = search_bandwidths(
-                x[:s],
-                t[:s],
-                validation=validation,
-                groups=groups,
+            trial = Trial.of(x[:s], t[:s], validation)
+            gamma, bandwidth = parameters[0]
+            first, width = (
+                start if isinstance(given, str) else given
+                for given, start in zip((gamma, bandwidth), START, strict=True)
+            )
+            kernel = ExponentialPowerKernel(first, width * scaled**first)
+            if reduced:
+                components = trial.find_components(kernel, groups)
+        if searched:
+            self.search_ = search(
+                trial,
+                groups,
                 median=scaled,
                 gammas=GAMMAS if isinstance(gamma, str) else (gamma,),
                 bandwidths=BANDWIDTHS if isinstance(bandwidth, str) else (bandwidth,),
+                rows=rows,
+                components=components,
             )
             parameters = [(best.gamma, best.bandwidth) for best in self.search_.best]
         self.subbands_ = tuple(
@@ -393,179 +717,44 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             for group, (gamma, bandwidth) in zip(groups, parameters, strict=True)
             if not isinstance(gamma, str) and not isinstance(bandwidth, str)
         )
+        return components
 
-    def _learn_metric(
-        self, x: Tensor, t: Tensor, held_x: Tensor, seed: int
-    ) -> tuple[Tensor, Tensor]:
-        """Set `metric_factor_` from first models of a subsample; give the features under it."""
+    def _learn_metric(self, x: Tensor, t: Tensor, components: Components, seed: int) -> Tensor:
+        """The factor of a metric from models of a sample of the training rows."""
         s = self._sample_size(len(x))
-        ((kernel, _), *_) = self._by_kernel(self.subbands_)
-        alpha = solve_directly(kernel(squared_distances(x[:s])), t[:s])
-        factor = learn_metric(
+        ((kernel, _), *_) = by_kernel(self.subbands_, self.feature_scale_)
+        return learn_metric(
             x[:s],
-            x[:s],
-            alpha,
+            components.of(t[:s]),
             kernel,
             rank=self.metric_rank,
             power=self.metric_power,
+            rounds=self.metric_rounds,
+            diagonal=self.metric == "diagonal",
             seed=seed,
         )
-        self.metric_factor_ = factor.cpu().numpy()
-        return x @ factor, held_x @ factor
 
     def _record_epochs(
         self, started: float, on_progress: Progress | None, *, validated: bool
     ) -> OnEpoch:
-        """What writes `history_`, given the errors (F,) of training and validation of an epoch."""
+        """What writes `history_`, given the errors of training and validation of an epoch."""
 
-        def tell(train_mse: Tensor, validation_mse: Tensor, direct: int = 0) -> None:
+        def tell(
+            train_mse: float, validation_mse: float, earlier_s: float = 0.0, **words: int
+        ) -> None:
             entry = {
                 "epoch": len(self.history_) + 1,
-                "seconds": time.perf_counter() - started,
-                "train_mse": self._in_units(train_mse.mean().item()),
+                "seconds": earlier_s + time.perf_counter() - started,
+                "train_mse": self._in_units(train_mse),
             }
             if validated:
-                entry["validation_mse"] = self._in_units(validation_mse.mean().item())
-            if direct:
-                entry["direct"] = direct
+                entry["validation_mse"] = self._in_units(validation_mse)
+            entry |= words
             self.history_.append(entry)
             if on_progress is not None:
                 on_progress(entry)
 
         return tell
-
-    def _solve(
-        self,
-        centres: Tensor,
-        targets: Tensor,
-        held: tuple[Tensor, Tensor],
-        *,
-        alpha: Tensor,
-        seed: int,
-        epochs: int,
-        tell: OnEpoch,
-    ) -> None:
-        """Train on the last centres, of which `alpha` has the coefficients of the first ones."""
-        points, first = Points.of(centres), len(alpha)
-        alpha = torch.cat([alpha, torch.zeros_like(targets)])
-        s = self._sample_size(len(points))
-        sample = fill_squared_distances(points[:s], out=alpha.new_empty(s, s))
-        errors = targets.square().mean(0), held[1].square().mean(0)
-        solved = {}
-        if not first:
-            solved = self._solve_directly(sample, centres, targets, held, alpha, errors)
-            if solved:
-                tell(*errors, direct=sum(band.last - band.first for band in solved.values()))
-        left = [band for band in self.subbands_ if band.first not in solved]
-        heads: list[Head] = []
-        if left:
-            rows = KernelRows(
-                points,
-                Points.of(held[0]),
-                [kernel for kernel, _ in self._by_kernel(left)],
-                first=first,
-                batch_size=self._batch_size(),
-                memory_bytes=int(self.memory_gb * 1e9),
-            )
-            heads = self._heads(left, points, sample, alpha, batch_size=rows.batch_size)
-            solve(
-                rows,
-                heads,
-                targets=targets,
-                validation_targets=held[1],
-                errors=errors,
-                epochs=epochs,
-                seed=seed,
-                on_epoch=tell,
-            )
-            for head in heads:
-                alpha[:, head.columns] = head.best
-            outcome = {group.columns.start: group for head in heads for group in head.groups}
-            for band in left:
-                group = outcome[band.first]
-                error = self._in_units(group.best_mse)
-                solved[band.first] = replace(
-                    band, epoch=group.best_epoch, validation_mse=error, ridge=0.0
-                )
-        self.subbands_ = tuple(solved[band.first] for band in self.subbands_)
-        self.n_iter_ = max((head.epoch for head in heads), default=1)
-        self.centres_, self.alpha_ = centres.cpu().numpy(), alpha.cpu().numpy()
-
-    def _solve_directly(
-        self,
-        sample: Tensor,
-        x: Tensor,
-        targets: Tensor,
-        held: tuple[Tensor, Tensor],
-        alpha: Tensor,
-        errors: tuple[Tensor, Tensor],
-    ) -> dict[int, Subband]:
-        """Solve the subbands in whose kernel few rows span all; give those by their first channel.
-
-        Writes their columns of `alpha` and of the errors.
-        """
-        solved = {}
-        repeated = count_distinct(x) <= min(len(sample), len(x) // 2)
-        for kernel, bands in self._by_kernel(self.subbands_):
-            if not (repeated or has_low_rank(kernel, sample)):
-                continue
-            system = LowRank.find(kernel, x, len(sample))
-            if system is None:
-                continue
-            warnings.warn(
-                "the kernel matrix is numerically singular (repeated rows, few distinct values, or "
-                f"a smooth kernel): solved directly from {len(system)} of {len(x)} rows, not by "
-                "iteration",
-                stacklevel=5,  # the line that called `fit`
-            )
-            solutions = system.solve(targets, held, [band.columns for band in bands])
-            for band, solution in zip(bands, solutions, strict=True):
-                alpha[:, band.columns] = solution.alpha.to(alpha)
-                errors[0][band.columns] = solution.train_mse.to(alpha)
-                errors[1][band.columns] = solution.validation_mse.to(alpha)
-                solved[band.first] = replace(
-                    band,
-                    epoch=1,
-                    validation_mse=self._in_units(solution.validation_mse.mean().item()),
-                    ridge=solution.ridge,
-                )
-        return solved
-
-    def _heads(
-        self,
-        subbands: Sequence[Subband],
-        points: Points,
-        sample: Tensor,
-        alpha: Tensor,
-        *,
-        batch_size: int,
-    ) -> list[Head]:
-        """The coefficients of each kernel with its preconditioner and step, from a subsample."""
-        s, m = len(sample), batch_size
-        # The last batch stands for points that the preconditioner has not seen.
-        unseen = points[len(points) - m :]
-        across = fill_squared_distances(unseen, points[:s], out=alpha.new_empty(m, s))
-        within = fill_squared_distances(unseen, out=alpha.new_empty(m, m))
-        heads = []
-        for kernel, bands in self._by_kernel(subbands):
-            preconditioner = choose_preconditioner(kernel(sample), batch_size=m)
-            measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
-            channels = [torch.arange(band.first, band.last) for band in bands]
-            columns = torch.cat(channels).to(alpha.device)
-            groups = [OutputGroup(band.columns, self.patience or np.inf) for band in bands]
-            step = preconditioner.step_size(m, measured)
-            heads.append(Head(groups, columns, alpha[:, columns], preconditioner, step))
-        return heads
-
-    def _by_kernel(
-        self, subbands: Sequence[Subband]
-    ) -> list[tuple[ExponentialPowerKernel, list[Subband]]]:
-        """The distinct kernels of scaled features, each with the subbands that use it."""
-        shared: dict[ExponentialPowerKernel, list[Subband]] = {}
-        for band in subbands:
-            sigma = band.sigma * self.feature_scale_**band.gamma
-            shared.setdefault(ExponentialPowerKernel(band.gamma, sigma), []).append(band)
-        return list(shared.items())
 
     def _in_units(self, mse: float) -> float:
         """The mean squared error of targets as they were given."""
@@ -579,7 +768,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 "a feature exceeds the range of float32 beside those of `fit`; scale the features"
             )
         if self.metric_factor_ is not None:
-            rows = rows @ self._tensor(self.metric_factor_, dtype)
+            rows = under_metric(rows, self._tensor(self.metric_factor_, dtype))
         return rows
 
     def _prepare_targets(self, y: NDArray[Any]) -> Tensor:
@@ -592,42 +781,58 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             )
         return targets
 
-    def _checked_pair(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> Pair:
+    def _checked_pair(self, X: ArrayLike, y: ArrayLike, *, reset: bool) -> Samples:
         least = 2 if reset else 1
-        features = validate_data(self, X, dtype=FLOATS, reset=reset, ensure_min_samples=least)
+        try:
+            features = validate_data(self, X, dtype=FLOATS, reset=reset, ensure_min_samples=least)
+        except ValueError as error:
+            raise _with_row(error, X) from None
         if y is None:
             raise ValueError("a kernel machine requires y to be passed, but the target y is None")
         try:
             targets = check_array(y, dtype=FLOATS, ensure_2d=False, input_name="y")
         except ValueError as error:
             if "convert" not in str(error):
-                raise
+                raise _with_row(error, y) from None
             raise ValueError(
                 f"y: {error}. A kernel machine takes numbers: give labels as columns of 0 and 1"
             ) from None
         check_consistent_length(features, targets)
-        return features, targets
+        return Samples(features, targets)
 
-    def _hold_out(self, data: Pair, rng: np.random.RandomState) -> tuple[Pair, Pair]:
+    def _hold_out(self, samples: Samples, rng: np.random.RandomState) -> tuple[Samples, Samples]:
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(
                 f"validation_fraction is {self.validation_fraction}; use 0 to less than 1"
             )
-        X, y = data
-        order = rng.permutation(len(X))
-        held, used = np.split(order, [int(self.validation_fraction * len(X))])
+        order = rng.permutation(len(samples))
+        held, used = np.split(order, [min(int(self.validation_fraction * len(samples)), HELD_ROWS)])
         if not len(held):
-            return data, (X[:0], y[:0])
-        return (X[used], y[used]), (X[held], y[held])
+            return samples, Samples(samples.X[:0], samples.y[:0])
+        return Samples(samples.X, samples.y, np.sort(used)), samples.take(held)
 
     def _check_parameters(self) -> None:
-        for name in ("epochs", "subsample_size", "memory_gb", "metric_rank", "metric_power"):
+        for name in (
+            "epochs",
+            "subsample_size",
+            "memory_gb",
+            "metric_rank",
+            "metric_rounds",
+            "metric_power",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; use a number above 0")
-        if self.metric not in ("euclidean", "learned"):
-            raise ValueError(f"metric is {self.metric!r}; use 'euclidean' or 'learned'")
-        if self.batch_size != "auto" and not self.batch_size > 0:
-            raise ValueError(f"batch_size is {self.batch_size}; use 'auto' or a number above 0")
+        if self.metric not in get_args(Metric):
+            raise ValueError(f"metric is {self.metric!r}; use one of {', '.join(get_args(Metric))}")
+        for name in ("epochs", "subsample_size", "metric_rank", "metric_rounds"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name} is {getattr(self, name)}; use a whole number")
+        if self.batch_size != "auto" and not (
+            isinstance(self.batch_size, Integral) and self.batch_size > 0
+        ):
+            raise ValueError(
+                f"batch_size is {self.batch_size}; use 'auto' or a whole number above 0"
+            )
         if self.patience is not None and not self.patience > 0:
             raise ValueError(f"patience is {self.patience}; use None or a number above 0")
 
@@ -635,10 +840,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         bound = int((self.memory_gb * 1e9 / EIGEN_BYTES) ** 0.5)
         return max(1, min(self.subsample_size, available, bound))
 
-    def _batch_size(self) -> int:
-        if self.batch_size == "auto":
-            return BATCH_ROWS[self._device().type]
-        return self.batch_size
+    def _memory_bytes(self) -> int:
+        return int(self.memory_gb * 1e9)
 
     def _device(self) -> torch.device:
         if self.device == "auto":
@@ -647,17 +850,6 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def _tensor(self, array: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device(), dtype)
-
-
-def _mean_and_scale(values: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
-    """The mean of each column, and the power of two that brings extreme deviations to about 1."""
-    if (most := float(np.abs(values).max())) > LARGEST:
-        raise ValueError(f"a value of {most:g} is too large to square; scale the data")
-    mean = values.mean(0, dtype=np.float64)
-    largest = float(np.abs(values - mean).max())
-    if not largest or PLAIN_RANGE[0] <= largest <= PLAIN_RANGE[1]:
-        return mean, 1.0
-    return mean, 2.0 ** -math.frexp(largest)[1]
 
 
 def _subband(channels: slice, gamma: float, bandwidth: float, median: float) -> Subband:
@@ -682,3 +874,12 @@ def _as_columns(y: NDArray[Any]) -> NDArray[Any]:
 
 def _seed(rng: np.random.RandomState) -> int:
     return int(rng.randint(2**31 - 1))
+
+
+def _with_row(error: ValueError, values: Any) -> ValueError:
+    """The error of scikit-learn, with the row where it is about a value that is not finite."""
+    if isinstance(values, np.ndarray) and values.ndim and values.dtype.kind == "f":
+        row = first_not_finite(values)
+        if row is not None:
+            return ValueError(f"row {row}: {error}")
+    return error

@@ -93,15 +93,14 @@ class Preconditioner:
         largest: float = torch.linalg.eigvalsh(shrunk.double())[-1].item()
         return largest
 
-    def correction(self, rows: Tensor, residual: Tensor) -> Tensor:
+    def correction(self, projected: Tensor, residual: Tensor) -> Tensor:
         """V D V' K(s, b) g, what the step adds to the subsample's coefficients.
 
         Args:
-            rows: (m, s), K(b, s).
-            residual: (m, F), prediction minus target.
+            projected: (m, q), K(b, s) V.
+            residual: (m, R), prediction minus target.
         """
-        projected = self.vectors.T @ (rows.T @ residual)  # (q, F)
-        return self.vectors @ (self.weights[:, None] * projected)
+        return self.vectors @ (self.weights[:, None] * (projected.T @ residual))
 
     def to(self, like: Tensor) -> Preconditioner:
         """The same in another tensor's type and on its device."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from squall.kernels.functions import ExponentialPowerKernel, Points, fill_squared_distances
 
-__all__ = ["KernelRows"]
+__all__ = ["KernelRows", "fits", "sample_of"]
 
 LEAST_BATCH = 16
 FLOAT_BYTES = 4
@@ -17,12 +19,25 @@ FLOAT_BYTES = 4
 READ_ROWS = 1024
 
 
+def fits(centres: int, validation: int, memory_bytes: int) -> bool:
+    """Whether the kernel rows of these centres and validation rows are stored."""
+    return FLOAT_BYTES * centres * (centres + validation) <= memory_bytes
+
+
+def sample_of(centres: Points, size: int) -> slice:
+    """Centres that are a sample of at most this size: the first, or of windows some far apart."""
+    n = len(centres)
+    return slice(0, size) if centres.windows is None else slice(0, n, math.ceil(n / size))
+
+
 class KernelRows:
     """Rows K(points, centres) for several kernels of the same distances.
 
     The rows are those of the validation points first, then those of the training points, which
-    are the last of the centres. Distances are computed once for all kernels. What stays in memory
-    is the most that the bound allows:
+    are the last of the centres. Their order means nothing, so that consecutive training rows are a
+    batch; only windows of frames are in the order of the frames, for the distances, and a batch is
+    of rows that lie far apart. Distances are computed once for all kernels. What stays in memory is
+    the most that the bound allows:
 
     1. all distances, and the values of one kernel at a time (one kernel needs no distances): an
        epoch then costs its products with the coefficients only;
@@ -64,6 +79,7 @@ class KernelRows:
         fitting = memory_bytes // row_bytes
         self.batch_size = min(batch_size, training)
         self.stored = fitting >= self.count
+        self.in_order = centres.windows is not None
         self.kept = self.count if len(kernels) > 1 and fitting >= 2 * self.count else 0
         if not self.stored:
             self.batch_size = min(self.batch_size, fitting // 2)
@@ -80,7 +96,21 @@ class KernelRows:
     @property
     def batches(self) -> list[slice]:
         """The training rows in batches."""
-        return self._slices(len(self.validation), self.count, self.batch_size)
+        first = len(self.validation)
+        if not self.in_order:
+            return self._slices(first, self.count, self.batch_size)
+        number = math.ceil((self.count - first) / self.batch_size)
+        return [slice(first + turn, self.count, number) for turn in range(number)]
+
+    def unseen(self, sample: slice) -> slice:
+        """As many centres as a batch has, with as few of the sample among them as possible."""
+        n = len(self.centres)
+        if not self.in_order:
+            return slice(n - self.batch_size, n)
+        known = np.zeros(n, np.bool_)
+        known[sample] = True
+        batches = [self.training_index(batch) for batch in self.batches]
+        return min(batches, key=lambda batch: int(known[batch].sum()))
 
     @property
     def validation_parts(self) -> list[slice]:
@@ -104,9 +134,9 @@ class KernelRows:
         if self._values is None:
             self._values = self._empty(self.count, n)
         if self._distances is None:
-            self._fill(self._values)
-        source = self._values if self._distances is None else self._distances
-        self.kernels[index](source, out=self._values)
+            self._fill(self._values, self.kernels[index])
+        else:
+            self.kernels[index](self._distances, out=self._values)
 
     def read(self, part: slice, kernels: Iterable[int]) -> Iterator[tuple[int, Tensor]]:
         """Give (kernel, K(part, centres)) for each kernel; a matrix is valid until the next.
@@ -128,7 +158,7 @@ class KernelRows:
     def training_index(self, batch: slice) -> slice:
         """The batch counted from the first training point."""
         start = len(self.validation)
-        return slice(batch.start - start, batch.stop - start)
+        return slice(batch.start - start, batch.stop - start, batch.step)
 
     def _slices(self, start: int, stop: int, rows: int) -> list[slice]:
         return [slice(i, min(i + rows, stop)) for i in range(start, stop, rows)]
@@ -146,17 +176,19 @@ class KernelRows:
         self._compute(part.start + kept, part.stop, out[kept:])
         return out
 
-    def _fill(self, out: Tensor) -> Tensor:
-        """Distances of the first rows, as many as `out` has."""
+    def _fill(self, out: Tensor, kernel: ExponentialPowerKernel | None = None) -> Tensor:
+        """Distances of the first rows, as many as `out` has, or their kernel values."""
         if len(out) < self.count or self.first:
-            self._compute(0, len(out), out)
+            self._compute(0, len(out), out, kernel)
         else:
             v = len(self.validation)
-            self._compute(0, v, out[:v])
-            fill_squared_distances(self.centres, out=out[v:])
+            self._compute(0, v, out[:v], kernel)
+            fill_squared_distances(self.centres, out=out[v:], kernel=kernel)
         return out
 
-    def _compute(self, start: int, stop: int, out: Tensor) -> None:
+    def _compute(
+        self, start: int, stop: int, out: Tensor, kernel: ExponentialPowerKernel | None = None
+    ) -> None:
         """Distances of rows start to stop, across the border between the two sets."""
         v = len(self.validation)
         border = min(max(v, start), stop)
@@ -166,4 +198,5 @@ class KernelRows:
         ):
             if a < b:
                 rows = points[a + offset : b + offset]
-                fill_squared_distances(rows, self.centres, out=out[a - start : b - start])
+                part = out[a - start : b - start]
+                fill_squared_distances(rows, self.centres, out=part, kernel=kernel)

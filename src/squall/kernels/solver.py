@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import Self
 
+from squall.kernels.components import Components
 from squall.kernels.preconditioner import Preconditioner
 from squall.kernels.rows import KernelRows
 
-__all__ = ["Head", "OutputGroup", "solve"]
+__all__ = ["Head", "OutputGroup", "Task", "end_epoch", "solve"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,17 +24,58 @@ WORTHWHILE = 1e-3
 
 
 @dataclass
-class OutputGroup:
-    """Output channels that stop together: a subband.
+class Task:
+    """What is solved for, and how far it is from being found.
 
     Args:
-        columns: which of all channels.
+        groups: components of each subband, R in all.
+        targets: (t, R) components of the training targets.
+        validation_targets: (v, R) those of the validation targets.
+        rest: for each group the squares of training and of validation targets, means over rows,
+            that the components leave out.
+        train_mse: (R,) mean squared error of each component; at first that of zero.
+        validation_mse: (R,).
+    """
+
+    groups: Sequence[slice]
+    targets: Tensor
+    validation_targets: Tensor
+    rest: tuple[Sequence[float], Sequence[float]]
+    train_mse: Tensor
+    validation_mse: Tensor
+
+    @classmethod
+    def of(cls, components: Components, targets: Tensor, validation_targets: Tensor) -> Self:
+        """Of targets (t, F) and (v, F)."""
+        mine, held = components.of(targets), components.of(validation_targets)
+        rest = components.rest(targets), components.rest(validation_targets)
+        errors = mine.square().mean(0), held.square().mean(0)
+        return cls(components.columns, mine, held, rest, *errors)
+
+    def total_errors(self) -> tuple[float, float]:
+        """Squared errors of training and validation, summed over all channels."""
+        train = self.train_mse.sum().item() + sum(self.rest[0])
+        return train, self.validation_mse.sum().item() + sum(self.rest[1])
+
+    def validation_error(self, group: slice) -> float:
+        """Squared validation error of a group, summed over its channels."""
+        return self.validation_mse[group].sum().item() + self.rest[1][self.groups.index(group)]
+
+
+@dataclass
+class OutputGroup:
+    """Components that stop together: those of a subband.
+
+    Args:
+        columns: which of all components.
         patience: epochs in a row that lower the best validation error by less than a thousandth,
             after which it stops.
+        outputs: how many channels they are components of.
     """
 
     columns: slice
     patience: float
+    outputs: int
     best_mse: float = math.inf
     best_epoch: int = 0
     waited: int = 0
@@ -49,9 +92,10 @@ class Head:
 
     Args:
         groups: the groups that share the kernel.
-        columns: (F,) all of their channels.
-        alpha: (n, F) coefficients, as the iteration leaves them.
+        columns: (R,) all of their components.
+        alpha: (n, R) coefficients, as the iteration leaves them.
         preconditioner: for the kernel.
+        sample: the centres that it was learnt on.
         step: length of a step per sample.
     """
 
@@ -59,53 +103,67 @@ class Head:
     columns: Tensor
     alpha: Tensor
     preconditioner: Preconditioner
+    sample: slice
     step: float
     epoch: int = 0
     best: Tensor = field(init=False)
     initial: Tensor = field(init=False)
+    projected: dict[int, Tensor] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.best, self.initial = self.alpha.clone(), self.alpha.clone()
+
+    def project(self, batch: slice, kernel_rows: Tensor, *, keep: bool) -> Tensor:
+        """K(b, s) V, which is the same in every epoch and may be kept."""
+        if (found := self.projected.get(batch.start)) is None:
+            found = kernel_rows[:, self.sample] @ self.preconditioner.vectors
+            if keep:
+                self.projected[batch.start] = found
+        return found
 
     @property
     def done(self) -> bool:
         """Whether all groups are."""
         return all(group.done for group in self.groups)
 
+    @property
+    def estimate(self) -> Tensor:
+        """The coefficients that are judged and kept."""
+        return self.alpha
+
+    def restart(self) -> None:
+        """Begin anew with half the step."""
+        self.step /= 2
+        self.alpha.copy_(self.initial)
+
 
 def solve(
     rows: KernelRows,
     heads: Sequence[Head],
+    task: Task,
     *,
-    targets: Tensor,
-    validation_targets: Tensor,
-    errors: tuple[Tensor, Tensor],
     epochs: int,
     seed: int,
-    on_epoch: Callable[[Tensor, Tensor], None],
+    on_epoch: Callable[[], None],
 ) -> None:
     """Solve K alpha = Y for every head, keeping each group's coefficients of its best epoch.
 
     For a batch b: g = K(b, all) alpha - Y_b; alpha_b -= eta g; alpha_s += eta V D V' K(b, s)' g.
-    The subsample is the first s centres and the batches are consecutive rows, so that all of
-    these are views of the kernel rows; only the order of the batches changes between epochs.
+    The subsample s and the batches are slices of the centres, so that all of these are views of
+    the kernel rows; only the order of the batches changes between epochs.
 
     Args:
         rows: kernel rows, one kernel per head.
         heads: changed in place; `best` holds the result.
-        targets: (t, F) of the training rows, F over all channels of all heads.
-        validation_targets: (v, F); with v = 0 the last epoch counts as the best.
-        errors: mean squared errors (F,) of training and of validation at the start; changed in
-            place.
+        task: targets of all heads; its errors are changed in place. Those of training are the
+            residuals during the epoch. Without validation rows the last epoch counts as the best.
         epochs: the most passes over the training rows.
         seed: of the order of the batches.
-        on_epoch: called after each epoch with the squared errors (F,) of training (the residuals
-            during the epoch) and of validation, both means over rows.
+        on_epoch: called after each epoch.
 
     Source: Ma, Belkin 2019, algorithm 1.
     """
-    train_mse, validation_mse = errors
-    start_mse = train_mse.clone()
+    start_mse = task.train_mse.clone()
     batches = rows.batches
     for cohort in rows.cohorts():
         rows.prepare(cohort)
@@ -114,38 +172,34 @@ def solve(
             if not active:
                 break
             for index in active:
-                train_mse[heads[index].columns] = 0
+                task.train_mse[heads[index].columns] = 0
             for turn in np.random.default_rng((seed, epoch)).permutation(len(batches)):
                 batch = rows.training_index(batches[turn])
                 for index, kernel_rows in rows.read(batches[turn], active):
                     head = heads[index]
-                    residual = _step(head, kernel_rows, targets[batch], rows.first, batch)
-                    train_mse[head.columns] += residual.square().sum(0) / len(targets)
-            _validate(rows, heads, active, validation_targets, validation_mse)
+                    projected = head.project(batch, kernel_rows, keep=rows.stored)
+                    residual = kernel_rows @ head.alpha - task.targets[batch][:, head.columns]
+                    _step(head, residual, projected, rows.first, batch)
+                    task.train_mse[head.columns] += residual.square().sum(0) / len(task.targets)
+            _validate(rows, heads, active, task)
             for index in active:
-                _end_epoch(heads[index], train_mse, start_mse, validation_mse)
-            on_epoch(train_mse, validation_mse)
+                mine = heads[index].columns
+                grown = not task.train_mse[mine].mean() <= 2 * start_mse[mine].mean()
+                end_epoch(heads[index], task, grown=grown)
+            on_epoch()
 
 
-def _step(head: Head, kernel_rows: Tensor, targets: Tensor, first: int, batch: slice) -> Tensor:
-    """One step on a batch; gives its residuals."""
-    residual = kernel_rows @ head.alpha - targets[:, head.columns]  # (m, F)
-    correction = head.preconditioner.correction(
-        kernel_rows[:, : len(head.preconditioner.vectors)], residual
-    )
-    head.alpha[first + batch.start : first + batch.stop].sub_(residual, alpha=head.step)
-    head.alpha[: len(correction)].add_(correction, alpha=head.step)
-    return residual
+def _step(head: Head, residual: Tensor, projected: Tensor, first: int, batch: slice) -> None:
+    """One step along the residual (m, R) of a batch."""
+    correction = head.preconditioner.correction(projected, residual)
+    own = slice(first + batch.start, first + batch.stop, batch.step)
+    head.alpha[own].sub_(residual, alpha=head.step)
+    head.alpha[head.sample].add_(correction, alpha=head.step)
 
 
-def _validate(
-    rows: KernelRows,
-    heads: Sequence[Head],
-    active: Sequence[int],
-    targets: Tensor,
-    mse: Tensor,
-) -> None:
-    """Write the validation error of the active heads' channels."""
+def _validate(rows: KernelRows, heads: Sequence[Head], active: Sequence[int], task: Task) -> None:
+    """Write the validation error of the active heads' components."""
+    targets, mse = task.validation_targets, task.validation_mse
     if not len(targets):
         return
     for index in active:
@@ -157,14 +211,13 @@ def _validate(
             mse[head.columns] += error.square().sum(0) / len(targets)
 
 
-def _end_epoch(head: Head, train_mse: Tensor, start_mse: Tensor, validation_mse: Tensor) -> None:
-    """Keep what is best so far, or start again with half the step where the error grew."""
+def end_epoch(head: Head, task: Task, *, grown: bool) -> None:
+    """Keep what is best so far, or start again with half the step where the error has grown."""
     head.epoch += 1
-    mine, start = train_mse[head.columns].mean().item(), start_mse[head.columns].mean().item()
-    if not mine <= 2 * start:
+    if grown:
+        mine = task.train_mse[head.columns].mean().item()
         logger.warning("the training error grew to %g; again with half the step", mine)
-        head.step /= 2
-        head.alpha.copy_(head.initial)
+        head.restart()
         return
     offset = 0
     for group in head.groups:
@@ -173,9 +226,9 @@ def _end_epoch(head: Head, train_mse: Tensor, start_mse: Tensor, validation_mse:
         offset += width
         if group.done:
             continue
-        mse = validation_mse[group.columns].mean().item()
-        worth_it = not mse > (1 - WORTHWHILE) * group.best_mse
+        error = task.validation_error(group.columns)
+        worth_it = not error > (1 - WORTHWHILE) * group.best_mse
         group.waited = 0 if worth_it else group.waited + 1
-        if mse < group.best_mse or math.isnan(mse):
-            group.best_mse, group.best_epoch = mse, head.epoch
-            head.best[:, own] = head.alpha[:, own]
+        if error < group.best_mse or math.isnan(error):
+            group.best_mse, group.best_epoch = error, head.epoch
+            head.best[:, own] = head.estimate[:, own]

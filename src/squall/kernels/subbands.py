@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from squall.kernels.machine import Auto, KernelMachine, Metric
+from squall.kernels.machine import Auto, Centres, KernelMachine, Metric
 
 __all__ = ["SubbandKernelMachine", "split_channels"]
 
@@ -22,8 +22,9 @@ class SubbandKernelMachine(KernelMachine):
         subbands: into how many groups of neighbouring outputs, as equal as possible.
         gamma: `auto` to search, one power for all subbands, or one for each.
         bandwidth: sigma / median distance^gamma in the same three forms.
-        epochs, patience, validation_fraction, subsample_size, batch_size, memory_gb, metric,
-        metric_rank, metric_power, random_state, device: as those of `EigenProRegressor`.
+        centres, epochs, patience, validation_fraction, subsample_size, batch_size, memory_gb,
+        metric, metric_rank, metric_rounds, metric_power, random_state, device: as those of
+        `EigenProRegressor`.
 
     Attributes:
         subbands_: per subband its channels, kernel, best epoch, validation error and ridge.
@@ -42,6 +43,7 @@ class SubbandKernelMachine(KernelMachine):
         subbands: int = 4,
         gamma: float | Sequence[float] | Auto = "auto",
         bandwidth: float | Sequence[float] | Auto = "auto",
+        centres: Centres = "auto",
         epochs: int = 30,
         patience: int | None = 2,
         validation_fraction: float = 0.1,
@@ -50,6 +52,7 @@ class SubbandKernelMachine(KernelMachine):
         memory_gb: float = 4.0,
         metric: Metric = "euclidean",
         metric_rank: int = 256,
+        metric_rounds: int = 1,
         metric_power: float = 0.25,
         random_state: Any = 0,
         device: str = "auto",
@@ -57,6 +60,7 @@ class SubbandKernelMachine(KernelMachine):
         self.subbands = subbands
         self.gamma = gamma
         self.bandwidth = bandwidth
+        self.centres = centres
         self.epochs = epochs
         self.patience = patience
         self.validation_fraction = validation_fraction
@@ -65,6 +69,7 @@ class SubbandKernelMachine(KernelMachine):
         self.memory_gb = memory_gb
         self.metric = metric
         self.metric_rank = metric_rank
+        self.metric_rounds = metric_rounds
         self.metric_power = metric_power
         self.random_state = random_state
         self.device = device

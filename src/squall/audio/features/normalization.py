@@ -91,6 +91,10 @@ class Normalizer:
         np.divide(normalised, self.scale_, out=normalised, dtype=np.float64, casting="same_kind")
         return normalised
 
+    def repeat(self, places: int) -> Normalizer:
+        """The same for windows of so many frames: every place of a window like the frame itself."""
+        return Normalizer(np.tile(self.mean_, places), np.tile(self.scale_, places))
+
     def to_arrays(self) -> dict[str, NDArray[np.float64]]:
         """Give what `from_arrays` takes, e.g. for `numpy.savez`."""
         return {"mean": self.mean_, "scale": self.scale_}

@@ -76,7 +76,8 @@ class KernelEstimator:
             features, masks: (N, D) and (N, F) of the training frames.
             dev_features, dev_masks: (M, D) and (M, F) of the validation frames.
             on_progress: called after each pass.
-            checkpoint: not used: a fit that was stopped begins anew and ends with the same bits.
+            checkpoint: file from which a fit with centres apart from the frames goes on after it
+                was stopped; another begins anew. Both end with the same bits.
 
         Raises:
             ValueError: shapes that do not fit together, values that are not finite, masks out of
@@ -93,7 +94,13 @@ class KernelEstimator:
                 error = entry["validation_mse"]
                 on_progress(int(entry["epoch"]), passes, f"validation MSE {error:.5f}")
 
-        self.machine.fit(features, masks, validation=(dev_features, dev_masks), on_progress=tell)
+        self.machine.fit(
+            features,
+            masks,
+            validation=(dev_features, dev_masks),
+            on_progress=tell,
+            checkpoint=checkpoint,
+        )
         self.history_ = [_entry(epoch) for epoch in self.machine.history_]
         self.details_ = {"subbands": [asdict(band) for band in self.machine.subbands_]}
         if self.machine.search_ is not None:

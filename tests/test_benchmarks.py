@@ -1,0 +1,46 @@
+"""The benchmarks of kernel machines and of GPUs run, at sizes that say nothing about time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def _run(name: str, *options: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / name), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_gpu_benchmark_on_a_cpu(tmp_path: Path) -> None:
+    path = tmp_path / "gpu.json"
+    table = _run("gpu.py", "--device", "cpu", "--tiny", "--rounds", "1", "--json", str(path))
+    rows = json.loads(path.read_text())["rows"]
+    assert {row["part"] for row in rows} == {"loss", "kernel", "recogniser"}
+    assert all(row["seconds"] > 0 for row in rows)
+    assert table.count("\n| ") == len(rows) + 1
+
+
+@pytest.mark.slow
+def test_kernel_benchmark_with_an_earlier_build_and_peers(tmp_path: Path) -> None:
+    figure, path = tmp_path / "curves.png", tmp_path / "kernels.json"
+    options = ["-N", "300", "-D", "30", "--rounds", "1", "--threads", "1"]
+    options += ["--before", str(BENCHMARKS.parent / "src"), "--peers", "250"]
+    options += ["--growth", "200", "300", "--centres", "100"]
+    table = _run("kernels.py", *options, "--figure", str(figure), "--json", str(path))
+    found = json.loads(path.read_text())
+    # The same build twice gives the same error.
+    for name in ("kernel, 1 subband", "kernel, 4 subbands"):
+        assert found["fits"][name][0]["error"] == found["fits"][f"{name}, before"][0]["error"]
+    assert {"Cholesky, float32", "KernelRidge, precomputed"} <= found["peers"]["250"].keys()
+    assert "rlaopt" in table
+    assert [row["centres"] for row in found["growth"]] == [100, 200, 100, 300]
+    assert figure.stat().st_size > 10_000
