@@ -80,8 +80,13 @@ class Data:
     y_dev: Array
 
     def first(self, n: int) -> Data:
-        """The same with n training frames."""
+        """The same with the first n training frames."""
         return Data(self.x[:n], self.y[:n], self.x_dev, self.y_dev)
+
+    def spread(self, n: int) -> Data:
+        """The same with n training frames from everywhere."""
+        rows = np.linspace(0, len(self.x) - 1, n).astype(int)
+        return Data(self.x[rows], self.y[rows], self.x_dev, self.y_dev)
 
     def error(self, predicted: Array) -> float:
         """Mean squared error on the other frames."""
@@ -395,7 +400,7 @@ def print_growth(data: Data, args: argparse.Namespace) -> list[dict[str, float]]
                 random_state=args.seed,
                 device=args.device,
             )
-            run = fit(model, data.first(n))
+            run = fit(model, data.spread(n))
             epoch = run.path[1][0] - run.path[0][0] if len(run.path) > 1 else float("nan")
             rows.append({"samples": n, "centres": centres, "epoch_s": epoch, **asdict(run)})
             print(
@@ -429,7 +434,7 @@ def print_parts(data: Data, args: argparse.Namespace) -> None:
     windows = Points.of(x, find_layout(data.x))
     alpha = x.new_zeros(len(x), components.count)
     parts: dict[str, Callable[[], object]] = {
-        "search": lambda: search(trial, groups, median=median, components=components),
+        "search": lambda: search(trial, groups, median=median),
         f"components ({components.count} of {y.shape[1]})": lambda: trial.find_components(
             kernel, groups
         ),

@@ -7,7 +7,7 @@ import torch
 import kernels.naive_kernels as naive
 from kernels.regression_data import draw
 from squall.kernels import median_distance, search_bandwidths, squared_distances
-from squall.kernels.bandwidth import Candidate, Trial, _share, search
+from squall.kernels.bandwidth import Candidate, _share
 from squall.kernels.direct import solve_directly
 
 X, Y = (torch.from_numpy(part) for part in draw(400))
@@ -67,38 +67,6 @@ def test_groups_share_a_kernel_within_the_tolerance() -> None:
     groups = [slice(0, 1), slice(1, 2), slice(2, 3)]
     assert [best.gamma for best in _share(tried, groups, 0.002)] == [1.0, 1.0, 1.4]
     assert [best.gamma for best in _share(tried, groups, 0.0)] == [0.5, 1.0, 1.4]
-
-
-def test_errors_are_compared_as_of_all_rows() -> None:
-    """The one that gains more by a doubling is taken where there are more rows."""
-    smooth = Candidate(1.0, 1.0, np.array([1.0, 2.0]), np.array([1.1, 2.2]))
-    rough = Candidate(0.5, 1.0, np.array([1.05, 2.1]), np.array([1.4, 2.8]))
-    group = slice(0, 2)
-    assert smooth.expected(group) == 1.5
-    assert smooth.expected(group, 2) == pytest.approx(1.5 / 1.1**2)
-    assert _share([smooth, rough], [group], 0.005)[0] is smooth
-    assert _share([smooth, rough], [group], 0.005, 1.0)[0] is rough
-
-
-def test_halves_of_the_sample_are_solved_too_where_there_are_more_rows() -> None:
-    trial = Trial.of(X, Y - MEAN, VALIDATION)
-    median = median_distance(trial.distances)
-    found = search(trial, [slice(0, 6)], median=median, rows=1600)
-    assert found.candidates[0].mse.shape == (6,)
-    tried = found.candidates[-1]
-    sigma = tried.bandwidth * median**tried.gamma
-    halves = [
-        naive.predict_exactly(
-            X[part].numpy(), Y[part].numpy(), HELD_X.numpy(), tried.gamma, sigma, ridge=1e-5
-        )
-        for part in (slice(0, 200), slice(200, 400))
-    ]
-    # The twin takes the mean of each half away, the search that of all rows.
-    expected = np.mean([((half - HELD_Y.numpy()) ** 2).mean(0) for half in halves], axis=0)
-    assert tried.halves_mse is not None
-    np.testing.assert_allclose(tried.halves_mse, expected, rtol=0.1)
-    assert (tried.halves_mse > tried.mse).all()
-    assert search(trial, [slice(0, 6)], median=median).candidates[0].halves_mse is None
 
 
 def test_ill_conditioned_matrix_is_solved_in_float64() -> None:

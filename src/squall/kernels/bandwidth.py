@@ -33,8 +33,6 @@ __all__ = [
 
 GAMMAS = (0.4, 0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
 BANDWIDTHS = tuple(2 ** (half / 2) for half in range(-4, 11))
-# More would follow the noise in the difference between the sample and half of it.
-MOST_DOUBLINGS = 1.0
 START = (1.0, 2 * math.sqrt(2))
 
 
@@ -46,24 +44,11 @@ class Candidate:
         gamma: the power.
         bandwidth: sigma in units of the median distance to the power gamma.
         mse: (F,) float64 validation error of each output channel.
-        halves_mse: (F,) the same of half the sample, mean of both halves; None if not measured.
     """
 
     gamma: float
     bandwidth: float
     mse: NDArray[np.float64]
-    halves_mse: NDArray[np.float64] | None = None
-
-    def expected(self, group: slice, doublings: float = 0) -> float:
-        """Mean validation error of a group, of a sample that is doubled so many times.
-
-        Each doubling multiplies the error by what the last one did to that of all channels, which
-        is less noisy than the group's own.
-        """
-        mse = float(self.mse[group].mean())
-        if self.halves_mse is None or not mse:
-            return mse
-        return float(mse * (self.mse.mean() / self.halves_mse.mean()) ** doublings)
 
 
 @dataclass(frozen=True)
@@ -111,24 +96,11 @@ class Trial:
         cross = fill_squared_distances(others, points, out=x.new_empty(len(others), len(x)))
         return cls(distances, cross, y, validation[1])
 
-    def errors(
-        self,
-        kernel: ExponentialPowerKernel,
-        parts: Sequence[slice],
-        components: Components | None = None,
-    ) -> list[NDArray[np.float64]]:
-        """Validation errors (F,) of the direct solution of each part of the sample."""
-        y = self.targets if components is None else components.of(self.targets)
-        among, across = kernel(self.distances), kernel(self.cross)
-        found = []
-        for part in parts:
-            matrix = among[part, part].clone()  # which the solution overwrites
-            predicted = across[:, part] @ solve_directly(matrix, y[part])
-            if components is not None:
-                predicted = components.back(predicted)
-            error = predicted - self.validation_targets
-            found.append(error.square().mean(0).double().cpu().numpy())
-        return found
+    def errors(self, kernel: ExponentialPowerKernel) -> NDArray[np.float64]:
+        """Validation errors (F,) of the direct solution with a kernel."""
+        predicted = kernel(self.cross) @ solve_directly(kernel(self.distances), self.targets)
+        error = predicted - self.validation_targets
+        return error.square().mean(0).double().cpu().numpy()
 
     def find_components(
         self, kernel: ExponentialPowerKernel, groups: Sequence[slice]
@@ -183,8 +155,6 @@ def search(
     gammas: Sequence[float] = GAMMAS,
     bandwidths: Sequence[float] = BANDWIDTHS,
     tolerance: float = 0.005,
-    rows: int | None = None,
-    components: Components | None = None,
 ) -> Search:
     """Choose gamma and bandwidth for each group of output channels.
 
@@ -196,16 +166,14 @@ def search(
     the candidates within `tolerance` of a group's best the one that most groups can share is taken,
     since equal kernels are trained together and the valley is flat.
 
-    The more samples, the rougher is the best kernel. Errors are therefore compared as they would
-    be with all rows, by what the doubling from half the sample to the sample did to each.
+    The optimum of a small sample that is interpolated is near that of the whole set with early
+    stopping, not equal to it; on mask features the choice cost up to 3.5 % of the error.
 
     Args:
         trial: the sample and validation rows.
         groups: columns of the targets.
         median: distance that bandwidths are relative to.
         gammas, bandwidths, tolerance: as those of `search_bandwidths`.
-        rows: that the chosen kernels are for; None stays with the sample.
-        components: directions of the targets that are solved for; None takes all.
 
     Raises:
         ValueError: a grid is empty.
@@ -214,19 +182,13 @@ def search(
     """
     if not gammas or not bandwidths:
         raise ValueError("the search needs at least one gamma and one bandwidth")
-    s = len(trial.distances)
-    doublings = min(math.log2(max((rows or s) / s, 1)), MOST_DOUBLINGS) if s > 1 else 0
-    parts = [slice(0, s // 2), slice(s // 2, s)] if doublings else []
     tried: dict[tuple[int, int], Candidate] = {}
 
     def candidate(place: tuple[int, int]) -> Candidate:
         if place not in tried:
             gamma, bandwidth = gammas[place[0]], bandwidths[place[1]]
             kernel = ExponentialPowerKernel(gamma, bandwidth * median**gamma)
-            *halves, whole = trial.errors(kernel, [*parts, slice(0, s)], components)
-            tried[place] = Candidate(
-                gamma, bandwidth, whole, np.mean(halves, axis=0) if halves else None
-            )
+            tried[place] = Candidate(gamma, bandwidth, trial.errors(kernel))
         return tried[place]
 
     candidate((_nearest(gammas, START[0]), _nearest(bandwidths, START[1])))
@@ -237,12 +199,12 @@ def search(
     for group, strides, worthwhile in walks:
 
         def error(place: tuple[int, int], group: slice = group) -> float:
-            return candidate(place).expected(group, doublings)
+            return float(candidate(place).mse[group].mean())
 
         start = min(tried, key=error)
         _descend(error, start, (len(gammas), len(bandwidths)), strides, worthwhile)
     candidates = tuple(tried.values())
-    return Search(candidates, _share(candidates, groups, tolerance, doublings))
+    return Search(candidates, _share(candidates, groups, tolerance))
 
 
 def _nearest(grid: Sequence[float], value: float) -> int:
@@ -279,13 +241,10 @@ def _descend(
 
 
 def _share(
-    candidates: Sequence[Candidate],
-    groups: Sequence[slice],
-    tolerance: float,
-    doublings: float = 0,
+    candidates: Sequence[Candidate], groups: Sequence[slice], tolerance: float
 ) -> tuple[Candidate, ...]:
     """Assign a candidate to each group, as few different ones as the tolerance allows."""
-    mse = np.array([[one.expected(group, doublings) for group in groups] for one in candidates])
+    mse = np.array([[tried.mse[group].mean() for group in groups] for tried in candidates])
     # Relative loss of each candidate for each group, 0 for its best.
     loss = mse / np.maximum(mse.min(0), np.finfo(float).tiny) - 1
     chosen: dict[int, Candidate] = {}

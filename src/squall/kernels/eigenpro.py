@@ -27,7 +27,7 @@ class EigenProRegressor(KernelMachine):
             before stopping; None makes all.
         validation_fraction: rows held out to judge epochs where `fit` is given none; with 0 all
             epochs are made.
-        subsample_size: points of the eigensystem, of the search (at most 1,500) and of the metric.
+        subsample_size: points of the eigensystem, of the search and of the metric.
         batch_size: samples of a step, `auto` for what suits the device and the centres; made
             smaller where the memory bound or, of centres apart from samples, the subsample asks
             for it.

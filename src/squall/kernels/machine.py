@@ -69,8 +69,6 @@ ARRAYS = ("centres_", "alpha_", "intercept_", "feature_mean_", "metric_factor_")
 FLOATS = (np.float64, np.float32)
 MEDIAN_ROWS = 1000
 PREDICT_ROWS = 1024
-# Of the subsample, in the search; more would take more than a tenth of a fit of 20,000 rows.
-SEARCH_ROWS = 1500
 WINDOWS_FROM = 64  # rows, from which looking for windows among them costs nothing beside the rest
 # The eigenproblem holds about this many float64 matrices of the subsample.
 EIGEN_BYTES = 4 * 8
@@ -395,7 +393,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         t, held_t = self._prepare_targets(samples.y), self._prepare_targets(held.y)
         first, held_first = self._first(rows, held_rows)
         components = self._choose_all(
-            (x[first], t[first]), (held_x[held_first], held_t[held_first]), len(x), order.seed
+            (x[first], t[first]), (held_x[held_first], held_t[held_first]), order.seed
         )
         if self.metric_factor_ is not None:
             factor = self._tensor(self.metric_factor_)
@@ -454,7 +452,6 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         components = self._choose_all(
             (self._prepare(some.X), self._prepare_targets(some.y)),
             (self._prepare(held_some.X), self._prepare_targets(held_some.y)),
-            len(samples),
             order.seed,
         )
         if self._drawn():
@@ -570,19 +567,19 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return rows[:count], held[:count]
 
     def _choose_all(
-        self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], rows: int, seed: int
+        self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], seed: int
     ) -> Components:
         """Choose the metric and the kernels on a sample; give the directions of the targets."""
         if self.metric == "principal":
             factor = principal_factor(sample[0])
         else:
-            components = self._choose_kernels(*sample, *held, rows)
+            components = self._choose_kernels(*sample, *held)
             if self.metric == "euclidean":
                 return components
             factor = self._learn_metric(*sample, components, seed)
         self.metric_factor_ = factor.cpu().numpy()
         x, held_x = under_metric(sample[0], factor), under_metric(held[0], factor)
-        return self._choose_kernels(x, sample[1], held_x, held[1], rows)
+        return self._choose_kernels(x, sample[1], held_x, held[1])
 
     def _drawn(self) -> bool:
         """Whether centres are rows of the training data, not given."""
@@ -660,9 +657,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         held_layout = find_layout(held_X, layout.width) if len(held_X) else None
         return layout, held_layout
 
-    def _choose_kernels(
-        self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor, rows: int
-    ) -> Components:
+    def _choose_kernels(self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor) -> Components:
         """Set `subbands_`, by a search where gamma or bandwidth is `auto`.
 
         Args:
@@ -670,7 +665,6 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             t: (s, F) its targets.
             held_x: (v, D) features of a sample of the validation rows.
             held_t: (v, F) its targets.
-            rows: that there are in all.
 
         Returns:
             The directions of the targets that are solved for.
@@ -687,7 +681,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         reduced = self._reduce and t.shape[1] >= FEWEST_CHANNELS
         components = Components.all(groups)
         if searched or reduced:
-            s = min(self._sample_size(len(x)), SEARCH_ROWS)
+            s = self._sample_size(len(x))
             validation = (held_x[:s], held_t[:s])
             if not len(held_x):
                 half = (s + 1) // 2
@@ -708,8 +702,6 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 median=scaled,
                 gammas=GAMMAS if isinstance(gamma, str) else (gamma,),
                 bandwidths=BANDWIDTHS if isinstance(bandwidth, str) else (bandwidth,),
-                rows=rows,
-                components=components,
             )
             parameters = [(best.gamma, best.bandwidth) for best in self.search_.best]
         self.subbands_ = tuple(
