@@ -43,7 +43,7 @@ from squall.kernels.plan import Plan, Subband, by_kernel
 from squall.kernels.rows import fits
 from squall.kernels.samples import Samples, first_not_finite
 from squall.kernels.solver import Task
-from squall.kernels.together import solve_together
+from squall.kernels.together import Solution, solve_together
 from squall.kernels.windows import Layout, find_layout
 
 try:
@@ -220,7 +220,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         nothing = Points.of(x[:0]), t[:0]
         alpha = self._tensor(self.alpha_)
         plan = self._plan(components, len(centres))
-        self._solve(plan, centres, t, nothing, alpha=alpha, seed=_seed(rng), epochs=1, tell=tell)
+        solution = solve_together(
+            plan, centres, t, nothing, alpha=alpha, seed=_seed(rng), epochs=1, on_epoch=tell
+        )
+        self._keep(solution, centres)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -398,40 +401,21 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if self.metric_factor_ is not None:
             factor = self._tensor(self.metric_factor_)
             x, held_x = under_metric(x, factor), under_metric(held_x, factor)
-        self._solve(
+        centres = Points.of(x, layout)
+        solution = solve_together(
             self._plan(components, len(x)),
-            Points.of(x, layout),
+            centres,
             t,
             (Points.of(held_x, held_layout), held_t),
             alpha=t[:0],
             seed=order.seed,
             epochs=epochs,
-            tell=tell,
-        )
-
-    def _solve(
-        self,
-        plan: Plan,
-        centres: Points,
-        targets: Tensor,
-        validation: tuple[Points, Tensor],
-        *,
-        alpha: Tensor,
-        seed: int,
-        epochs: int,
-        tell: OnEpoch,
-    ) -> None:
-        """Train the last centres, of which `alpha` has the coefficients of the first ones."""
-        solution = solve_together(
-            plan,
-            centres,
-            targets,
-            validation,
-            alpha=alpha,
-            seed=seed,
-            epochs=epochs,
             on_epoch=tell,
         )
+        self._keep(solution, centres)
+
+    def _keep(self, solution: Solution, centres: Points) -> None:
+        """Set what was solved for."""
         self.subbands_, self.n_iter_ = solution.subbands, solution.epochs
         self.centres_ = centres.rows.cpu().numpy()
         self.alpha_ = solution.alpha.cpu().numpy()
@@ -858,10 +842,6 @@ def _scaled(values: NDArray[Any], mean: NDArray[np.float64], scale: float) -> ND
 def _plain(value: Any) -> Any:
     """What numpy and pandas hand over, as JSON has it."""
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else float(value)
-
-
-def _as_columns(y: NDArray[Any]) -> NDArray[Any]:
-    return y[:, None] if y.ndim == 1 else y
 
 
 def _seed(rng: np.random.RandomState) -> int:

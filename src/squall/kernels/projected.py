@@ -12,7 +12,6 @@ they, but their average over the steps is judged and kept.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,8 +23,6 @@ from squall.kernels.functions import ExponentialPowerKernel, Points, fill_square
 from squall.kernels.solver import Head, Task, end_epoch
 
 __all__ = ["ProjectedHead", "factorise", "solve_projected"]
-
-logger = logging.getLogger(__name__)
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # Of the average: the k-th step counts (1 + AVERAGE) / (k + AVERAGE), so that early ones fade.

@@ -115,7 +115,7 @@ def _solve_directly(
             "the kernel matrix is numerically singular (repeated rows, few distinct values, or "
             f"a smooth kernel): solved directly from {len(system)} of {len(x)} rows, not by "
             "iteration",
-            stacklevel=7,  # the line that called `fit`
+            stacklevel=6,  # the line that called `fit`
         )
         held = held_x, task.validation_targets
         solutions = system.solve(task.targets, held, [plan.columns(band) for band in bands])
