@@ -63,25 +63,29 @@ def gradient_outer_product(
 
 
 def eigenpro(
-    kernel: Array, y: Array, *, s: int, q: int, step: float, batches: list[list[int]]
+    kernel: Array, y: Array, *, s: int, q: int, step: float, epochs: list[list[list[int]]]
 ) -> Array:
-    """EigenPro iteration over the given batches, the preconditioner as a full matrix.
+    """EigenPro iteration over the batches of epochs, the preconditioner as a full matrix.
 
     The gradient of a batch in function space is sum_b g_b K(x_b, .); P takes from it the parts
-    along the eigenfunctions e_i = sum_j v_ij K(x_j, .) / sqrt(s lambda_i).
+    along the eigenfunctions e_i = sum_j v_ij K(x_j, .) / sqrt(s lambda_i). The mean of the
+    coefficients after the steps of the last epoch is given.
     """
     values, vectors = np.linalg.eigh(kernel[:s, :s] / s)
     values, vectors = values[::-1], vectors[:, ::-1]
     alpha = np.zeros(y.shape)
-    for batch in batches:
-        residual = kernel[batch] @ alpha - y[batch]
-        alpha[batch] -= step * residual
-        for i in range(q):
-            norm = math.sqrt(s * values[i])
-            function_at_batch = kernel[batch][:, :s] @ vectors[:, i] / norm  # e_i(x_b)
-            along = (1 - values[q] / values[i]) * (function_at_batch @ residual)
-            alpha[:s] += step * np.outer(vectors[:, i] / norm, along)
-    return alpha
+    for batches in epochs:
+        after = []
+        for batch in batches:
+            residual = kernel[batch] @ alpha - y[batch]
+            alpha[batch] -= step * residual
+            for i in range(q):
+                norm = math.sqrt(s * values[i])
+                function_at_batch = kernel[batch][:, :s] @ vectors[:, i] / norm  # e_i(x_b)
+                along = (1 - values[q] / values[i]) * (function_at_batch @ residual)
+                alpha[:s] += step * np.outer(vectors[:, i] / norm, along)
+            after.append(alpha.copy())
+    return np.mean(after, axis=0)
 
 
 def projected_eigenpro(

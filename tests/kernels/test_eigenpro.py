@@ -79,10 +79,13 @@ def test_iteration_is_that_of_the_twin() -> None:
     order = rng.permutation(600)
     rng.permutation(0)
     seed = rng.randint(2**31 - 1)
-    batches = []
-    for epoch in range(2):
-        for turn in np.random.default_rng((seed, epoch)).permutation(10):
-            batches.append(list(range(64 * turn, min(64 * turn + 64, 600))))
+    epochs = [
+        [
+            list(range(64 * turn, min(64 * turn + 64, 600)))
+            for turn in np.random.default_rng((seed, epoch)).permutation(10)
+        ]
+        for epoch in range(2)
+    ]
     kernel = naive.kernel_matrix(X[order], X[order], 1.0, 20.0)
     values = np.linalg.eigvalsh(kernel[:200, :200] / 200)[::-1]
     vectors = np.linalg.eigh(kernel[:200, :200])[1][:, ::-1]
@@ -96,7 +99,7 @@ def test_iteration_is_that_of_the_twin() -> None:
     measured = np.linalg.eigvalsh(kernel[-64:, -64:] - functions * shrink @ functions.T).max()
     step = min(1 / beta, 1.5 / measured)
     centred = Y[order].astype(np.float64) - Y.mean(0)
-    alpha = naive.eigenpro(kernel, centred, s=200, q=q, step=step, batches=batches)
+    alpha = naive.eigenpro(kernel, centred, s=200, q=q, step=step, epochs=epochs)
     np.testing.assert_allclose(model.alpha_, alpha, rtol=0, atol=2e-4 * np.abs(alpha).max())
 
 

@@ -128,7 +128,7 @@ def test_the_twin_agrees_with_one_step(kernel_matrix: torch.Tensor) -> None:
     preconditioner = Preconditioner.from_eigensystem(system, 5)
     kernel = kernel_matrix.double()
     batch = list(range(150, 190))
-    expected = naive.eigenpro(kernel.numpy(), y, s=100, q=5, step=0.7, batches=[batch])
+    expected = naive.eigenpro(kernel.numpy(), y, s=100, q=5, step=0.7, epochs=[[batch]])
     residual = -torch.from_numpy(y[batch])
     alpha = torch.zeros(300, 2, dtype=torch.float64)
     alpha[batch] -= 0.7 * residual

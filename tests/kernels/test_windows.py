@@ -56,8 +56,8 @@ def test_runs_are_the_utterances() -> None:
 
 def test_long_runs_are_cut_into_equal_parts() -> None:
     layout = _layout(_utterances(RUN_ROWS + 45))
-    assert [run.rows for run in layout.runs] == [150, 151]
-    assert layout.runs[1].frame == 150
+    assert [run.rows for run in layout.runs] == [278, 279]
+    assert layout.runs[1].frame == 278
     assert layout.frames == RUN_ROWS + 45 + PLACES - 1
 
 

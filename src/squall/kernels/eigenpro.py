@@ -48,7 +48,8 @@ class EigenProRegressor(KernelMachine):
     Attributes:
         centres_: (p, r) float32, features of the centres in the order of the solver, centred,
             scaled and under the metric; of equal rows that are apart from the samples one.
-        alpha_: (p, F) float32 coefficients of the best epoch, of scaled targets.
+        alpha_: (p, F) float32 coefficients, the mean over the steps of the best epoch, of scaled
+            targets.
         gamma_, sigma_: of the kernel.
         intercept_: (F,) mean of the targets.
         feature_mean_: (D,), subtracted from features; of windows one mean for all their places.
@@ -86,7 +87,7 @@ class EigenProRegressor(KernelMachine):
         sigma: float | None = None,
         centres: Centres = "auto",
         epochs: int = 30,
-        patience: int | None = 2,
+        patience: int | None = 1,
         validation_fraction: float = 0.1,
         subsample_size: int = 2000,
         batch_size: int | Auto = "auto",

@@ -74,7 +74,7 @@ WINDOWS_FROM = 64  # rows, from which looking for windows among them costs nothi
 EIGEN_BYTES = 4 * 8
 # A CPU multiplies no faster in larger batches, which need more eigenpairs; a GPU does, but those
 # beyond half of the default subsample outgrow the preconditioner.
-BATCH_ROWS = {"cpu": 256, "cuda": 1024}
+BATCH_ROWS = {"cpu": 512, "cuda": 1024}
 # More centres than these would make a pass over a million samples take more than some minutes.
 AUTO_CENTRES = 20_000
 LEAST_CENTRES = 100

@@ -40,31 +40,20 @@ class ProjectedHead(Head):
     Args:
         kernel: its kernel.
         factor: (p, p) lower triangle of K(z, z).
-        average: (p, R) mean of the coefficients over the steps.
         steps: that were made.
         initial_steps: after which this training began, with `initial`.
     """
 
     kernel: ExponentialPowerKernel
     factor: Tensor
-    average: Tensor = field(init=False)
     steps: int = 0
     initial_steps: int = field(init=False, default=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.average = self.alpha.clone()
 
     def begin(self, alpha: Tensor, steps: int) -> None:
         """Begin a training with coefficients (p, R) that so many steps have led to."""
         for kept in (self.initial, self.alpha, self.average, self.best):
             kept.copy_(alpha)
         self.steps = self.initial_steps = steps
-
-    @property
-    def estimate(self) -> Tensor:
-        """The average, which is judged and kept."""
-        return self.average
 
     def restart(self) -> None:
         """Begin anew with half the step."""
@@ -201,5 +190,5 @@ def _validate(
         squared = fill_squared_distances(points, centres, out=distances[: len(points)])
         for head in heads:
             rows = head.kernel(squared, out=values[: len(points)])
-            error = rows @ head.estimate - targets[part][:, head.columns]
+            error = rows @ head.average - targets[part][:, head.columns]
             task.validation_mse[head.columns] += error.square().sum(0) / len(targets)

@@ -93,10 +93,13 @@ class Head:
     Args:
         groups: the groups that share the kernel.
         columns: (R,) all of their components.
-        alpha: (n, R) coefficients, as the iteration leaves them.
+        alpha: (n, R) coefficients, as the last step left them.
         preconditioner: for the kernel.
         sample: the centres that it was learnt on.
         step: length of a step per sample.
+        average: (n, R) mean of the coefficients over the steps of an epoch, which is judged and
+            kept: it is without the noise of the last steps.
+        best: (n, R) that of each group's best epoch.
     """
 
     groups: list[OutputGroup]
@@ -106,12 +109,13 @@ class Head:
     sample: slice
     step: float
     epoch: int = 0
+    average: Tensor = field(init=False)
     best: Tensor = field(init=False)
     initial: Tensor = field(init=False)
     projected: dict[int, Tensor] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.best, self.initial = self.alpha.clone(), self.alpha.clone()
+        self.average, self.best, self.initial = (self.alpha.clone() for _ in range(3))
 
     def project(self, batch: slice, kernel_rows: Tensor, *, keep: bool) -> Tensor:
         """K(b, s) V, which is the same in every epoch and may be kept."""
@@ -125,11 +129,6 @@ class Head:
     def done(self) -> bool:
         """Whether all groups are."""
         return all(group.done for group in self.groups)
-
-    @property
-    def estimate(self) -> Tensor:
-        """The coefficients that are judged and kept."""
-        return self.alpha
 
     def restart(self) -> None:
         """Begin anew with half the step."""
@@ -150,7 +149,9 @@ def solve(
 
     For a batch b: g = K(b, all) alpha - Y_b; alpha_b -= eta g; alpha_s += eta V D V' K(b, s)' g.
     The subsample s and the batches are slices of the centres, so that all of these are views of
-    the kernel rows; only the order of the batches changes between epochs.
+    the kernel rows; only the order of the batches changes between epochs. What an epoch gives is
+    the mean of alpha over its steps: alpha itself has the noise of the last ones, which on mask
+    features costs 0.3 to 1.1 % of the error and two epochs.
 
     Args:
         rows: kernel rows, one kernel per head.
@@ -161,7 +162,7 @@ def solve(
         seed: of the order of the batches.
         on_epoch: called after each epoch.
 
-    Source: Ma, Belkin 2019, algorithm 1.
+    Source: Ma, Belkin 2019, algorithm 1; the mean after Polyak, Juditsky 1992.
     """
     start_mse = task.train_mse.clone()
     batches = rows.batches
@@ -173,13 +174,17 @@ def solve(
                 break
             for index in active:
                 task.train_mse[heads[index].columns] = 0
-            for turn in np.random.default_rng((seed, epoch)).permutation(len(batches)):
+                heads[index].average.copy_(heads[index].alpha)
+            order = np.random.default_rng((seed, epoch)).permutation(len(batches))
+            for made, turn in enumerate(order):
+                weight = 1 - made / len(order)
                 batch = rows.training_index(batches[turn])
+                own = slice(rows.first + batch.start, rows.first + batch.stop, batch.step)
                 for index, kernel_rows in rows.read(batches[turn], active):
                     head = heads[index]
                     projected = head.project(batch, kernel_rows, keep=rows.stored)
                     residual = kernel_rows @ head.alpha - task.targets[batch][:, head.columns]
-                    _step(head, residual, projected, rows.first, batch)
+                    _step(head, own, residual, projected, weight)
                     task.train_mse[head.columns] += residual.square().sum(0) / len(task.targets)
             _validate(rows, heads, active, task)
             for index in active:
@@ -189,12 +194,21 @@ def solve(
             on_epoch()
 
 
-def _step(head: Head, residual: Tensor, projected: Tensor, first: int, batch: slice) -> None:
-    """One step along the residual (m, R) of a batch."""
+def _step(head: Head, own: slice, residual: Tensor, projected: Tensor, weight: float) -> None:
+    """One step along the residual of a batch.
+
+    Args:
+        head: whose coefficients.
+        own: the batch's places among the centres.
+        residual: (m, R) predictions minus targets.
+        projected: (m, q), what `project` gave for the batch.
+        weight: share of the epoch's steps that are left, this one among them: in the coefficients
+            of so many the change remains, and counts in their average.
+    """
     correction = head.preconditioner.correction(projected, residual)
-    own = slice(first + batch.start, first + batch.stop, batch.step)
-    head.alpha[own].sub_(residual, alpha=head.step)
-    head.alpha[head.sample].add_(correction, alpha=head.step)
+    for coefficients, share in ((head.alpha, 1.0), (head.average, weight)):
+        coefficients[own].sub_(residual, alpha=share * head.step)
+        coefficients[head.sample].add_(correction, alpha=share * head.step)
 
 
 def _validate(rows: KernelRows, heads: Sequence[Head], active: Sequence[int], task: Task) -> None:
@@ -207,7 +221,7 @@ def _validate(rows: KernelRows, heads: Sequence[Head], active: Sequence[int], ta
     for part in rows.validation_parts:
         for index, kernel_rows in rows.read(part, active):
             head = heads[index]
-            error = kernel_rows @ head.alpha - targets[part][:, head.columns]
+            error = kernel_rows @ head.average - targets[part][:, head.columns]
             mse[head.columns] += error.square().sum(0) / len(targets)
 
 
@@ -231,4 +245,4 @@ def end_epoch(head: Head, task: Task, *, grown: bool) -> None:
         group.waited = 0 if worth_it else group.waited + 1
         if error < group.best_mse or math.isnan(error):
             group.best_mse, group.best_epoch = error, head.epoch
-            head.best[:, own] = head.estimate[:, own]
+            head.best[:, own] = head.average[:, own]

@@ -45,7 +45,7 @@ class SubbandKernelMachine(KernelMachine):
         bandwidth: float | Sequence[float] | Auto = "auto",
         centres: Centres = "auto",
         epochs: int = 30,
-        patience: int | None = 2,
+        patience: int | None = 1,
         validation_fraction: float = 0.1,
         subsample_size: int = 2000,
         batch_size: int | Auto = "auto",

@@ -24,8 +24,8 @@ OVERLAPPING = 0.5  # share of the rows looked at that have to overlap the next
 WORTHWHILE = 0.5
 PLACES = 3  # the least that make up for the additions
 SHORTEST = 64  # rows of a run on average: each pair of runs is a product of its own
-# A tile of frame distances and one of sums stay in the cache.
-RUN_ROWS = 256
+# A tile of frame distances and one of sums stay near the cache.
+RUN_ROWS = 512
 
 
 @dataclass(frozen=True)
