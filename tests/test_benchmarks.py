@@ -44,3 +44,18 @@ def test_kernel_benchmark_with_an_earlier_build_and_peers(tmp_path: Path) -> Non
     assert "rlaopt" in table
     assert [row["centres"] for row in found["growth"]] == [100, 200, 100, 300]
     assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_choices_are_compared_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "choices.json"
+    options = ["-N", "400", "-D", "20", "--threads", "1", "--gammas", "0.7", "1.0"]
+    options += ["--bandwidths", "1.0", "2.0", "4.0", "--json", str(path)]
+    first = _run("kernel_choices.py", *options, "--grid")
+    both = _run("kernel_choices.py", *options, "--grid", "--metrics")
+    assert first.splitlines() == both.splitlines()[: len(first.splitlines())]
+    found = json.loads(path.read_text())
+    grid = found["grid"]["drawn"]["grid"]
+    assert len({tuple(row[:2]) for row in grid}) == len(grid) == 6
+    assert len({row[2] for row in grid}) == 6
+    assert len(found["metrics"]["drawn"]) == 6

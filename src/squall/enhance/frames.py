@@ -94,17 +94,24 @@ def draw_frames(
         drawn = np.random.default_rng(seed).choice(total, limit, replace=False)
         chosen = np.zeros(total, np.bool_)
         chosen[drawn] = True
-    features, targets, done = [], [], 0
+    places, mask_places = 2 * context + 1, 2 * mask_context + 1
+    # Filled part by part: a million frames are not held twice.
+    number = int(chosen.sum())
+    features = np.empty((number, sets[0].features.shape[1] * places), np.float32)
+    targets = np.empty((number, sets[0].masks.shape[1] * mask_places), np.float32)
+    seen = done = 0
     for frames in sets:
         for _, rows in frames.spans():
             count = rows.stop - rows.start
-            kept = chosen[done : done + count]
-            done += count
+            kept = chosen[seen : seen + count]
+            seen += count
+            own = slice(done, done + int(kept.sum()))
+            done = own.stop
             if kept.any():
                 window = context_window(np.asarray(frames.features[rows]), context, context)
-                features.append(window[kept])
-                targets.append(mask_windows(np.asarray(frames.masks[rows]), mask_context)[kept])
-    return np.concatenate(features), np.concatenate(targets)
+                features[own] = window[kept]
+                targets[own] = mask_windows(np.asarray(frames.masks[rows]), mask_context)[kept]
+    return features, targets
 
 
 def mask_windows(masks: Array, context: int) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ __all__ = [
 
 Array = NDArray[np.float32]
 
+BLOCK_ROWS = 100_000
 
 _log = logging.getLogger(__name__)
 
@@ -78,10 +79,16 @@ def read_frames(
     # One mean and scale for all places of a window: equal frames stay equal, which distances use.
     places = 2 * config.features.context + 1
     middle = np.array_split(features, places, axis=1)[config.features.context]
-    normalizer = Normalizer.fit([middle]).repeat(places)
-    return ModelFrames(
-        normalizer, normalizer.apply(features), masks, normalizer.apply(dev_features), dev_masks
-    )
+    normalizer = Normalizer.fit(middle[part] for part in _blocks(len(middle))).repeat(places)
+    for drawn_features in (features, dev_features):
+        for part in _blocks(len(drawn_features)):
+            drawn_features[part] = normalizer.apply(drawn_features[part])
+    return ModelFrames(normalizer, features, masks, dev_features, dev_masks)
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    """Parts of many rows, so that no copy of all is made."""
+    return (slice(start, start + BLOCK_ROWS) for start in range(0, rows, BLOCK_ROWS))
 
 
 def choose_parameters(
