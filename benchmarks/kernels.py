@@ -434,7 +434,7 @@ def print_parts(data: Data, args: argparse.Namespace) -> None:
     windows = Points.of(x, find_layout(data.x))
     alpha = x.new_zeros(len(x), components.count)
     parts: dict[str, Callable[[], object]] = {
-        "search": lambda: search(trial, groups, median=median),
+        "search": lambda: search(trial, components, median=median),
         f"components ({components.count} of {y.shape[1]})": lambda: trial.find_components(
             kernel, groups
         ),

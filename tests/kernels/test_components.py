@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kernels.regression_data import draw
 from squall.kernels import SubbandKernelMachine, components, squared_distances
-from squall.kernels.components import Components, find_components
+from squall.kernels.components import Components, Sketch, find_components
 from squall.kernels.functions import ExponentialPowerKernel
 
 GROUPS = [slice(0, 30), slice(30, 50)]
@@ -169,3 +169,20 @@ def test_recorded_errors_are_those_of_all_channels() -> None:
         assert band.validation_mse == pytest.approx(errors[band.columns].mean(), rel=1e-4)
     best = min(entry["validation_mse"] for entry in model.history_)
     assert best == pytest.approx(errors.mean(), rel=1e-2)
+
+
+@pytest.mark.parametrize(("kept", "tolerance"), [(40, 1e-5), (6, 0.1)])
+def test_a_sketch_estimates_the_errors_of_all_channels(kept: int, tolerance: float) -> None:
+    """Exactly where no more directions are left than it draws (10 of 50; else 16 of 44)."""
+    rng = np.random.default_rng(3)
+    basis = torch.from_numpy(np.linalg.qr(rng.standard_normal((50, kept)))[0]).float()
+    errors = torch.from_numpy(rng.standard_normal((2000, 54)).astype("f4"))
+    errors[:, :50] += 3 * torch.from_numpy(rng.standard_normal((2000, kept)).astype("f4")) @ basis.T
+    sketch = Sketch.of(Components([slice(0, 50), slice(50, 54)], [basis, None]))
+    assert sketch.directions.count == min(kept + 16, 50) + 4
+    found = sketch.errors(sketch.directions.of(errors).square().mean(0))
+    expected = [errors[:, part].square().mean().item() for part in sketch.directions.groups]
+    assert found[0] == pytest.approx(expected[0], rel=tolerance)
+    assert found[1] == pytest.approx(expected[1], rel=1e-5)
+    again = Sketch.of(Components([slice(0, 50), slice(50, 54)], [basis, None]))
+    assert torch.equal(again.directions.of(errors), sketch.directions.of(errors))

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self
 
-from squall.kernels.components import Components, find_components
+from squall.kernels.components import Components, Sketch, find_components
 from squall.kernels.direct import solve_directly
 from squall.kernels.functions import (
     ExponentialPowerKernel,
@@ -43,12 +42,14 @@ class Candidate:
     Args:
         gamma: the power.
         bandwidth: sigma in units of the median distance to the power gamma.
-        mse: (F,) float64 validation error of each output channel.
+        errors: validation error of each group of channels, mean over its channels.
+        mse: that of all channels.
     """
 
     gamma: float
     bandwidth: float
-    mse: NDArray[np.float64]
+    errors: Sequence[float]
+    mse: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Search:
     def table(self) -> list[dict[str, float]]:
         """One line per candidate: gamma, bandwidth, mean validation error of all channels."""
         return [
-            {"gamma": tried.gamma, "bandwidth": tried.bandwidth, "mse": float(tried.mse.mean())}
+            {"gamma": tried.gamma, "bandwidth": tried.bandwidth, "mse": tried.mse}
             for tried in self.candidates
         ]
 
@@ -96,11 +97,16 @@ class Trial:
         cross = fill_squared_distances(others, points, out=x.new_empty(len(others), len(x)))
         return cls(distances, cross, y, validation[1])
 
-    def errors(self, kernel: ExponentialPowerKernel) -> NDArray[np.float64]:
-        """Validation errors (F,) of the direct solution with a kernel."""
+    def sketched(self, sketch: Sketch) -> Trial:
+        """The same with targets in fewer directions."""
+        of = sketch.directions.of
+        targets, held = of(self.targets), of(self.validation_targets)
+        return Trial(self.distances, self.cross, targets, held)
+
+    def squares(self, kernel: ExponentialPowerKernel) -> Tensor:
+        """Mean squared validation errors (F,) of the direct solution with a kernel."""
         predicted = kernel(self.cross) @ solve_directly(kernel(self.distances), self.targets)
-        error = predicted - self.validation_targets
-        return error.square().mean(0).double().cpu().numpy()
+        return (predicted - self.validation_targets).square().mean(0)
 
     def find_components(
         self, kernel: ExponentialPowerKernel, groups: Sequence[slice]
@@ -139,7 +145,7 @@ def search_bandwidths(
     trial = Trial.of(x, y, validation)
     return search(
         trial,
-        groups,
+        Components.all(groups),
         median=median_distance(trial.distances) if median is None else median,
         gammas=gammas,
         bandwidths=bandwidths,
@@ -149,7 +155,7 @@ def search_bandwidths(
 
 def search(
     trial: Trial,
-    groups: Sequence[slice],
+    components: Components,
     *,
     median: float,
     gammas: Sequence[float] = GAMMAS,
@@ -171,7 +177,8 @@ def search(
 
     Args:
         trial: the sample and validation rows.
-        groups: columns of the targets.
+        components: of the channels of each group; with a few random directions beside them they
+            are what a candidate is judged by.
         median: distance that bandwidths are relative to.
         gammas, bandwidths, tolerance: as those of `search_bandwidths`.
 
@@ -182,29 +189,35 @@ def search(
     """
     if not gammas or not bandwidths:
         raise ValueError("the search needs at least one gamma and one bandwidth")
+    groups = components.groups
+    sketch = Sketch.of(components)
+    sketched = trial.sketched(sketch)
+    widths = [group.stop - group.start for group in groups]
     tried: dict[tuple[int, int], Candidate] = {}
 
     def candidate(place: tuple[int, int]) -> Candidate:
         if place not in tried:
             gamma, bandwidth = gammas[place[0]], bandwidths[place[1]]
             kernel = ExponentialPowerKernel(gamma, bandwidth * median**gamma)
-            tried[place] = Candidate(gamma, bandwidth, trial.errors(kernel))
+            errors = sketch.errors(sketched.squares(kernel))
+            mse = float(np.average(errors, weights=widths))
+            tried[place] = Candidate(gamma, bandwidth, errors, mse)
         return tried[place]
 
     candidate((_nearest(gammas, START[0]), _nearest(bandwidths, START[1])))
-    everything = slice(groups[0].start, groups[-1].stop)
-    walks: list[tuple[slice, tuple[int, ...], float]] = [(everything, (2, 1), tolerance)]
+    walks: list[tuple[int | None, tuple[int, ...], float]] = [(None, (2, 1), tolerance)]
     if len(groups) > 1:
-        walks += [(group, (2,), 4 * tolerance) for group in groups]
+        walks += [(group, (2,), 4 * tolerance) for group in range(len(groups))]
     for group, strides, worthwhile in walks:
 
-        def error(place: tuple[int, int], group: slice = group) -> float:
-            return float(candidate(place).mse[group].mean())
+        def error(place: tuple[int, int], group: int | None = group) -> float:
+            found = candidate(place)
+            return found.mse if group is None else found.errors[group]
 
         start = min(tried, key=error)
         _descend(error, start, (len(gammas), len(bandwidths)), strides, worthwhile)
     candidates = tuple(tried.values())
-    return Search(candidates, _share(candidates, groups, tolerance))
+    return Search(candidates, _share(candidates, tolerance))
 
 
 def _nearest(grid: Sequence[float], value: float) -> int:
@@ -240,16 +253,15 @@ def _descend(
     return place
 
 
-def _share(
-    candidates: Sequence[Candidate], groups: Sequence[slice], tolerance: float
-) -> tuple[Candidate, ...]:
+def _share(candidates: Sequence[Candidate], tolerance: float) -> tuple[Candidate, ...]:
     """Assign a candidate to each group, as few different ones as the tolerance allows."""
-    mse = np.array([[tried.mse[group].mean() for group in groups] for tried in candidates])
+    errors = np.array([tried.errors for tried in candidates])
     # Relative loss of each candidate for each group, 0 for its best.
-    loss = mse / np.maximum(mse.min(0), np.finfo(float).tiny) - 1
+    loss = errors / np.maximum(errors.min(0), np.finfo(float).tiny) - 1
+    groups = range(errors.shape[1])
     chosen: dict[int, Candidate] = {}
     while len(chosen) < len(groups):
-        left = [group for group in range(len(groups)) if group not in chosen]
+        left = [group for group in groups if group not in chosen]
         fits = loss[:, left] <= tolerance
         # Most groups first; among equals the smallest loss over those groups.
         totals = [(-row.sum(), loss[i, left][row].sum()) for i, row in enumerate(fits)]
@@ -257,4 +269,4 @@ def _share(
         for group, suits in zip(left, fits[winner], strict=True):
             if suits:
                 chosen[group] = candidates[winner]
-    return tuple(chosen[group] for group in range(len(groups)))
+    return tuple(chosen[group] for group in groups)

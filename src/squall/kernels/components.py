@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from squall.kernels.direct import solve_directly
 
-__all__ = ["Components", "find_components"]
+__all__ = ["Components", "Sketch", "find_components"]
 
 # Fewer channels of a subband are left as they are, and all where fewer rows would judge them.
 FEWEST_CHANNELS = 8
@@ -31,6 +31,8 @@ LEFT_OUT = 0.05
 SIGNIFICANT = 4.0
 # What is gained by fewer directions than this share of the channels outweighs what may be missed.
 WORTHWHILE = 0.5
+# Random directions by which a sketch judges all that components leave out.
+RANDOM = 16
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,50 @@ class Components:
             total = part.square().sum(dtype=torch.float64) - kept.square().sum(dtype=torch.float64)
             left.append(max(total.item() / max(len(targets), 1), 0.0) if basis is not None else 0.0)
         return left
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Directions by which the errors of all channels are estimated.
+
+    The components, and of what they leave out some random directions, whose errors stand for those
+    of all the others. What a kernel makes of noise is so judged too, at the price of few targets.
+
+    Args:
+        directions: of each subband, R of them.
+        weights: (R,) for how many directions the square of an error stands.
+    """
+
+    directions: Components
+    weights: Tensor
+
+    @classmethod
+    def of(cls, components: Components) -> Self:
+        """Of components; the same ones give the same sketch."""
+        generator = torch.Generator().manual_seed(0)
+        bases: list[Tensor | None] = []
+        weights = []
+        for group, basis in zip(components.groups, components.bases, strict=True):
+            width = group.stop - group.start
+            if basis is None:
+                bases.append(None)
+                weights.append(torch.ones(width))
+                continue
+            kept = basis.shape[1]
+            drawn = min(RANDOM, width - kept)
+            exact = basis.double().cpu()
+            random = torch.randn(width, drawn, generator=generator, dtype=torch.float64)
+            others = torch.linalg.qr(random - exact @ (exact.T @ random))[0]
+            bases.append(torch.cat([exact, others], dim=1).to(basis))
+            share = (width - kept) / max(drawn, 1)
+            weights.append(torch.cat([torch.ones(kept), torch.full((drawn,), share)]))
+        return cls(Components(components.groups, bases), torch.cat(weights))
+
+    def errors(self, squares: Tensor) -> list[float]:
+        """The mean over the channels of each subband, from squares (R,) of errors."""
+        weighted = squares.double().cpu() * self.weights
+        parts = zip(self.directions.columns, self.directions.groups, strict=True)
+        return [(weighted[own].sum() / (g.stop - g.start)).item() for own, g in parts]
 
 
 def find_components(

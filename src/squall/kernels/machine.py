@@ -682,7 +682,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if searched:
             self.search_ = search(
                 trial,
-                groups,
+                components,
                 median=scaled,
                 gammas=GAMMAS if isinstance(gamma, str) else (gamma,),
                 bandwidths=BANDWIDTHS if isinstance(bandwidth, str) else (bandwidth,),

@@ -104,10 +104,7 @@ class KernelEstimator:
         self.history_ = [_entry(epoch) for epoch in self.machine.history_]
         self.details_ = {"subbands": [asdict(band) for band in self.machine.subbands_]}
         if self.machine.search_ is not None:
-            self.details_["tried"] = [
-                {"gamma": one.gamma, "bandwidth": one.bandwidth, "mse": float(one.mse.mean())}
-                for one in self.machine.search_.candidates
-            ]
+            self.details_["tried"] = self.machine.search_.table()
         return self
 
     def predict(self, features: Array) -> Array:
