@@ -97,6 +97,24 @@ def test_a_round_differentiates_by_the_features_themselves(diagonal: bool) -> No
     np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05 * np.abs(expected).max())
 
 
+def test_the_diagonal_is_that_of_the_product() -> None:
+    centres, alpha = (torch.from_numpy(part) for part in (CENTRES, ALPHA))
+    kernel = ExponentialPowerKernel(1.0, 2.0)
+    whole = average_gradient_outer_product(centres, centres, alpha, kernel)
+    diagonal = average_gradient_outer_product(centres, centres, alpha, kernel, diagonal=True)
+    np.testing.assert_allclose(diagonal, whole.diagonal(), rtol=1e-10)
+
+
+def test_places_of_a_window_share_their_weights() -> None:
+    """The weight is the root of the mean over places, each of two features here."""
+    centres, targets = torch.from_numpy(CENTRES), torch.from_numpy(ALPHA)
+    kernel = ExponentialPowerKernel(1.0, 2.0)
+    each = learn_metric(centres, targets, kernel, rank=6, diagonal=True)
+    shared = learn_metric(centres, targets, kernel, rank=6, diagonal=True, places=3)
+    mean = each.square().view(3, 2).mean(0).sqrt().repeat(3)
+    np.testing.assert_allclose(shared / shared[0], mean / mean[0], rtol=1e-10)
+
+
 def test_principal_directions_have_their_share_of_the_variance() -> None:
     x = torch.from_numpy(RNG.standard_normal((300, 3)) @ RNG.standard_normal((3, 20)))
     x += 0.05 * torch.from_numpy(RNG.standard_normal((300, 20)))

@@ -177,10 +177,14 @@ def test_windows_are_fitted_as_their_rows_in_any_order_are(subbands: int) -> Non
         np.testing.assert_allclose(found[:, band.columns], exact, atol=1e-3)
 
 
-def test_windows_are_predicted_as_single_rows_are() -> None:
+@pytest.mark.parametrize("metric", ["euclidean", "diagonal"])
+def test_windows_are_predicted_as_single_rows_are(metric: Any) -> None:
     rows, new = _utterances(300), _utterances(80, 30, seed=1).astype(np.float64)
-    model = SubbandKernelMachine(subbands=2, gamma=[0.7, 1.0], bandwidth=1.0)
-    model.fit(rows, _targets(rows, 4))
+    model = SubbandKernelMachine(subbands=2, gamma=[0.7, 1.0], bandwidth=1.0, metric=metric)
+    model.fit(rows, _targets(rows, 4), validation=(rows[:50], _targets(rows, 4)[:50]))
+    assert find_layout(model.centres_) is not None
+    if metric == "diagonal":
+        assert np.array_equal(*np.split(model.metric_factor_, PLACES)[:2])
     together = model.predict(new)
     one_by_one = np.concatenate([model.predict(row[None]) for row in new])
     np.testing.assert_allclose(together, one_by_one, atol=1e-7)

@@ -34,14 +34,16 @@ class EigenProRegressor(KernelMachine):
         memory_gb: bound on distances, kernel values and the eigenproblem, beside the data, in
             10^9 bytes. Epochs are fastest where 4 N (N + validation rows) bytes fit.
         metric: of the distances. `principal` is the Euclidean one in the directions that have 99 %
-            of the features' variance, of which there are fewer; `learned` multiplies the features
-            by a factor from the average gradient outer product of a first model, `diagonal` by its
-            diagonal, a weight for each feature.
+            of the features' variance, of which there are fewer. Two are learnt from the gradients
+            of a first model of the subsample, as a recursive feature machine does: `diagonal` gives
+            every feature a weight, the same in all places of a window of frames, and `learned`
+            multiplies the features by a factor. On mask features `diagonal` had the lower error in
+            all conditions that were tried, for a tenth more time; `learned` in most
+            (`benchmarks/kernel_choices.py`).
         metric_rank: most columns of the learned factor.
         metric_rounds: models that the metric is learnt from, each under that of the one before.
-        metric_power: power of the matrix's eigenvalues in the factor. 0.5 is the source's metric;
-            0.25 trusts the first model less. On mask features it gained 4 % in rain and lost 7 %
-            on clattering dishes, so that it is an option and not the default.
+        metric_power: of the eigenvalues or weights. `auto` is 0.5, the source's metric, for
+            `diagonal` and 0.25 for `learned`, which has more to learn from as few rows.
         random_state: seed; the same seed on the same machine gives the same bits.
         device: `auto`, `cpu`, `cuda` or another of torch.
 
@@ -95,7 +97,7 @@ class EigenProRegressor(KernelMachine):
         metric: Metric = "euclidean",
         metric_rank: int = 256,
         metric_rounds: int = 1,
-        metric_power: float = 0.25,
+        metric_power: float | Auto = "auto",
         random_state: Any = 0,
         device: str = "auto",
     ) -> None:

@@ -28,7 +28,8 @@ from torch import Tensor
 from typing_extensions import Self
 
 from squall.kernels.apart import Apart, Checkpoint, Read, batch_rows, least_memory, most_centres
-from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial, search
+from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial
+from squall.kernels.bandwidth import search as search_kernels
 from squall.kernels.components import FEWEST_CHANNELS, Components
 from squall.kernels.functions import (
     ExponentialPowerKernel,
@@ -65,6 +66,11 @@ Validation = tuple[ArrayLike, ArrayLike]
 Centres = int | float | ArrayLike | Auto
 
 FILE_FORMAT = 1
+# Metrics under which windows of frames still overlap.
+OVERLAPPING = ("euclidean", "diagonal")
+# Of the eigenvalues or weights of a learned metric. 0.5 is the source's; where thousands of numbers
+# are learnt from a sample, 0.25 trusts it less.
+POWERS = {"diagonal": 0.5, "learned": 0.25}
 ARRAYS = ("centres_", "alpha_", "intercept_", "feature_mean_", "metric_factor_")
 FLOATS = (np.float64, np.float32)
 MEDIAN_ROWS = 1000
@@ -104,7 +110,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     metric: Metric
     metric_rank: int
     metric_rounds: int
-    metric_power: float
+    metric_power: float | Auto
     random_state: Any
     device: str
 
@@ -396,7 +402,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         t, held_t = self._prepare_targets(samples.y), self._prepare_targets(held.y)
         first, held_first = self._first(rows, held_rows)
         components = self._choose_all(
-            (x[first], t[first]), (held_x[held_first], held_t[held_first]), order.seed
+            (x[first], t[first]),
+            (held_x[held_first], held_t[held_first]),
+            order.seed,
+            places=1 if layout is None else layout.places,
         )
         if self.metric_factor_ is not None:
             factor = self._tensor(self.metric_factor_)
@@ -551,16 +560,16 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return rows[:count], held[:count]
 
     def _choose_all(
-        self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], seed: int
+        self, sample: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], seed: int, places: int = 1
     ) -> Components:
         """Choose the metric and the kernels on a sample; give the directions of the targets."""
         if self.metric == "principal":
             factor = principal_factor(sample[0])
         else:
-            components = self._choose_kernels(*sample, *held)
+            components = self._choose_kernels(*sample, *held, search=self.metric == "euclidean")
             if self.metric == "euclidean":
                 return components
-            factor = self._learn_metric(*sample, components, seed)
+            factor = self._learn_metric(*sample, components, seed, places)
         self.metric_factor_ = factor.cpu().numpy()
         x, held_x = under_metric(sample[0], factor), under_metric(held[0], factor)
         return self._choose_kernels(x, sample[1], held_x, held[1])
@@ -633,7 +642,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self, X: NDArray[Any], held_X: NDArray[Any]
     ) -> tuple[Layout | None, Layout | None]:
         """How training and validation rows overlap, where distances take advantage of it."""
-        if self.metric != "euclidean" or not fits(len(X), len(held_X), self._memory_bytes()):
+        if self.metric not in OVERLAPPING or not fits(len(X), len(held_X), self._memory_bytes()):
             return None, None
         layout = find_layout(X)
         if layout is None:
@@ -641,7 +650,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         held_layout = find_layout(held_X, layout.width) if len(held_X) else None
         return layout, held_layout
 
-    def _choose_kernels(self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor) -> Components:
+    def _choose_kernels(
+        self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor, *, search: bool = True
+    ) -> Components:
         """Set `subbands_`, by a search where gamma or bandwidth is `auto`.
 
         Args:
@@ -649,6 +660,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             t: (s, F) its targets.
             held_x: (v, D) features of a sample of the validation rows.
             held_t: (v, F) its targets.
+            search: whether to; else the kernel that a search starts from is as good.
 
         Returns:
             The directions of the targets that are solved for.
@@ -661,6 +673,12 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             if wrong := [one for one in values if isinstance(one, str) and one != "auto"]:
                 raise ValueError(f"{name} is {wrong[0]!r}; use 'auto' or a number")
         self.search_ = None
+        first, width = (
+            start if isinstance(given, str) else given
+            for given, start in zip(parameters[0], START, strict=True)
+        )
+        if not search:
+            parameters = [(first, width)] * len(groups)
         searched = any("auto" in pair for pair in parameters)
         reduced = self._reduce and t.shape[1] >= FEWEST_CHANNELS
         components = Components.all(groups)
@@ -671,16 +689,12 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 half = (s + 1) // 2
                 validation, s = (x[s - half : s], t[s - half : s]), half
             trial = Trial.of(x[:s], t[:s], validation)
-            gamma, bandwidth = parameters[0]
-            first, width = (
-                start if isinstance(given, str) else given
-                for given, start in zip((gamma, bandwidth), START, strict=True)
-            )
-            kernel = ExponentialPowerKernel(first, width * scaled**first)
             if reduced:
+                kernel = ExponentialPowerKernel(first, width * scaled**first)
                 components = trial.find_components(kernel, groups)
         if searched:
-            self.search_ = search(
+            gamma, bandwidth = parameters[0]
+            self.search_ = search_kernels(
                 trial,
                 components,
                 median=scaled,
@@ -695,7 +709,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         )
         return components
 
-    def _learn_metric(self, x: Tensor, t: Tensor, components: Components, seed: int) -> Tensor:
+    def _learn_metric(
+        self, x: Tensor, t: Tensor, components: Components, seed: int, places: int
+    ) -> Tensor:
         """The factor of a metric from models of a sample of the training rows."""
         s = self._sample_size(len(x))
         ((kernel, _), *_) = by_kernel(self.subbands_, self.feature_scale_)
@@ -704,9 +720,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             components.of(t[:s]),
             kernel,
             rank=self.metric_rank,
-            power=self.metric_power,
+            power=POWERS[self.metric] if self.metric_power == "auto" else self.metric_power,
             rounds=self.metric_rounds,
             diagonal=self.metric == "diagonal",
+            places=places,
             seed=seed,
         )
 
@@ -794,10 +811,12 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             "memory_gb",
             "metric_rank",
             "metric_rounds",
-            "metric_power",
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; use a number above 0")
+        power = self.metric_power
+        if power != "auto" and not (isinstance(power, Real) and float(power) > 0):
+            raise ValueError(f"metric_power is {power!r}; use 'auto' or a number above 0")
         if self.metric not in get_args(Metric):
             raise ValueError(f"metric is {self.metric!r}; use one of {', '.join(get_args(Metric))}")
         for name in ("epochs", "subsample_size", "metric_rank", "metric_rounds"):

@@ -53,7 +53,7 @@ class SubbandKernelMachine(KernelMachine):
         metric: Metric = "euclidean",
         metric_rank: int = 256,
         metric_rounds: int = 1,
-        metric_power: float = 0.25,
+        metric_power: float | Auto = "auto",
         random_state: Any = 0,
         device: str = "auto",
     ) -> None:
