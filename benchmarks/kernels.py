@@ -4,7 +4,7 @@ Four tables: (1) the whole fit, search included, with one subband and four, besi
 another checkout (`--before`) and the DNN; (2) the same kernel by others, each until the error that
 all of them reach: float32 Cholesky, scikit-learn's `KernelRidge` on the same matrix, block
 conjugate gradients of rlaopt and xRFM (`pip install '.[bench]'`; what is not installed is a row
-that says so), whose ridge is found outside the measured time; (3) time and memory against the
+that says so), whose ridge is found outside the measured time; (3) time and peak memory against the
 number of samples, all of them centres and `--centres` of them; (4) what the parts cost. In every
 round each entrant runs once, in an order drawn anew, so that a busy machine slows all of them
 alike; ratios are taken within a round.
@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -383,10 +384,37 @@ def draw_figure(path: Path, runs: dict[int, Runs]) -> None:
     figure.savefig(path)
 
 
+class PeakMemory:
+    """The most memory in 10^9 bytes beyond what there was before, without pages of files."""
+
+    def __enter__(self) -> PeakMemory:
+        self._ended, self._before, self._peak = threading.Event(), _anonymous_gb(), 0.0
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._watcher.join()
+        self.gb = max(self._peak, _anonymous_gb()) - self._before
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.01):
+            self._peak = max(self._peak, _anonymous_gb())
+
+
+def _anonymous_gb() -> float:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    line = next(one for one in status.read_text().splitlines() if one.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024 / 1e9
+
+
 def print_growth(data: Data, args: argparse.Namespace) -> list[dict[str, float]]:
     """Third table: three epochs over n samples with all of them, and with fewer, as centres."""
-    print("\n| samples | centres | s of an epoch | MSE after it | epochs | fit s | MSE |")
-    print("|---|---|---|---|---|---|---|")
+    print("\n| samples | centres | s of an epoch | MSE after it | epochs | fit s | MSE | peak GB |")
+    print("|---|---|---|---|---|---|---|---|")
     rows = []
     for n in args.growth:
         for centres in (args.centres, n):
@@ -400,12 +428,15 @@ def print_growth(data: Data, args: argparse.Namespace) -> list[dict[str, float]]
                 random_state=args.seed,
                 device=args.device,
             )
-            run = fit(model, data.spread(n))
+            some = data.spread(n)
+            with PeakMemory() as memory:
+                run = fit(model, some)
             epoch = run.path[1][0] - run.path[0][0] if len(run.path) > 1 else float("nan")
-            rows.append({"samples": n, "centres": centres, "epoch_s": epoch, **asdict(run)})
+            row = {"samples": n, "centres": centres, "epoch_s": epoch, "peak_gb": memory.gb}
+            rows.append({**row, **asdict(run)})
             print(
                 f"| {n} | {centres} | {epoch:.2f} | {run.path[0][1]:.5f} | {len(run.path)} "
-                f"| {run.seconds:.1f} | {run.error:.5f} |",
+                f"| {run.seconds:.1f} | {run.error:.5f} | {memory.gb:.2f} |",
                 flush=True,
             )
     apart = [row for row in rows if row["centres"] != row["samples"]]
