@@ -37,9 +37,10 @@ class EigenProRegressor(KernelMachine):
             of the features' variance, of which there are fewer. Two are learnt from the gradients
             of a first model of the subsample, as a recursive feature machine does: `diagonal` gives
             every feature a weight, the same in all places of a window of frames, and `learned`
-            multiplies the features by a factor. On mask features `diagonal` had the lower error in
-            all conditions that were tried, for a tenth more time; `learned` in most
-            (`benchmarks/kernel_choices.py`).
+            multiplies the features by a factor. On masks `diagonal` had the lower validation error
+            in all conditions that were tried, for a tenth more time, `learned` in most
+            (`benchmarks/kernel_choices.py`); in noise that training had not heard `diagonal` had
+            the higher one (recipes/enhance_timit), so that neither is the default.
         metric_rank: most columns of the learned factor.
         metric_rounds: models that the metric is learnt from, each under that of the one before.
         metric_power: of the eigenvalues or weights. `auto` is 0.5, the source's metric, for
