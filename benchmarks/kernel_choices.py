@@ -16,14 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from kernels import Data, draw, read
+from kernels import Data, draw, fit, read
 from squall.kernels import SubbandKernelMachine
 from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS
 
@@ -55,12 +55,12 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def fit(data: Data, args: argparse.Namespace, **parameters: Any) -> tuple[Any, dict[str, float]]:
+def fit_one(
+    data: Data, args: argparse.Namespace, **parameters: Any
+) -> tuple[Any, dict[str, float]]:
     """A machine with one subband and its error and seconds."""
-    start = time.perf_counter()
     machine = SubbandKernelMachine(subbands=1, memory_gb=args.memory_gb, **parameters)
-    machine.fit(data.x, data.y, validation=(data.x_dev, data.y_dev))
-    seconds = time.perf_counter() - start
+    seconds = fit(machine, data).seconds
     (band,) = machine.subbands_
     return machine, {"mse": band.validation_mse, "seconds": seconds, "epoch": band.epoch}
 
@@ -80,9 +80,9 @@ def search_grid(data: Data, args: argparse.Namespace) -> dict[str, Any]:
         y, y_dev = (np.tile(part, len(some)) for part in (data.y, data.y_dev))
         machine.fit(data.x, y, validation=(data.x_dev, y_dev))
         errors += [band.validation_mse for band in machine.subbands_]
-    found, whole = fit(data, args)
+    found, whole = fit_one(data, args)
     (chosen,) = found.subbands_
-    _, fixed = fit(data, args, gamma=chosen.gamma, bandwidth=chosen.bandwidth)
+    _, fixed = fit_one(data, args, gamma=chosen.gamma, bandwidth=chosen.bandwidth)
     return {
         "grid": [(*pair, error) for pair, error in zip(pairs, errors, strict=True)],
         "chosen": (chosen.gamma, chosen.bandwidth, whole["mse"]),
@@ -112,20 +112,20 @@ def print_metrics(found: dict[str, dict[str, dict[str, float]]]) -> None:
     print("\nmean squared error, of the Euclidean one's, %; in brackets seconds, of its own")
     print(f"\n| condition | MSE | {' | '.join(names[1:])} |")
     print("|---|---|" + "---|" * (len(names) - 1))
+    changes, times = [], []
     for condition, runs in found.items():
-        first = runs[names[0]]
-        cells = [
-            f"{100 * (runs[name]['mse'] / first['mse'] - 1):+.1f} "
-            f"({runs[name]['seconds'] / first['seconds']:.1f})"
-            for name in names[1:]
-        ]
-        print(f"| {condition} | {first['mse']:.5f} | {' | '.join(cells)} |")
-    means = [
-        f"{np.mean([100 * (r[name]['mse'] / r[names[0]]['mse'] - 1) for r in found.values()]):+.1f}"
-        f" ({np.median([r[name]['seconds'] / r[names[0]]['seconds'] for r in found.values()]):.1f})"
-        for name in names[1:]
-    ]
-    print(f"| mean (median) | | {' | '.join(means)} |")
+        first, others = runs[names[0]], [runs[name] for name in names[1:]]
+        changes.append([100 * (other["mse"] / first["mse"] - 1) for other in others])
+        times.append([other["seconds"] / first["seconds"] for other in others])
+        cells = _cells(changes[-1], times[-1])
+        print(f"| {condition} | {first['mse']:.5f} | {cells} |")
+    means = _cells(np.mean(changes, axis=0), np.median(times, axis=0))
+    print(f"| mean (median) | | {means} |")
+
+
+def _cells(changes: Iterable[float], times: Iterable[float]) -> str:
+    pairs = zip(changes, times, strict=True)
+    return " | ".join(f"{change:+.1f} ({ratio:.1f})" for change, ratio in pairs)
 
 
 def main() -> int:
@@ -145,7 +145,7 @@ def main() -> int:
             results["grid"][condition] = search_grid(data, args)
         if args.metrics and condition not in results["metrics"]:
             results["metrics"][condition] = {
-                name: fit(data, args, **parameters)[1] for name, parameters in METRICS.items()
+                name: fit_one(data, args, **parameters)[1] for name, parameters in METRICS.items()
             }
         print(f"{condition}: {len(data.x)} frames", file=sys.stderr)
         if args.json:

@@ -449,6 +449,7 @@ def print_growth(data: Data, args: argparse.Namespace) -> list[dict[str, float]]
 def print_parts(data: Data, args: argparse.Namespace) -> None:
     """Fourth table: seconds of the parts of a fit."""
     from squall.kernels.bandwidth import Trial, search
+    from squall.kernels.machine import BATCH_ROWS
     from squall.kernels.preconditioner import choose_preconditioner
     from squall.kernels.windows import find_layout
 
@@ -473,7 +474,9 @@ def print_parts(data: Data, args: argparse.Namespace) -> None:
         "kernel matrix, of windows": lambda: fill_squared_distances(
             windows, out=out, kernel=kernel
         ),
-        "preconditioner": lambda: choose_preconditioner(out[s, s].clone(), batch_size=256),
+        "preconditioner": lambda: choose_preconditioner(
+            out[s, s].clone(), batch_size=BATCH_ROWS[device.type]
+        ),
         "products of an epoch": lambda: out @ alpha,
     }
     if windows.windows is None:

@@ -28,8 +28,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from squall.kernels.apart import Apart, Checkpoint, Read, batch_rows, least_memory, most_centres
-from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial
-from squall.kernels.bandwidth import search as search_kernels
+from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial, search
 from squall.kernels.components import FEWEST_CHANNELS, Components
 from squall.kernels.functions import (
     ExponentialPowerKernel,
@@ -566,7 +565,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if self.metric == "principal":
             factor = principal_factor(sample[0])
         else:
-            components = self._choose_kernels(*sample, *held, search=self.metric == "euclidean")
+            components = self._choose_kernels(*sample, *held, at_start=self.metric != "euclidean")
             if self.metric == "euclidean":
                 return components
             factor = self._learn_metric(*sample, components, seed, places)
@@ -651,7 +650,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return layout, held_layout
 
     def _choose_kernels(
-        self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor, *, search: bool = True
+        self, x: Tensor, t: Tensor, held_x: Tensor, held_t: Tensor, *, at_start: bool = False
     ) -> Components:
         """Set `subbands_`, by a search where gamma or bandwidth is `auto`.
 
@@ -660,7 +659,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             t: (s, F) its targets.
             held_x: (v, D) features of a sample of the validation rows.
             held_t: (v, F) its targets.
-            search: whether to; else the kernel that a search starts from is as good.
+            at_start: take the kernel that a search would start from, without one.
 
         Returns:
             The directions of the targets that are solved for.
@@ -677,7 +676,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             start if isinstance(given, str) else given
             for given, start in zip(parameters[0], START, strict=True)
         )
-        if not search:
+        if at_start:
             parameters = [(first, width)] * len(groups)
         searched = any("auto" in pair for pair in parameters)
         reduced = self._reduce and t.shape[1] >= FEWEST_CHANNELS
@@ -694,7 +693,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 components = trial.find_components(kernel, groups)
         if searched:
             gamma, bandwidth = parameters[0]
-            self.search_ = search_kernels(
+            self.search_ = search(
                 trial,
                 components,
                 median=scaled,
