@@ -88,7 +88,8 @@ def test_all_samples_as_centres_are_solved_as_before(centres: float) -> None:
 def test_it_comes_to_the_least_squares_solution_of_the_centres(gamma: float) -> None:
     """Whose error is far below that of the same centres as the only samples."""
     model = _fit(gamma=gamma, epochs=60, patience=None)
-    assert [entry["centres"] for entry in model.history_] == [200] * 60
+    assert [entry["centres"] for entry in model.history_] == [200] * 61
+    assert [entry["epoch"] for entry in model.history_] == list(range(61))
     centres = model.centres_ + model.feature_mean_
     mean = Y.mean(0)
     among = naive.kernel_matrix(centres, X, gamma, model.sigma_).T
@@ -96,9 +97,39 @@ def test_it_comes_to_the_least_squares_solution_of_the_centres(gamma: float) -> 
     best = naive.kernel_matrix(NEW, centres, gamma, model.sigma_) @ exact + mean
     reached, least = _error(model), float(((best - NEW_Y) ** 2).mean())
     assert reached < 1.05 * least
-    own = [int(((X - row) ** 2).sum(1).argmin()) for row in centres]
+    own = _places(model)
     alone = naive.predict_exactly(X[own], Y[own], NEW, gamma, model.sigma_)
     assert reached < 0.65 * float(((alone - NEW_Y) ** 2).mean())
+
+
+def _places(model: Any) -> list[int]:
+    """The rows of X that are centres."""
+    rows = model.centres_ + model.feature_mean_
+    return [int(((X - row) ** 2).sum(1).argmin()) for row in rows]
+
+
+def test_passes_begin_from_what_the_centres_teach_alone() -> None:
+    model = _fit(gamma=1.0, epochs=1)
+    own = _places(model)
+    width = model.bandwidth
+    for _ in range(2):  # in units of the median distance, which is another one for fewer rows
+        alone = EigenProRegressor(gamma=1.0, bandwidth=width).fit(X[own], Y[own], validation=HELD)
+        width *= model.sigma_ / alone.sigma_
+    begun, passed = (entry["validation_mse"] for entry in model.history_)
+    assert begun == pytest.approx(alone.subbands_[0].validation_mse, rel=0.02)
+    assert passed < 0.9 * begun
+
+
+def test_where_passes_teach_nothing_the_centres_alone_are_kept() -> None:
+    own = _places(_fit(gamma=1.0, bandwidth=1.0))
+    y = 30 * np.random.default_rng(0).standard_normal(Y.shape).astype("f4")
+    y[own] = Y[own]
+    model = EigenProRegressor(gamma=1.0, bandwidth=1.0, centres=200).fit(X, y, validation=HELD)
+    (band,) = model.subbands_
+    assert band.epoch == 0
+    assert band.validation_mse == pytest.approx(model.history_[0]["validation_mse"], rel=1e-4)
+    error = ((model.predict(HELD[0]) - HELD[1]) ** 2).mean()
+    assert error == pytest.approx(band.validation_mse, rel=1e-3)
 
 
 @pytest.mark.slow
@@ -198,7 +229,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits(
     assert errors[0] == errors[1]
     # More epochs go on from it, another fit does not.
     assert epochs_of(epochs=8) == [8]
-    assert epochs_of(gamma=0.8) == [*range(1, 9)]
+    assert epochs_of(gamma=0.8) == [*range(9)]
 
 
 def test_partial_fit_forgets_samples_and_keeps_what_they_taught(tmp_path: Path) -> None:
@@ -299,9 +330,9 @@ def test_a_checkpoint_belongs_to_its_data_and_directions(
         )  # fmt: skip
         return seen
 
-    assert epochs_made(held) == [1, 2]
+    assert epochs_made(held) == [0, 1, 2]
     assert epochs_made(held) == []
-    assert epochs_made((held[0], held[1] + 1)) == [1, 2]
+    assert epochs_made((held[0], held[1] + 1)) == [0, 1, 2]
     basis = components._basis
 
     def mirrored(*parts: torch.Tensor) -> torch.Tensor:
@@ -310,7 +341,7 @@ def test_a_checkpoint_belongs_to_its_data_and_directions(
         return -found
 
     monkeypatch.setattr(components, "_basis", mirrored)  # as of another library
-    assert epochs_made((held[0], held[1] + 1)) == [1, 2]
+    assert epochs_made((held[0], held[1] + 1)) == [0, 1, 2]
 
 
 def test_a_kernel_that_has_stopped_counts_after_a_resumption(tmp_path: Path) -> None:
@@ -403,7 +434,8 @@ def watch():
         time.sleep(0.002)
 watcher = threading.Thread(target=watch)
 watcher.start()
-SubbandKernelMachine(**parameters, memory_gb=0.1, centres=2000).fit(x, y)
+held = np.array(x[-900:]), np.array(y[-900:])
+SubbandKernelMachine(**parameters, memory_gb=0.1, centres=2000).fit(x, y, validation=held)
 ended.set(); watcher.join()
 print(peak - before)
 """
@@ -419,8 +451,10 @@ def test_memory_is_within_the_bound_and_does_not_grow_with_the_samples(tmp_path:
     used = []
     for n in (9_000, 90_000):
         command = [sys.executable, "-c", MEASURE, str(tmp_path), str(n)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+        # A heap that grows where it finds no gap of the right size makes measurements of luck.
+        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         used.append(int(re.findall(r"\d+", done.stdout)[-1]) * 1024 / 1e9)
     few, many = used
     assert many < 0.1 + 0.02  # the validation rows are beside the bound
-    assert many < 1.1 * few + 0.015  # the further samples have 52 MB
+    assert many < 1.1 * few + 0.01  # the further samples have 52 MB

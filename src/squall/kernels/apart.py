@@ -23,13 +23,14 @@ from squall.kernels.preconditioner import choose_preconditioner
 from squall.kernels.projected import ProjectedHead, factorise, solve_projected
 from squall.kernels.samples import Samples
 from squall.kernels.solver import Task
+from squall.kernels.together import Solution
 
 __all__ = ["Apart", "Checkpoint", "Read", "batch_rows", "least_memory", "most_centres"]
 
 FLOAT_BYTES = 4
 LEAST_BATCH = 256
 # A step solves two triangular systems of the centres, which this share of them as samples is worth.
-BATCH_SHARE = 1 / 8
+BATCH_SHARE = 1 / 5
 # An epoch is a pass over all samples, or over so many where there are more.
 EPOCH_ROWS = 200_000
 # Neighbouring rows are read together: batches are made of at least so many such blocks.
@@ -90,16 +91,17 @@ class Apart:
                 f"most {most_centres(plan.memory_bytes, len(kernels))} centres"
             )
         left = plan.memory_bytes - FLOAT_BYTES * len(kernels) * p**2
-        # Beyond the sample a batch's own matrices would be larger than the eigenproblem.
-        m = min(plan.batch_size, plan.sample_size, left // (2 * FLOAT_BYTES * p))
-        unseen, first = unseen[:m], centres[: plan.sample_size]
+        m = min(plan.batch_size, left // (2 * FLOAT_BYTES * p))
+        # Of a larger batch the matrices would be larger than the eigenproblem.
+        measured_on = min(m, plan.sample_size)
+        unseen, first = unseen[:measured_on], centres[: plan.sample_size]
         new = centres.rows.new_empty
         sample = fill_squared_distances(first, out=new(len(first), len(first)))
         across = fill_squared_distances(unseen, first, out=new(len(unseen), len(first)))
         within = fill_squared_distances(unseen, out=new(len(unseen), len(unseen)))
         learnt = []
         for kernel, _ in kernels:
-            preconditioner = choose_preconditioner(kernel(sample), batch_size=m)
+            preconditioner = choose_preconditioner(kernel(sample), batch_size=measured_on)
             measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
             learnt.append((preconditioner, preconditioner.step_size(m, measured)))
         del sample, across, within
@@ -170,6 +172,14 @@ class Apart:
         components = self.plan.components.of(alpha)
         for head in self.heads:
             head.begin(components[:, head.columns], steps)
+
+    def begin_with(self, start: Solution) -> None:
+        """Begin with what the centres taught as samples, to be kept where nothing is better."""
+        self.begin(start.alpha, math.ceil(len(self.centres) / self.batch_size))
+        errors = {self.plan.columns(band).start: band.validation_mse for band in start.subbands}
+        for group in (group for head in self.heads for group in head.groups):
+            scaled = errors[group.columns.start] * self.plan.target_scale**2
+            group.best_mse = scaled * group.outputs
 
     @property
     def steps(self) -> int:

@@ -83,6 +83,8 @@ BATCH_ROWS = {"cpu": 512, "cuda": 1024}
 # More centres than these would make a pass over a million samples take more than some minutes.
 AUTO_CENTRES = 20_000
 LEAST_CENTRES = 100
+# Of the centres alone at most, however many passes may follow: those go on from it all the same.
+START_EPOCHS = 20
 # The most rows that are held out.
 HELD_ROWS = 10_000
 
@@ -224,7 +226,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         centres = Points.of(torch.cat([self._tensor(self.centres_), x]))
         nothing = Points.of(x[:0]), t[:0]
         alpha = self._tensor(self.alpha_)
-        plan = self._plan(components, len(centres))
+        plan = self._plan(components, len(centres), apart=False)
         solution = solve_together(
             plan, centres, t, nothing, alpha=alpha, seed=_seed(rng), epochs=1, on_epoch=tell
         )
@@ -411,7 +413,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             x, held_x = under_metric(x, factor), under_metric(held_x, factor)
         centres = Points.of(x, layout)
         solution = solve_together(
-            self._plan(components, len(x)),
+            self._plan(components, len(x), apart=False),
             centres,
             t,
             (Points.of(held_x, held_layout), held_t),
@@ -447,27 +449,39 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             order.seed,
         )
         if self._drawn():
-            given = samples.take(order.rows[:number]).X
+            drawn = samples.take(order.rows[:number])
+            given = drawn.X
         else:  # in any order: the first ones are a sample
             given = self._given_centres()
             given = given[np.random.default_rng(order.seed).permutation(number)]
         centres = self._prepare(given)
-        centres = centres[first_of_each(centres)]
-        plan = self._plan(components, len(centres))
-        unseen = samples.take(order.rows[-plan.batch_size :])
-        apart = Apart.of(plan, Points.of(centres), Points.of(self._prepare(unseen.X)))
-        task = Task.of(components, self._prepare_targets(some.y), self._prepare_targets(held.y))
+        kept = first_of_each(centres)
+        centres = centres[kept]
+        plan = self._plan(components, len(centres), apart=True)
+        points, validation = Points.of(centres), Points.of(self._prepare(held.X))
+        held_t = self._prepare_targets(held.y)
+        task = Task.of(components, self._prepare_targets(some.y), held_t)
         state = self._checkpoint(checkpoint, samples, held, plan, centres, order.seed)
+        saved, start, errors = state.read(), None, []
+        if saved is None and self._drawn() and len(held):
+            # A pass begins from what the centres teach alone, which costs little beside it.
+            start = solve_together(
+                self._plan(components, len(centres), apart=False),
+                points,
+                self._prepare_targets(drawn.y)[kept],
+                (validation, held_t),
+                alpha=held_t[:0],
+                seed=order.seed,
+                epochs=START_EPOCHS,
+                on_epoch=lambda *both: errors.append(both),
+                directly=False,
+            )
+        unseen = samples.take(order.rows[-plan.batch_size :])
+        apart = Apart.of(plan, points, Points.of(self._prepare(unseen.X)))
         earlier_s = 0.0
-        if (saved := state.read()) is not None:
-            apart.restore(saved["heads"])
-            task.train_mse.copy_(saved["train_mse"])
-            task.validation_mse.copy_(saved["validation_mse"])
-            self.history_ = saved["history"]
-            earlier_s = self.history_[-1]["seconds"]
 
-        def on_epoch(train_mse: float, validation_mse: float) -> None:
-            tell(train_mse, validation_mse, earlier_s, centres=len(centres))
+        def on_epoch(train_mse: float, validation_mse: float, **words: int) -> None:
+            tell(train_mse, validation_mse, earlier_s, centres=len(centres), **words)
             state.write(
                 {
                     "history": self.history_,
@@ -477,12 +491,21 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 }
             )
 
-        made = len(self.history_)
+        if saved is not None:
+            apart.restore(saved["heads"])
+            task.train_mse.copy_(saved["train_mse"])
+            task.validation_mse.copy_(saved["validation_mse"])
+            self.history_ = saved["history"]
+            earlier_s = self.history_[-1]["seconds"]
+        elif start is not None:
+            apart.begin_with(start)
+            on_epoch(*min(errors, key=lambda both: both[1]), epoch=0)
+        made = int(self.history_[-1]["epoch"]) if self.history_ else 0
         apart.train(
             samples,
             self._reader(samples, components),
             task,
-            Points.of(self._prepare(held.X)),
+            validation,
             seed=order.seed,
             epochs=range(made, max(epochs, made)),
             on_epoch=on_epoch,
@@ -495,7 +518,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         apart = self._passed
         if apart is None:  # a model that was loaded
             components = Components.all([band.columns for band in self.subbands_])
-            plan = self._plan(components, len(self.centres_))
+            plan = self._plan(components, len(self.centres_), apart=True)
             unseen = samples.take(np.arange(min(plan.batch_size, len(samples))))
             centres = Points.of(self._tensor(self.centres_))
             apart = Apart.of(plan, centres, Points.of(self._prepare(unseen.X)))
@@ -534,9 +557,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
         return read
 
-    def _plan(self, components: Components, centres: int) -> Plan:
+    def _plan(self, components: Components, centres: int, *, apart: bool) -> Plan:
         if self.batch_size == "auto":
-            suits = min(batch_rows(centres), self.subsample_size) if self._apart else 0
+            suits = batch_rows(centres) if apart else 0
             batch_size = max(BATCH_ROWS[self._device().type], suits)
         else:
             batch_size = self.batch_size
@@ -735,7 +758,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             train_mse: float, validation_mse: float, earlier_s: float = 0.0, **words: int
         ) -> None:
             entry = {
-                "epoch": len(self.history_) + 1,
+                "epoch": self.history_[-1]["epoch"] + 1 if self.history_ else 1,
                 "seconds": earlier_s + time.perf_counter() - started,
                 "train_mse": self._in_units(train_mse),
             }

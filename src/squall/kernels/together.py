@@ -44,6 +44,7 @@ def solve_together(
     seed: int,
     epochs: int,
     on_epoch: Callable[..., None],
+    directly: bool = True,
 ) -> Solution:
     """Train on the last centres, of which `alpha` has the coefficients of the first ones.
 
@@ -57,6 +58,7 @@ def solve_together(
         epochs: the most.
         on_epoch: told the mean squared errors of training and validation after each, and `direct`,
             how many outputs were solved at once.
+        directly: solve at once where few rows span all, with a warning.
     """
     outputs, first = targets.shape[1], len(alpha)
     task = Task.of(plan.components, targets, validation[1])
@@ -69,7 +71,7 @@ def solve_together(
         on_epoch(*(error / outputs for error in task.total_errors()), **words)
 
     solved: dict[int, Subband] = {}
-    if not first:
+    if directly and not first:
         solved = _solve_directly(plan, sample, centres.rows, task, validation[0].rows, alpha)
         if solved:
             tell(direct=sum(band.last - band.first for band in solved.values()))
