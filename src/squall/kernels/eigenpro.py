@@ -20,7 +20,9 @@ class EigenProRegressor(KernelMachine):
             drawn, a share of the samples in (0, 1], an array (p, D), or `auto` for all as long as
             the memory bound holds their kernel matrix, and else what it holds, at most 20,000.
             More than there are samples are all. All samples as centres are solved in O(N^2) per
-            epoch; fewer centres p by passes of O(N p) in memory that does not grow with N.
+            epoch; fewer centres p by passes of O(N p) in memory that does not grow with N. Where
+            centres are drawn and there are validation rows, passes begin from what the centres
+            teach as the only samples.
         epochs: the most passes over the data; with centres apart from the samples passes over
             200,000 rows where there are more.
         patience: epochs in a row that lower the best validation error by less than a thousandth
@@ -29,8 +31,7 @@ class EigenProRegressor(KernelMachine):
             epochs are made.
         subsample_size: points of the eigensystem, of the search and of the metric.
         batch_size: samples of a step, `auto` for what suits the device and the centres; made
-            smaller where the memory bound or, of centres apart from samples, the subsample asks
-            for it.
+            smaller where the memory bound asks for it.
         memory_gb: bound on distances, kernel values and the eigenproblem, beside the data, in
             10^9 bytes. Epochs are fastest where 4 N (N + validation rows) bytes fit.
         metric: of the distances. `principal` is the Euclidean one in the directions that have 99 %
@@ -64,7 +65,8 @@ class EigenProRegressor(KernelMachine):
         search_: all candidates, or None.
         history_: per epoch: epoch, seconds since `fit` began, train_mse (residuals before each
             step) and validation_mse; `direct`, how many outputs were solved at once, where any
-            were; `centres`, how many there are, where samples are apart from them.
+            were; `centres`, how many there are, where samples are apart from them. Epoch 0 are
+            the centres alone.
         n_iter_: epochs made.
 
     Convention: where fewer than half of the rows span the kernel matrix (repeated rows, few

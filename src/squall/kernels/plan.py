@@ -25,7 +25,7 @@ class Subband:
         gamma: power of the kernel.
         bandwidth: sigma in units of the median distance to the power gamma.
         sigma: scale of the kernel.
-        epoch: whose coefficients were kept.
+        epoch: whose coefficients were kept; 0 before the first pass, or those of the centres alone.
         validation_mse: after that epoch; NaN without validation data.
         ridge: added to the kernel matrix's diagonal where the system was solved directly; 0 where
             it was solved by iteration.

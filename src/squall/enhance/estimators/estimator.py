@@ -40,9 +40,9 @@ class MaskEstimator(Protocol):
     the lowest frequency.
 
     Attributes:
-        history_: one entry per epoch or pass of the solver: `epoch` (from 1), `seconds` since the
-            fit began, `dev_mse` of the predicted masks, and what else the estimator knows
-            (`train_loss`, `train_mse`).
+        history_: one entry per epoch or pass of the solver: `epoch` (from 1; 0 is what passes
+            begin from), `seconds` since the fit began, `dev_mse` of the predicted masks, and what
+            else the estimator knows (`train_loss`, `train_mse`).
     """
 
     history_: list[dict[str, float]]
