@@ -91,17 +91,16 @@ class Apart:
                 f"most {most_centres(plan.memory_bytes, len(kernels))} centres"
             )
         left = plan.memory_bytes - FLOAT_BYTES * len(kernels) * p**2
-        m = min(plan.batch_size, left // (2 * FLOAT_BYTES * p))
-        # Of a larger batch the matrices would be larger than the eigenproblem.
-        measured_on = min(m, plan.sample_size)
-        unseen, first = unseen[:measured_on], centres[: plan.sample_size]
+        # Steps are as long as a batch's own matrix allows, which is no larger than the eigenproblem.
+        m = min(plan.batch_size, plan.sample_size, left // (2 * FLOAT_BYTES * p))
+        unseen, first = unseen[:m], centres[: plan.sample_size]
         new = centres.rows.new_empty
         sample = fill_squared_distances(first, out=new(len(first), len(first)))
         across = fill_squared_distances(unseen, first, out=new(len(unseen), len(first)))
         within = fill_squared_distances(unseen, out=new(len(unseen), len(unseen)))
         learnt = []
         for kernel, _ in kernels:
-            preconditioner = choose_preconditioner(kernel(sample), batch_size=measured_on)
+            preconditioner = choose_preconditioner(kernel(sample), batch_size=m)
             measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
             learnt.append((preconditioner, preconditioner.step_size(m, measured)))
         del sample, across, within

@@ -31,7 +31,8 @@ class EigenProRegressor(KernelMachine):
             epochs are made.
         subsample_size: points of the eigensystem, of the search and of the metric.
         batch_size: samples of a step, `auto` for what suits the device and the centres; made
-            smaller where the memory bound asks for it.
+            smaller where the memory bound or, of centres apart from samples, the subsample asks
+            for it.
         memory_gb: bound on distances, kernel values and the eigenproblem, beside the data, in
             10^9 bytes. Epochs are fastest where 4 N (N + validation rows) bytes fit.
         metric: of the distances. `principal` is the Euclidean one in the directions that have 99 %
