@@ -67,7 +67,7 @@ def test_iteration_is_that_of_the_twin() -> None:
         s=40,
         q=head.preconditioner.q,
         step=head.step,
-        batches=[list(rows) for rows in data.batches(40, block=1, seed=3, turn=0)],
+        batches=[list(rows) for rows in data.batches(40, seed=3, turn=0)],
     )
     assert head.preconditioner.q > 0
     np.testing.assert_allclose(head.alpha, alpha, atol=2e-3 * np.abs(alpha).max())
@@ -383,18 +383,38 @@ def test_partial_fit_with_too_few_first_rows_has_them_as_centres() -> None:
     assert model.partial_fit(X[150:300], Y[150:300]).centres_.shape == (300, 40)
 
 
-def test_batches_are_all_rows_in_blocks() -> None:
+def test_batches_are_all_rows_in_an_order_of_seed_and_turn() -> None:
     samples = Samples(X, Y, np.arange(0, 3000, 2))
-    batches = samples.batches(64, block=4, seed=1, turn=0)
+    batches = samples.batches(64, seed=1, turn=0)
     together = np.concatenate(batches)
     assert sorted(together) == list(range(1500))
     assert max(map(len, batches)) == 64
-    blocks = batches[0].reshape(-1, 4)
-    assert (np.diff(blocks, axis=1) == 1).all()
-    again = samples.batches(64, block=4, seed=1, turn=0)
+    again = samples.batches(64, seed=1, turn=0)
     assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
-    other = np.concatenate(samples.batches(64, block=4, seed=1, turn=1))
+    other = np.concatenate(samples.batches(64, seed=1, turn=1))
     assert not np.array_equal(together, other)
+
+
+def test_neighbouring_rows_are_read_together_and_come_into_different_batches() -> None:
+    samples = Samples(np.zeros((100_000, 1)), np.zeros(100_000))
+    batches = samples.batches(500, seed=0, turn=0)
+    for batch in batches[:20]:
+        assert (np.diff(batch) < 4).mean() < 0.25  # 0.02 where all rows are shuffled
+    some = np.unique(np.concatenate(batches[:16]) // 16)  # blocks that 16 batches read
+    assert len(some) < 1.1 * 16 * 500 / 16
+
+
+def test_frames_that_follow_each_other_are_learnt_as_well_as_shuffled_ones() -> None:
+    """Each row is much like the next; with neighbours in a batch, steps are too long."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(X, 10, 0) + 0.05 * rng.standard_normal((30_000, 40)).astype("f4")
+    y = np.repeat(Y, 10, 0)
+    order = rng.permutation(len(x))
+    errors = []
+    for rows in (slice(None), order):
+        model = EigenProRegressor(gamma=1.0, bandwidth=1.0, centres=1000, epochs=1)
+        errors.append(_error(model.fit(x[rows], y[rows], validation=HELD)))
+    assert errors[0] < 1.03 * errors[1]
 
 
 def test_factor_is_that_of_the_kernel_matrix() -> None:

@@ -33,8 +33,6 @@ LEAST_BATCH = 256
 BATCH_SHARE = 1 / 5
 # An epoch is a pass over all samples, or over so many where there are more.
 EPOCH_ROWS = 200_000
-# Neighbouring rows are read together: batches are made of at least so many such blocks.
-BLOCKS = 32
 
 Read = Callable[[NDArray[np.intp]], tuple[Tensor, Tensor]]
 
@@ -91,7 +89,7 @@ class Apart:
                 f"most {most_centres(plan.memory_bytes, len(kernels))} centres"
             )
         left = plan.memory_bytes - FLOAT_BYTES * len(kernels) * p**2
-        # Steps are as long as a batch's own matrix allows, which is no larger than the eigenproblem.
+        # Steps are as long as the matrix of a batch allows, no larger than the eigenproblem.
         m = min(plan.batch_size, plan.sample_size, left // (2 * FLOAT_BYTES * p))
         unseen, first = unseen[:m], centres[: plan.sample_size]
         new = centres.rows.new_empty
@@ -147,11 +145,10 @@ class Apart:
         """
         outputs = sum(group.outputs for head in self.heads for group in head.groups)
         parts = math.ceil(len(samples) / max(epoch_rows, self.batch_size))
-        block = max(self.batch_size // BLOCKS, 1)
 
         def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
             turn, part = divmod(epoch, parts)
-            every = samples.batches(self.batch_size, block=block, seed=seed, turn=turn)
+            every = samples.batches(self.batch_size, seed=seed, turn=turn)
             for rows in every[part * len(every) // parts : (part + 1) * len(every) // parts]:
                 yield read(rows)
 

@@ -14,6 +14,8 @@ from typing_extensions import Self
 __all__ = ["Samples", "first_not_finite"]
 
 READ_ROWS = 16384
+# That are read together, and so many batches that they are dealt out to.
+BLOCK_ROWS = 16
 # Squares of what is larger or smaller would leave the range of float32, or its precision.
 PLAIN_RANGE = (2.0**-30, 2.0**30)
 LARGEST = 1e150  # whose square float64 still holds
@@ -49,16 +51,23 @@ class Samples:
         """The same with only the rows that are used."""
         return self if self.used is None else self.take(np.arange(len(self)))
 
-    def batches(self, size: int, *, block: int, seed: int, turn: int) -> list[NDArray[np.intp]]:
+    def batches(self, size: int, *, seed: int, turn: int) -> list[NDArray[np.intp]]:
         """All rows in batches, in an order that `seed` and `turn` decide.
 
-        Blocks of neighbouring rows stay together, so that a disk reads a page once.
+        Blocks of neighbouring rows are dealt out to some consecutive batches, so that a disk reads
+        a page once and yet the rows of a batch lie apart: neighbouring frames are much alike, and
+        steps are as long as batches of unlike rows allow.
         """
-        count = math.ceil(len(self) / block)
-        blocks = np.random.default_rng((seed, turn)).permutation(count)
-        order = (blocks[:, None] * block + np.arange(block)).ravel()
+        rng = np.random.default_rng((seed, turn))
+        blocks = rng.permutation(math.ceil(len(self) / BLOCK_ROWS))
+        order = (blocks[:, None] * BLOCK_ROWS + np.arange(BLOCK_ROWS)).ravel()
         order = order[order < len(self)]
-        return [np.sort(order[start : start + size]) for start in range(0, len(order), size)]
+        batches = []
+        for start in range(0, len(order), BLOCK_ROWS * size):
+            dealt = rng.permutation(order[start : start + BLOCK_ROWS * size])
+            cuts = range(0, len(dealt), size)
+            batches += [np.sort(dealt[cut : cut + size]) for cut in cuts]
+        return batches
 
     def mean_and_scale(self, name: str) -> tuple[NDArray[np.float64], float]:
         """The mean of each column, and the power of two that brings extreme deviations to about 1.
