@@ -16,6 +16,7 @@ import yaml
 import tiny_enhancement
 from commands import ENHANCEMENT, numbered, work_done
 from killed_runs import PATIENCE_S, Moment, Run
+from squall.files import read_json
 from squall.report.records import Record, read_records
 
 pytest.importorskip("matplotlib")
@@ -120,6 +121,30 @@ def test_all_stages_run_with_binary_masks_of_another_front_end(
         for path in (tmp_path / "exp" / "enhance_hint").glob("*/score/default/channels.csv")
     } - {0}
     assert channels == 161
+
+
+@pytest.mark.slow
+def test_one_model_of_many_conditions_has_centres_apart_from_its_frames(
+    squall: Squall, tiny_data: Path, tmp_path: Path
+) -> None:
+    settings = {
+        **tiny_enhancement.SETTINGS,
+        "training": {"models": ["all"], "max_frames": 500, "max_dev_frames": 100},
+        "mixture": {"snrs_db": [-5, 5], "per_utterance": 3},
+        "grid": {"estimator": [*SMALL_GRID[:3], {**SMALL_GRID[3], "centres": 60}]},
+    }
+    arguments = [*_places(tiny_data), "--preset", "many"]
+    code, _, err = squall("enhance_timit", *arguments, settings=settings)
+    assert code == 0, err
+    records = read_records(tmp_path / "results" / "results.json")
+    assert {r.condition for r in records if r.metric == "train_seconds"} == {"all"}
+    assert {r.condition for r in records if r.metric == "mse"} == SEEN | UNSEEN
+    trained = (tmp_path / "exp" / "enhance_timit").glob("*/train/all/training.json")
+    histories = [read_json(path)["history"] for path in trained]
+    (kernel,) = (epochs for epochs in histories if "centres" in epochs[0])
+    assert [epoch["epoch"] for epoch in kernel] == [0, 1, 2][: len(kernel)]
+    assert {epoch["centres"] for epoch in kernel} == {60}
+    assert "unseen noises" in (tmp_path / "results" / "RESULTS.md").read_text()
 
 
 @pytest.mark.slow
