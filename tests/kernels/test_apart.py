@@ -16,7 +16,7 @@ import torch
 
 import kernels.naive_kernels as naive
 from kernels.regression_data import draw
-from squall.kernels import EigenProRegressor, SubbandKernelMachine, apart, components
+from squall.kernels import EigenProRegressor, SubbandKernelMachine, apart, components, machine
 from squall.kernels.components import Components
 from squall.kernels.functions import ExponentialPowerKernel, Points
 from squall.kernels.plan import Plan, Subband
@@ -43,9 +43,8 @@ def test_iteration_is_that_of_the_twin() -> None:
     targets = Y[:120] - Y[:120].mean(0)
     band = Subband(0, 6, gamma=1.0, bandwidth=1.0, sigma=20.0)
     plan = Plan((band,), Components.all([slice(0, 6)]), 1.0, 1.0, np.inf, 40, 40, 10**9)
-    machine = apart.Apart.of(
-        plan, Points.of(torch.from_numpy(centres)), Points.of(torch.from_numpy(samples[:40]))
-    )
+    machine = apart.Apart.of(plan, Points.of(torch.from_numpy(centres)))
+    machine.measure(Points.of(torch.from_numpy(samples[:40])))
     (head,) = machine.heads
     read = [torch.from_numpy(part) for part in (samples, targets)]
     none = torch.zeros(0, 6)
@@ -130,6 +129,72 @@ def test_where_passes_teach_nothing_the_centres_alone_are_kept() -> None:
     assert band.validation_mse == pytest.approx(model.history_[0]["validation_mse"], rel=1e-4)
     error = ((model.predict(HELD[0]) - HELD[1]) ** 2).mean()
     assert error == pytest.approx(band.validation_mse, rel=1e-3)
+
+
+def test_the_beginning_of_several_kernels_is_the_best_of_each() -> None:
+    rng = np.random.default_rng(0)
+    y, held_y = (
+        (values + rng.standard_normal(values.shape)).astype("f4") for values in (Y, HELD[1])
+    )
+    seen: list[Any] = []
+    with pytest.MonkeyPatch.context() as patched:
+        begin = apart.Apart.begin_with
+        patched.setattr(
+            apart.Apart, "begin_with", lambda self, start: (seen.append(start), begin(self, start))
+        )
+        model = SubbandKernelMachine(
+            subbands=2, gamma=[0.7, 1.4], bandwidth=1.0, centres=200, epochs=1
+        ).fit(X, y, validation=(HELD[0], held_y))
+    errors = [band.validation_mse for band in seen[0].subbands]
+    assert model.history_[0]["validation_mse"] == pytest.approx(np.mean(errors), rel=1e-6)
+
+
+def test_steps_are_measured_on_samples_that_are_no_centres() -> None:
+    """Also where there are fewer of them than a batch has rows."""
+    model = EigenProRegressor(centres=200, gamma=2.0, bandwidth=2.0)
+    model.fit(X[:400], Y[:400], validation=HELD)
+    begun = model.history_[0]["validation_mse"]
+    assert model.subbands_[0].epoch > 0
+    assert model.subbands_[0].validation_mse < 0.95 * begun
+    once = EigenProRegressor(centres=200, gamma=2.0, bandwidth=2.0).partial_fit(X[:400], Y[:400])
+    assert _error(once) < Y.var()
+
+
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(0, 300)], ids=["one row", "silence"])
+def test_rows_that_say_little_do_not_decide_later_steps(rows: slice, tmp_path: Path) -> None:
+    EigenProRegressor(centres=400, gamma=1.0).partial_fit(X[:500], Y[:500]).save(tmp_path / "m")
+    plain, after = (EigenProRegressor.load(tmp_path / "m") for _ in range(2))
+    few = X[:1] if rows.stop == 1 else np.full((300, 40), 0.01, "f4")
+    after.partial_fit(few, after.predict(few))
+    for start in range(500, 3000, 500):
+        for model in (plain, after):
+            model.partial_fit(X[start : start + 500], Y[start : start + 500])
+    assert _error(after) < 1.1 * _error(plain)
+
+
+def test_an_outlier_is_no_divergence(caplog: pytest.LogCaptureFixture) -> None:
+    y = Y[:600].copy()
+    y[7] += 100
+    EigenProRegressor(centres=100, gamma=1.0, patience=None, epochs=20).fit(
+        X[:600], y, validation=HELD
+    )
+    assert "half the step" not in caplog.text
+
+
+def test_a_diagonal_metric_has_one_weight_for_all_places_of_a_window() -> None:
+    frames = np.random.default_rng(0).standard_normal((2004, 6)).astype("f4")
+    frames *= np.array([3, 1, 1, 1, 1, 0.1], "f4")
+    x = np.concatenate([frames[place : place + 2000] for place in range(5)], 1)
+    y = np.tanh(x[:, 12:14])
+    model = EigenProRegressor(centres=300, metric="diagonal", epochs=1).fit(x, y)
+    assert model.metric_factor_ is not None
+    for values in (model.metric_factor_, model.feature_mean_):
+        np.testing.assert_allclose(values, np.tile(values[:6], 5), rtol=1e-6)
+
+
+def test_targets_that_are_learnt_exactly_stop() -> None:
+    model = EigenProRegressor(centres=200).fit(X, np.ones(3000, "f4"), validation=(X[:9], [1] * 9))
+    assert len(model.history_) <= 3
 
 
 @pytest.mark.slow
@@ -295,9 +360,10 @@ def test_an_interrupted_pass_leaves_the_model_as_it_was() -> None:
     np.testing.assert_allclose(*further, atol=1e-5)
 
 
-def test_a_failed_fit_leaves_the_model_as_it_was() -> None:
+def test_a_failed_fit_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     model = _fit()
     before = model.predict(NEW)
+    monkeypatch.setattr(machine, "solve_together", None)  # it is said before anything is learnt
     with pytest.raises(ValueError, match="does not hold 300 centres"):
         model.set_params(memory_gb=1e-4, centres=300).fit(3 * X + 100, 7 * Y + 50)
     model.set_params(memory_gb=4.0)  # on which the blocks of a prediction depend
@@ -313,6 +379,36 @@ def test_a_damaged_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match=r"fit\.pt is no checkpoint"):
         EigenProRegressor(centres=200).fit(X, Y, checkpoint=path)
+
+
+def test_a_fit_that_starts_again_goes_on_to_the_same_bits_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = apart.Apart.begin_with
+
+    def with_long_steps(self: apart.Apart, start: Any) -> None:
+        begin(self, start)
+        for head in self.heads:
+            head.step *= 16
+
+    monkeypatch.setattr(apart.Apart, "begin_with", with_long_steps)
+    whole = _fit(epochs=6, patience=None, gamma=1.0)
+    assert "again with half the step" in caplog.text
+    path = tmp_path / "fit.pt"
+    for epochs in (1, 6):
+        model = EigenProRegressor(centres=200, epochs=epochs, patience=None, gamma=1.0)
+        model.fit(X, Y, validation=HELD, checkpoint=path)
+    assert np.array_equal(model.alpha_, whole.alpha_)
+
+
+def test_a_checkpoint_of_other_labels_is_replaced(tmp_path: Path) -> None:
+    """That have the same mean."""
+    path, labels = tmp_path / "fit.pt", (Y > 0.5).astype("f4")
+    one = EigenProRegressor(centres=200, epochs=2, gamma=1.0)
+    for y in (labels, labels[::-1].copy()):
+        one.fit(X, y, validation=HELD, checkpoint=path)
+        plain = EigenProRegressor(centres=200, epochs=2, gamma=1.0).fit(X, y, validation=HELD)
+        assert np.array_equal(one.alpha_, plain.alpha_)
 
 
 def test_a_checkpoint_belongs_to_its_data_and_directions(

@@ -21,14 +21,24 @@ from squall.kernels.functions import Points, fill_squared_distances
 from squall.kernels.plan import Plan, Subband
 from squall.kernels.preconditioner import choose_preconditioner
 from squall.kernels.projected import ProjectedHead, factorise, solve_projected
-from squall.kernels.samples import Samples
+from squall.kernels.samples import READ_ROWS, Samples
 from squall.kernels.solver import Task
 from squall.kernels.together import Solution
 
-__all__ = ["Apart", "Checkpoint", "Read", "batch_rows", "least_memory", "most_centres"]
+__all__ = [
+    "Apart",
+    "Checkpoint",
+    "Read",
+    "batch_rows",
+    "check_memory",
+    "least_memory",
+    "most_centres",
+]
 
 FLOAT_BYTES = 4
 LEAST_BATCH = 256
+# Of another training: how one begins has changed with it.
+CHECKPOINT_FORMAT = 2
 # A step solves two triangular systems of the centres, which this share of them as samples is worth.
 BATCH_SHARE = 1 / 5
 # An epoch is a pass over all samples, or over so many where there are more.
@@ -53,6 +63,21 @@ def batch_rows(centres: int) -> int:
     return max(int(BATCH_SHARE * centres), LEAST_BATCH)
 
 
+def check_memory(plan: Plan, centres: int) -> None:
+    """Refuse more centres than the memory bound holds.
+
+    Raises:
+        ValueError: it does not hold them; the message says what does.
+    """
+    kernels = len(plan.kernels())
+    if (least := least_memory(centres, kernels)) > plan.memory_bytes:
+        raise ValueError(
+            f"memory_gb = {plan.memory_bytes / 1e9:g} does not hold {centres} centres of "
+            f"{kernels} kernel(s); use at least {math.ceil(least / 1e7) / 100:g}, or at "
+            f"most {most_centres(plan.memory_bytes, kernels)} centres"
+        )
+
+
 @dataclass
 class Apart:
     """Centres with the coefficients of their kernels, that samples are passed by.
@@ -70,40 +95,27 @@ class Apart:
     batch_size: int
 
     @classmethod
-    def of(cls, plan: Plan, centres: Points, unseen: Points) -> Self:
-        """Factor the kernel matrices and measure the steps.
+    def of(cls, plan: Plan, centres: Points) -> Self:
+        """Factor the kernel matrices; `measure` gives the steps.
 
         Args:
             plan: how.
             centres: (p, D), in an order that means nothing.
-            unseen: samples that are no centres, as far as there are any; a batch at most.
 
         Raises:
             ValueError: the memory bound does not hold the centres.
         """
         p, kernels = len(centres), plan.kernels()
-        if (least := least_memory(p, len(kernels))) > plan.memory_bytes:
-            raise ValueError(
-                f"memory_gb = {plan.memory_bytes / 1e9:g} does not hold {p} centres of "
-                f"{len(kernels)} kernel(s); use at least {math.ceil(least / 1e7) / 100:g}, or at "
-                f"most {most_centres(plan.memory_bytes, len(kernels))} centres"
-            )
+        check_memory(plan, p)
         left = plan.memory_bytes - FLOAT_BYTES * len(kernels) * p**2
         # Steps are as long as the matrix of a batch allows, no larger than the eigenproblem.
         m = min(plan.batch_size, plan.sample_size, left // (2 * FLOAT_BYTES * p))
-        unseen, first = unseen[:m], centres[: plan.sample_size]
-        new = centres.rows.new_empty
+        new, first = centres.rows.new_empty, centres[: plan.sample_size]
         sample = fill_squared_distances(first, out=new(len(first), len(first)))
-        across = fill_squared_distances(unseen, first, out=new(len(unseen), len(first)))
-        within = fill_squared_distances(unseen, out=new(len(unseen), len(unseen)))
-        learnt = []
-        for kernel, _ in kernels:
-            preconditioner = choose_preconditioner(kernel(sample), batch_size=m)
-            measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
-            learnt.append((preconditioner, preconditioner.step_size(m, measured)))
-        del sample, across, within
+        learnt = [choose_preconditioner(kernel(sample), batch_size=m) for kernel, _ in kernels]
+        del sample
         heads = []
-        for (kernel, bands), (preconditioner, step) in zip(kernels, learnt, strict=True):
+        for (kernel, bands), preconditioner in zip(kernels, learnt, strict=True):
             groups, columns = plan.groups(bands)
             heads.append(
                 ProjectedHead(
@@ -112,12 +124,28 @@ class Apart:
                     new(p, len(columns)).zero_(),
                     preconditioner,
                     slice(0, len(first)),
-                    step,
+                    preconditioner.step_size(m),
                     kernel=kernel,
                     factor=factorise(kernel, centres),
                 )
             )
         return cls(plan, centres, heads, m)
+
+    def measure(self, unseen: Points) -> None:
+        """Make the steps as long as batches of such samples allow.
+
+        Args:
+            unseen: (k, D) samples that are no centres, as far as there are any; of fewer than a
+                batch, a batch is taken to be that much harder.
+        """
+        first, k = self.centres[self.heads[0].sample], len(unseen)
+        new = self.centres.rows.new_empty
+        across = fill_squared_distances(unseen, first, out=new(k, len(first)))
+        within = fill_squared_distances(unseen, out=new(k, k))
+        for head in self.heads:
+            kernel, preconditioner = head.kernel, head.preconditioner
+            measured = preconditioner.largest_eigenvalue(kernel(within), kernel(across))
+            head.step = preconditioner.step_size(self.batch_size, measured * self.batch_size / k)
 
     def train(
         self,
@@ -218,11 +246,15 @@ class Checkpoint:
 
     @classmethod
     def of(cls, path: Path | None, settings: Mapping[str, Any], *arrays: NDArray[Any]) -> Self:
-        """Of a training with these settings and these data."""
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+        """Of a training with these settings and these data, all of which are read."""
+        if path is None:
+            return cls(path, "")
+        begun = {**settings, "format": CHECKPOINT_FORMAT}
+        digest = hashlib.sha256(json.dumps(begun, sort_keys=True, default=str).encode())
         for array in arrays:
             digest.update(f"{array.shape} {array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            for start in range(0, len(array), READ_ROWS):
+                digest.update(np.ascontiguousarray(array[start : start + READ_ROWS]).tobytes())
         return cls(path, digest.hexdigest())
 
     def read(self) -> dict[str, Any] | None:

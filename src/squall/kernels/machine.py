@@ -27,7 +27,15 @@ from sklearn.utils.validation import (
 from torch import Tensor
 from typing_extensions import Self
 
-from squall.kernels.apart import Apart, Checkpoint, Read, batch_rows, least_memory, most_centres
+from squall.kernels.apart import (
+    Apart,
+    Checkpoint,
+    Read,
+    batch_rows,
+    check_memory,
+    least_memory,
+    most_centres,
+)
 from squall.kernels.bandwidth import BANDWIDTHS, GAMMAS, START, Search, Trial, search
 from squall.kernels.components import FEWEST_CHANNELS, Components
 from squall.kernels.functions import (
@@ -41,7 +49,7 @@ from squall.kernels.low_rank import first_of_each
 from squall.kernels.metric import learn_metric, principal_factor, under_metric
 from squall.kernels.plan import Plan, Subband, by_kernel
 from squall.kernels.rows import fits
-from squall.kernels.samples import Samples, first_not_finite
+from squall.kernels.samples import READ_ROWS, Samples, first_not_finite
 from squall.kernels.solver import Task
 from squall.kernels.together import Solution, solve_together
 from squall.kernels.windows import Layout, find_layout
@@ -181,7 +189,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 )
         path = None if checkpoint is None else Path(checkpoint)
         new._fit(samples, held, rng, self.epochs, on_progress, path)
-        self.__dict__.update(vars(new))
+        self.__dict__ = new.__dict__  # without what the earlier fit had and this one has not
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -392,10 +400,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """With all samples as centres."""
         layout, held_layout = self._layouts(samples.X, held.X)
         rows, held_rows = order.rows, order.held
-        if layout is not None:  # with one mean, equal frames stay equal in all places
-            means = self.feature_mean_.reshape(layout.places, layout.width)
-            self.feature_mean_ = np.tile(means.mean(0), layout.places)
-        else:  # shuffled once, any first rows are a sample
+        self._share_mean(layout)
+        if layout is None:  # shuffled once, any first rows are a sample
             samples, rows = samples.take(rows), np.arange(len(rows))
         if held_layout is None:
             held, held_rows = held.take(held_rows), np.arange(len(held_rows))
@@ -443,10 +449,13 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """With centres apart from the samples, which are read batch by batch."""
         first, held_first = self._first(order.rows, order.held)
         some, held_some = samples.take(first), held.take(held_first)
+        layout = find_layout(samples.X[:READ_ROWS]) if self.metric in OVERLAPPING else None
+        self._share_mean(layout)
         components = self._choose_all(
             (self._prepare(some.X), self._prepare_targets(some.y)),
             (self._prepare(held_some.X), self._prepare_targets(held_some.y)),
             order.seed,
+            places=1 if layout is None else layout.places,
         )
         if self._drawn():
             drawn = samples.take(order.rows[:number])
@@ -458,6 +467,7 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         kept = first_of_each(centres)
         centres = centres[kept]
         plan = self._plan(components, len(centres), apart=True)
+        check_memory(plan, len(centres))
         points, validation = Points.of(centres), Points.of(self._prepare(held.X))
         held_t = self._prepare_targets(held.y)
         task = Task.of(components, self._prepare_targets(some.y), held_t)
@@ -476,8 +486,10 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 on_epoch=lambda *both: errors.append(both),
                 directly=False,
             )
-        unseen = samples.take(order.rows[-plan.batch_size :])
-        apart = Apart.of(plan, points, Points.of(self._prepare(unseen.X)))
+        apart = Apart.of(plan, points)
+        others = order.rows[number:] if self._drawn() else order.rows
+        unseen = samples.take(others[-apart.batch_size :])
+        apart.measure(Points.of(self._prepare(unseen.X)))
         earlier_s = 0.0
 
         def on_epoch(train_mse: float, validation_mse: float, **words: int) -> None:
@@ -499,7 +511,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             earlier_s = self.history_[-1]["seconds"]
         elif start is not None:
             apart.begin_with(start)
-            on_epoch(*min(errors, key=lambda both: both[1]), epoch=0)
+            channels = [(band.last - band.first) * band.validation_mse for band in start.subbands]
+            error = sum(channels) / held_t.shape[1] * self.target_scale_**2
+            on_epoch(min(errors, key=lambda both: both[1])[0], error, epoch=0)
         made = int(self.history_[-1]["epoch"]) if self.history_ else 0
         apart.train(
             samples,
@@ -519,9 +533,9 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if apart is None:  # a model that was loaded
             components = Components.all([band.columns for band in self.subbands_])
             plan = self._plan(components, len(self.centres_), apart=True)
-            unseen = samples.take(np.arange(min(plan.batch_size, len(samples))))
-            centres = Points.of(self._tensor(self.centres_))
-            apart = Apart.of(plan, centres, Points.of(self._prepare(unseen.X)))
+            apart = Apart.of(plan, Points.of(self._tensor(self.centres_)))
+        some = np.random.default_rng(seed).permutation(len(samples))[: apart.batch_size]
+        apart.measure(Points.of(self._prepare(samples.take(some).X)))
         apart.begin(self._tensor(self.alpha_), self._steps)
         self._passed = None  # until the pass is complete
         components = apart.plan.components
@@ -657,8 +671,14 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         }
         bases = [basis.cpu().numpy() for basis in plan.components.bases if basis is not None]
         means = self.feature_mean_, self.intercept_
-        data = centres.cpu().numpy(), held.X, held.y, *means, *bases
+        data = samples.X, samples.y, centres.cpu().numpy(), held.X, held.y, *means, *bases
         return Checkpoint.of(path, settings, *data)
+
+    def _share_mean(self, layout: Layout | None) -> None:
+        """Give all places of a window one mean, with which equal frames stay equal."""
+        if layout is not None:
+            means = self.feature_mean_.reshape(layout.places, layout.width)
+            self.feature_mean_ = np.tile(means.mean(0), layout.places)
 
     def _layouts(
         self, X: NDArray[Any], held_X: NDArray[Any]

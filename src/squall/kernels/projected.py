@@ -27,7 +27,7 @@ __all__ = ["ProjectedHead", "factorise", "solve_projected"]
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 # Of the average: the k-th step counts (1 + AVERAGE) / (k + AVERAGE), so that early ones fade.
 AVERAGE = 3
-# Times the error of the first batch of an epoch, or of zero: that of the last where steps diverge.
+# Times the error of the first batch of an epoch, or of zero: that of an epoch where steps diverge.
 GROWN = 4
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -82,17 +82,20 @@ class ProjectedHead(Head):
             "alpha": self.alpha,
             "average": self.average,
             "best": self.best,
+            "initial": self.initial,
             "step": self.step,
             "steps": self.steps,
+            "initial_steps": self.initial_steps,
             "epoch": self.epoch,
             "groups": progress,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        for name in ("alpha", "average", "best"):
+        for name in ("alpha", "average", "best", "initial"):
             getattr(self, name).copy_(state[name])
-        self.step, self.steps, self.epoch = state["step"], state["steps"], state["epoch"]
+        for name in ("step", "steps", "initial_steps", "epoch"):
+            setattr(self, name, state[name])
         for group, progress in zip(self.groups, state["groups"], strict=True):
             group.best_mse, group.best_epoch, group.waited = progress
 
@@ -148,25 +151,28 @@ def solve_projected(
         if not active:
             break
         seen = 0
-        totals = torch.zeros_like(task.train_mse)
-        first: dict[int, float] = {}
-        last: dict[int, float] = {}
+        totals, of_zero = (torch.zeros_like(task.train_mse) for _ in range(2))
+        first = torch.zeros_like(totals)
         for x, targets in batches(epoch):
             squared = fill_squared_distances(Points.of(x), centres, out=distances[: len(x)])
             for head in active:
                 rows = head.kernel(squared, out=values[: len(x)])
                 own = targets[:, head.columns]
                 residual = rows @ head.alpha - own
-                totals[head.columns] += residual.square().sum(0)
-                last[id(head)] = residual.square().mean().item()
-                first.setdefault(id(head), max(last[id(head)], own.square().mean().item()))
+                error = residual.square().sum(0)
+                if not seen:
+                    first[head.columns] = error / len(x)
+                totals[head.columns] += error
+                of_zero[head.columns] += own.square().sum(0)
                 head.advance(rows.T @ residual)
             seen += len(x)
         for head in active:
             task.train_mse[head.columns] = totals[head.columns] / seen
         _validate(active, task, centres, validation, distances, values)
         for head in active:
-            end_epoch(head, task, grown=not last[id(head)] <= GROWN * first[id(head)])
+            reached = task.train_mse[head.columns].mean()
+            usual = torch.maximum(first, of_zero / seen)[head.columns].mean()
+            end_epoch(head, task, grown=not reached.item() <= GROWN * usual.item())
         on_epoch()
 
 

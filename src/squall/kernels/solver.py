@@ -241,7 +241,7 @@ def end_epoch(head: Head, task: Task, *, grown: bool) -> None:
         if group.done:
             continue
         error = task.validation_error(group.columns)
-        worth_it = not error > (1 - WORTHWHILE) * group.best_mse
+        worth_it = error < (1 - WORTHWHILE) * group.best_mse or math.isnan(error)
         group.waited = 0 if worth_it else group.waited + 1
         if error < group.best_mse or math.isnan(error):
             group.best_mse, group.best_epoch = error, head.epoch
