@@ -246,6 +246,12 @@ def test_names_of_columns_are_saved(tmp_path: Path) -> None:
         loaded.predict(frame.iloc[:, ::-1])
 
 
+def test_another_fit_leaves_no_names_of_columns() -> None:
+    frame = pandas.DataFrame(X, columns=[f"f{index}" for index in range(X.shape[1])])
+    model = EigenProRegressor(epochs=1).fit(frame, Y).fit(X, Y)
+    assert not hasattr(model, "feature_names_in_")
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -169,8 +169,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             on_progress: called after every epoch with the new entry of `history_`.
             checkpoint: file that a fit with centres apart from samples is kept in after each
                 epoch, and goes on from to the same bits, also to more epochs; that of a fit with
-                other data or parameters is replaced. Where all samples are centres, and without a
-                `random_state` that repeats, it is of no use.
+                other parameters or data, all of which are read for it, is replaced. Where all
+                samples are centres, and without a `random_state` that repeats, it is of no use.
 
         Raises:
             ValueError: a parameter is out of range, the data are no finite matrices of fitting
