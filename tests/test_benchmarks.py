@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from squall.enhance.frames import FrameSet
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -61,3 +64,30 @@ def test_choices_are_compared_and_kept(tmp_path: Path) -> None:
     assert len({tuple(row[:2]) for row in grid}) == len(grid) == 6
     assert len({row[2] for row in grid}) == 6
     assert len(found["metrics"]["drawn"]) == 6
+
+
+@pytest.mark.slow
+def test_noises_and_frames_are_compared_and_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split, noises in (("train", "abc"), ("dev", "abc"), ("test", "abcde")):
+        for noise in noises:
+            frames = FrameSet(
+                mixtures=["m"],
+                counts=[120],
+                features=rng.standard_normal((120, 4)).astype("f4"),
+                masks=rng.random((120, 3)).astype("f4"),
+            )
+            frames.write(tmp_path / "frames" / split / noise / "0dB")
+    figure, path = tmp_path / "noises.png", tmp_path / "noises.json"
+    options = ["--frames", str(tmp_path / "frames"), "--threads", "1", "--json", str(path)]
+    options += ["-N", "200", "--many-frames", "100", "200", "--figure", str(figure)]
+    first = _run("noises.py", *options, "--noises")
+    both = _run("noises.py", *options, "--noises", "2")
+    assert both.startswith(first)
+    runs = json.loads(path.read_text())["runs"]
+    assert [len(run["noises"]) for run in runs] == [3, 3, 3, 3, 2, 2]
+    assert [run["frames"] for run in runs] == [100, 100, 200, 200, 200, 200]
+    for run in runs:
+        unseen = [run["test"][noise] for noise in "de"]
+        assert run["unseen"] == pytest.approx(sum(unseen) / 2)
+    assert figure.stat().st_size > 10_000

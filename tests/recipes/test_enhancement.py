@@ -144,6 +144,8 @@ def test_one_model_of_many_conditions_has_centres_apart_from_its_frames(
     (kernel,) = (epochs for epochs in histories if "centres" in epochs[0])
     assert [epoch["epoch"] for epoch in kernel] == [0, 1, 2][: len(kernel)]
     assert {epoch["centres"] for epoch in kernel} == {60}
+    passes = {r.value for r in records if r.metric == "epochs" and r.system.startswith("kernel")}
+    assert passes == {len(kernel) - 1}
     assert "unseen noises" in (tmp_path / "results" / "RESULTS.md").read_text()
 
 

@@ -208,7 +208,8 @@ def _training(record: Mapping[str, Any]) -> Iterator[Value]:
     history = record["history"]
     best = min(history, key=lambda epoch: epoch["dev_mse"])
     yield "train_seconds", record["seconds"], record["frames"], ""
-    yield "epochs", len(history), len(history), ""
+    epochs = int(history[-1]["epoch"])  # where there is an epoch 0, one less than entries
+    yield "epochs", epochs, epochs, ""
     yield "dev_mse", best["dev_mse"], record["dev_frames"], ""
 
 

@@ -48,7 +48,7 @@ def test_systems_stand_in_the_order_of_what_they_can_do() -> None:
 def test_conditions_are_sorted_by_noise_and_number_and_all_comes_last() -> None:
     names = ["all", "ssn/-5dB", "babble/10dB", "babble/5dB", "babble/-5dB", "babble/-2.5dB"]
     table = _tables(*(_record("epochs", "dnn", 1, condition=name) for name in names))
-    rows = table["Passes over the training frames"].rows
+    rows = table["Epochs: passes over the training frames, or over 200,000 of them"].rows
     assert [row[0] for row in rows] == [
         "babble/-5dB", "babble/-2.5dB", "babble/5dB", "babble/10dB", "ssn/-5dB", "all", "mean",
     ]  # fmt: skip

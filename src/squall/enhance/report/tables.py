@@ -30,7 +30,7 @@ _METRICS = {
     "si_sdr": "{title} in {unit}",
     "dev_mse": "Best validation error x 100",
     "train_seconds": "Training time in seconds, search of bandwidths included",
-    "epochs": "Passes over the training frames",
+    "epochs": "Epochs: passes over the training frames, or over 200,000 of them",
 }
 _TIMES_100 = ("mse", "dev_mse")
 _ONE_DECIMAL = ("accuracy",)  # of the units of a mask, which has many
