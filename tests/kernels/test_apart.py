@@ -405,6 +405,17 @@ def test_a_fit_that_starts_again_goes_on_to_the_same_bits_too(
     assert np.array_equal(model.alpha_, whole.alpha_)
 
 
+def test_a_checkpoint_that_cannot_be_written_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "solve_together", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a folder; a checkpoint is a file"):
+        EigenProRegressor(centres=200).fit(X, Y, checkpoint=tmp_path)
+    with pytest.raises(OSError, match="file"):
+        EigenProRegressor(centres=200).fit(X, Y, checkpoint=tmp_path / "file" / "fit.pt")
+
+
 def test_a_checkpoint_of_other_labels_is_replaced(tmp_path: Path) -> None:
     """That have the same mean."""
     path, labels = tmp_path / "fit.pt", (Y > 0.5).astype("f4")

@@ -246,9 +246,17 @@ class Checkpoint:
 
     @classmethod
     def of(cls, path: Path | None, settings: Mapping[str, Any], *arrays: NDArray[Any]) -> Self:
-        """Of a training with these settings and these data, all of which are read."""
+        """Of a training with these settings and these data, all of which are read.
+
+        Raises:
+            ValueError: the path is a folder.
+            OSError: its folder cannot be made.
+        """
         if path is None:
             return cls(path, "")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; a checkpoint is a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
         begun = {**settings, "format": CHECKPOINT_FORMAT}
         digest = hashlib.sha256(json.dumps(begun, sort_keys=True, default=str).encode())
         for array in arrays:
@@ -279,7 +287,6 @@ class Checkpoint:
         """Replace the file when all is written."""
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(self.path.name + ".part")
         torch.save({**state, "fingerprint": self.fingerprint}, unfinished)
         os.replace(unfinished, self.path)
