@@ -28,10 +28,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,10 +46,14 @@ from squall.kernels import (
 )
 from squall.kernels.functions import Points, fill_squared_distances
 
+if TYPE_CHECKING:
+    from squall.audio.features import Normalizer
+
 Array = NDArray[np.float32]
 ONE, FOUR = "kernel, 1 subband", "kernel, 4 subbands"
 RIDGES = (1e-3, 1e-2, 1e-1, 0.3, 1.0)
 GROWTH_EPOCHS = 3
+CONTEXT = 2  # frames on each side of a window
 MMAP_THRESHOLD = -3  # the number that malloc.h gives it
 # Errors that are no further apart count as equal in the second table.
 EQUAL = 1.002
@@ -156,20 +160,32 @@ def draw(n: int, dimensions: int, *, outputs: int = 64, dev: int = 2000, seed: i
     return Data(x[:n], y[:n], x[n:], y[n:])
 
 
-def read(frames: Path, condition: str, n: int) -> Data:
-    """Frames of a condition as a model of enhance_timit sees them; `all` for every condition."""
-    from squall.audio.features import Normalizer
+def draw_windows(folders: Sequence[Path], limit: int) -> tuple[Array, Array]:
+    """Windows of frames that enhance_timit has written, not yet normalised, and of masks."""
     from squall.enhance.frames import FrameSet, draw_frames
 
+    sets = [FrameSet.read(folder) for folder in folders]
+    return draw_frames(sets, context=CONTEXT, mask_context=CONTEXT, limit=limit, seed=1)
+
+
+def fit_normalizer(x: Array) -> Normalizer:
+    """Of windows (N, D): one mean and scale for all places, from the middle one."""
+    from squall.audio.features import Normalizer
+
+    places = 2 * CONTEXT + 1
+    return Normalizer.fit([np.array_split(x, places, axis=1)[CONTEXT]]).repeat(places)
+
+
+def read(frames: Path, condition: str, n: int) -> Data:
+    """Frames of a condition as a model of enhance_timit sees them; `all` for every condition."""
     drawn = []
     for split, limit in (("train", n), ("dev", 5000)):
         names = sorted((frames / split).glob("*/*" if condition == "all" else condition))
         if not names:
             raise SystemExit(f"--frames {frames}: there is no {split}/{condition}")
-        sets = [FrameSet.read(name) for name in names]
-        drawn.append(draw_frames(sets, context=2, mask_context=2, limit=limit, seed=1))
+        drawn.append(draw_windows(names, limit))
     (x, y), (x_dev, y_dev) = drawn
-    normalizer = Normalizer.fit([np.array_split(x, 5, axis=1)[2]]).repeat(5)
+    normalizer = fit_normalizer(x)
     return Data(normalizer.apply(x), y, normalizer.apply(x_dev), y_dev)
 
 

@@ -23,15 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from squall.audio.features import Normalizer
+from kernels import draw_windows, fit_normalizer
 from squall.enhance.estimators.dnn import DnnEstimator
 from squall.enhance.estimators.kernel import KernelEstimator
-from squall.enhance.frames import FrameSet, draw_frames
 
-Array = NDArray[np.float32]
-CONTEXT = 2
 DEV_FRAMES, TEST_FRAMES = 5000, 300  # in all; of each noise and SNR
 ESTIMATORS = {
     "kernel": lambda: KernelEstimator(subbands=1, memory_gb=8, metric="principal"),
@@ -54,30 +50,24 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def draw(split: Path, noises: Sequence[str], limit: int) -> tuple[Array, Array]:
-    """Windows of frames, not yet normalised, and of masks."""
-    sets = [FrameSet.read(path) for noise in noises for path in sorted((split / noise).iterdir())]
-    return draw_frames(sets, context=CONTEXT, mask_context=CONTEXT, limit=limit, seed=1)
-
-
-def read_test(test: Path, noise: str) -> tuple[Array, Array]:
-    return draw(test, [noise], TEST_FRAMES * len(list((test / noise).iterdir())))
+def folders_of(split: Path, noises: Sequence[str]) -> list[Path]:
+    """Those of all SNRs."""
+    return [path for noise in noises for path in sorted((split / noise).iterdir())]
 
 
 def measure(frames: Path, noises: Sequence[str], limit: int, name: str) -> dict[str, Any]:
     """Train on some frames of some noises; errors on the validation and the test mixtures."""
-    x, y = draw(frames / "train", noises, limit)
-    x_dev, y_dev = draw(frames / "dev", noises, DEV_FRAMES)
-    places = 2 * CONTEXT + 1
-    middle = np.array_split(x, places, axis=1)[CONTEXT]
-    normalizer = Normalizer.fit([middle]).repeat(places)
+    x, y = draw_windows(folders_of(frames / "train", noises), limit)
+    x_dev, y_dev = draw_windows(folders_of(frames / "dev", noises), DEV_FRAMES)
+    normalizer = fit_normalizer(x)
     estimator = ESTIMATORS[name]()
     start = time.perf_counter()
     estimator.fit(normalizer.apply(x), y, dev_features=normalizer.apply(x_dev), dev_masks=y_dev)
     seconds = time.perf_counter() - start
     errors: dict[str, float] = {}
     for noise in sorted(path.name for path in (frames / "test").iterdir()):
-        x_test, y_test = read_test(frames / "test", noise)
+        folders = folders_of(frames / "test", [noise])
+        x_test, y_test = draw_windows(folders, TEST_FRAMES * len(folders))
         masks = estimator.predict(normalizer.apply(x_test))
         errors[noise] = float(np.mean((masks - y_test) ** 2))
     trained_on = {path.name for path in (frames / "train").iterdir()}
