@@ -387,6 +387,7 @@ def print_peers(runs: Runs, absent: list[str]) -> None:
 def draw_figure(path: Path, runs: dict[int, Runs]) -> None:
     """Error against time, one panel for each N."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(5.5 * len(runs), 4), layout="constrained")
     for place, (n, mine) in enumerate(runs.items(), 1):
@@ -396,9 +397,14 @@ def draw_figure(path: Path, runs: dict[int, Runs]) -> None:
             points = run.path or [(run.seconds, run.error)]
             axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
         axes.set(xscale="log", xlabel="seconds", ylabel="MSE of other frames", title=f"{n} frames")
-        axes.set_ylim(top=1.3 * min(run.error for s in mine.values() for run in s))
+        least = min(run.error for s in mine.values() for run in s)
+        axes.set_ylim(0.99 * least, 1.05 * least)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path)
 
 
