@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,8 @@ def _score(folders: tuple[Path, Path], *options: str) -> int:
 def _parts(out: str) -> tuple[list[dict[str, str]], list[list[str]]]:
     """Rows of the CSV, and the table's lines in columns."""
     rows, table = out.split("\n\n") if "\n\n" in out else ("", out)
-    lines = [line.replace(" to ", " ").split() for line in table.splitlines()]
+    bare = [re.sub(r"(?<=\d)  \S.* is better$", "", line) for line in table.splitlines()]
+    lines = [line.replace(" to ", " ").split() for line in bare]
     return list(csv.DictReader(io.StringIO(rows))), lines
 
 
@@ -90,13 +93,64 @@ def test_a_csv_file_leaves_the_table_on_the_terminal(
     assert captured.err.splitlines()[-1] == "3 of 3: b/one"
 
 
-def test_extended_stoi_is_a_column_of_its_own(
+def test_scores_are_chosen_by_name(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "new" / "scores.html"
+    assert _score(folders, "--scores", "lsd,si_sdr,estoi", "--html", str(page)) == 0
+    out = capsys.readouterr().out
+    rows, table = _parts(out)
+    assert list(rows[0]) == ["file", "estoi", "si_sdr", "lsd", "lag_samples", "reason"]
+    assert [line[0] for line in table[1:4]] == ["estoi", "si_sdr", "lsd"]
+    assert "  dB, lower is better\n" in out
+    text = page.read_text()
+    for shown in ("log-spectral distance", "a/two", rows[0]["lsd"], table[3][1], "2000 resamples"):
+        assert shown in text
+
+
+@pytest.mark.slow
+def test_without_a_reference_there_are_scores_that_need_none(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _score(folders, "--extended") == 0
+    pytest.importorskip("speechmos")
+    assert main(["score-speech", "--estimate", str(folders[1]), "--jobs", "1"]) == 0
     rows, table = _parts(capsys.readouterr().out)
-    assert list(rows[0]) == ["file", "stoi", "estoi", *METRICS[1:], "lag_samples", "reason"]
-    assert [line[0] for line in table[1:6]] == ["stoi", "estoi", *METRICS[1:]]
+    names = ["dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808"]
+    assert list(rows[0]) == ["file", *names, "reason"]
+    assert [line[0] for line in table[1:5]] == names
+    assert all(1 <= float(row["dnsmos_ovrl"]) <= 5 for row in rows)
+    one = folders[1] / "a" / "one.WAV"
+    assert main(["score-speech", "--estimate", str(one), "--jobs", "1"]) == 0
+    assert _parts(capsys.readouterr().out)[0][0]["dnsmos_sig"] == rows[0]["dnsmos_sig"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scores", "stoi,psq"], "there is no score 'psq'; there are stoi, estoi, pesq_nb"),
+        (["--scores", ""], "there is no score ''"),
+        (["--scores", "csig", "--alone"], "csig: needs clean speech to compare with"),
+        (["--scores", "sdr", "--hide", "fast_bss_eval"], "sdr: needs fast_bss_eval: pip install"),
+        (["--html", "ONE"], "ONE is one of the inputs: give another output"),
+    ],
+)
+def test_wrong_choices_are_named(
+    folders: tuple[Path, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    one = str(folders[1] / "a" / "one.WAV")
+    options, message = ([text.replace("ONE", one) for text in o] for o in (options, [message]))
+    if "--hide" in options:
+        monkeypatch.setitem(sys.modules, options.pop(), None)
+        options.remove("--hide")
+    alone = "--alone" in options
+    reference = [] if alone else ["--reference", str(folders[0])]
+    rest = [option for option in options if option != "--alone"]
+    assert main(["score-speech", *reference, "--estimate", str(folders[1]), *rest]) == 1
+    assert message[0] in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,32 @@ def test_a_variant_enhances_and_scores_again_without_training(run: Run, tiny_dat
     _, done = run(tiny_data, apply__binarise=True)
     assert done == ["0 check", "6 enhance", "7 score"]
     assert run(tiny_data)[1] == EVERY_TIME
+
+
+@pytest.mark.slow
+def test_other_scores_are_computed_without_enhancing_again(run: Run, tiny_data: Path) -> None:
+    plain, _ = run(tiny_data, "noisy")
+    before = {(r.condition, r.metric): r.value for r in read_records(plain.result_path)}
+    wanted = ["lsd", "stoi", "seg_snr"]
+    other, done = run(tiny_data, "noisy", scores=wanted)
+    assert done == ["0 check", "7 score"]
+    assert other.result_path == plain.result_path
+    found = {(r.condition, r.metric): r for r in read_records(other.result_path)}
+    assert {metric for _, metric in found} == {"stoi", "seg_snr", "lsd"}
+    assert found["rain/5dB", "stoi"].value == before["rain/5dB", "stoi"]
+    assert found["rain/5dB", "lsd"].unit == "dB"
+    assert found["rain/5dB", "lsd"].number < found["rain/-5dB", "lsd"].number
+    rows = (other.score_dir / "mixtures.csv").read_text().splitlines()
+    assert rows[0].startswith("condition,utterance,speaker,samples,stoi,seg_snr,lsd,mse")
+    assert {row.split(",")[2] for row in rows[1:]} == {"t1", "t2"}
+
+
+def test_a_missing_package_stops_the_check(
+    run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "speechmos", None)
+    with pytest.raises(StageError, match=r"dnsmos_sig: needs speechmos: pip install .squall\[mos"):
+        run(tiny_data, "noisy", scores=["dnsmos_sig"])
 
 
 @pytest.mark.slow

@@ -73,6 +73,8 @@ def _load(path: Path, **settings: Any) -> EnhancementConfig:
         ({"training.max_frames": 9}, "training.max_frames: "),
         ({"utterances.max_s": 0.1}, "utterances.max_s: "),
         ({"utterances.test": 0}, "utterances.test: "),
+        ({"scores": ["stoi", "pesq"]}, "there is no score 'pesq'; there are stoi, estoi, pesq_nb"),
+        ({"scores": []}, "no score is named"),
         ({"estimator.name": "kernels"}, "there is no such estimator; there are noisy, dnn, kernel"),
         ({"estimator": {"name": "dnn", "loss": "squentropi"}}, "unknown loss 'squentropi'"),
         (
@@ -128,6 +130,7 @@ def test_the_recordings_that_are_needed_are_those_that_are_not_made(path: Path) 
         {"results_dir": "somewhere"},
         {"remove_mean": False},
         {"features.level_over": "whole"},
+        {"scores": ["all"]},
     ],
     ids=lambda change: next(iter(change)),
 )

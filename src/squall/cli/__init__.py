@@ -228,13 +228,21 @@ def _score(options: argparse.Namespace) -> int:
 
 def _add_score_speech(verbs: Any) -> None:
     verb = verbs.add_parser(
-        "score-speech", help="STOI, PESQ and SI-SDR of enhanced speech against clean speech"
+        "score-speech", help="STOI, PESQ, SI-SDR, DNSMOS and others of enhanced speech"
     )
-    verb.add_argument("--reference", required=True, type=_file, help="clean file or folder")
     verb.add_argument("--estimate", required=True, type=_file, help="enhanced file or folder")
+    verb.add_argument(
+        "--reference", type=_file, help="clean file or folder; without it: scores that need none"
+    )
+    verb.add_argument(
+        "--scores",
+        metavar="NAME,...",
+        help="which scores, or all (default: stoi,pesq_nb,pesq_wb,si_sdr; without a reference "
+        "DNSMOS); an unknown name lists them",
+    )
     verb.add_argument("--csv", type=Path, help="write one row per file here, not to the terminal")
+    verb.add_argument("--html", type=Path, help="write a page with both tables")
     verb.add_argument("--jobs", type=_positive, help="processes (default: one per core)")
-    verb.add_argument("--extended", action="store_true", help="extended STOI too")
     verb.add_argument(
         "--no-align",
         dest="align",

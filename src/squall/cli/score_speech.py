@@ -1,4 +1,4 @@
-"""`squall score-speech`: STOI, PESQ and SI-SDR of enhanced files against clean ones."""
+"""`squall score-speech`: scores of enhanced files, against clean ones or on their own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,21 @@ import numpy as np
 from squall.audio.offset import describe_offset
 from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, audio_below, read_audio
 from squall.files import atomic_write, refuse_inputs
+from squall.report.page import Section, page_html, table_html
 from squall.scoring.delay import align_signals, find_lag
-from squall.scoring.speech_quality import (
-    Score,
+from squall.scoring.metrics import declared
+from squall.scoring.speech_scores import (
+    DEFAULT_SCORES,
+    SPEECH_SCORES,
+    MetricSummary,
     SpeechPair,
     SpeechScores,
+    check_scores,
+    missing_packages,
     score_pairs,
     summarise_metric,
 )
+from squall.scoring.speech_signals import Score
 
 __all__ = ["score_speech_files"]
 
@@ -34,15 +41,18 @@ __all__ = ["score_speech_files"]
 _CUT_AT_MOST_S = 0.010
 _LAG_AT_MOST_S = 0.020
 
-_Paths = tuple[Path, Path]  # reference, estimate
+_Paths = tuple[Path | None, Path]  # reference, estimate
+
+_INTERVAL = "percentile bootstrap over files, 2000 resamples, seed 0"
 
 
 def score_speech_files(options: argparse.Namespace) -> int:
-    """Print or write one line per file, then the mean of each metric.
+    """Print or write one line per file, then the mean of each score.
 
     Files are brought to one channel at 16 kHz. Where an estimate is late or early, by up to 20 ms,
     the two are aligned, unless that is switched off. Two files whose lengths then differ by less
-    than 10 ms are cut to the shorter. All of that is said.
+    than 10 ms are cut to the shorter. All of that is said. Without a reference the scores are those
+    that need none.
 
     Returns:
         1 when a file has no counterpart, cannot be read or has another length than its
@@ -50,27 +60,33 @@ def score_speech_files(options: argparse.Namespace) -> int:
 
     Raises:
         FileNotFoundError: a folder without audio.
-        ValueError: two files of one name, nothing to score, a file and a folder, or the CSV would
-            replace a file that is scored.
+        ValueError: an unknown score, a package that one needs is missing, two files of one name,
+            nothing to score, a file and a folder, or an output would replace a file that is scored.
     """
+    names = _wanted_scores(options.scores, reference=options.reference is not None)
     pairs, problems = _find_pairs(options.reference, options.estimate)
-    refuse_inputs(options.csv, chain.from_iterable(pairs.values()))
+    for output in (options.csv, options.html):
+        refuse_inputs(output, filter(None, chain.from_iterable(pairs.values())))
     for problem in problems:
         print(problem, file=sys.stderr)
     failed = len(problems)
     reading = _Reading(pairs, align=options.align)
+    head = ["file", *names, *(["lag_samples"] if options.reference else []), "reason"]
     scored: list[SpeechScores] = []
+    rows: list[list[str]] = []
     jobs = min(options.jobs or os.cpu_count() or 1, max(1, len(pairs)))
-    results = score_pairs(reading, extended=options.extended, jobs=jobs)
+    results = score_pairs(reading, scores=names, jobs=jobs)
     with atomic_write(options.csv) if options.csv else nullcontext(sys.stdout) as file:
         for scores in results:
             name, lag, notes = reading.names.popleft()
             if not scored:
-                _write_row(file, ["file", *scores.metrics(), "lag_samples", "reason"])
+                _write_row(file, head)
             scored.append(scores)
             values = [_number(score) for score in scores.metrics().values()]
-            values += ["" if lag is None else str(lag)]
-            _write_row(file, [name, *values, "; ".join(filter(None, [scores.reason, *notes]))])
+            if options.reference:
+                values += ["" if lag is None else str(lag)]
+            rows.append([name, *values, "; ".join(filter(None, [scores.reason, *notes]))])
+            _write_row(file, rows[-1])
             if options.csv:
                 print(f"{len(scored) + reading.failed} of {len(pairs)}: {name}", file=sys.stderr)
         failed += reading.failed
@@ -78,7 +94,12 @@ def score_speech_files(options: argparse.Namespace) -> int:
             raise ValueError(f"nothing could be scored, {failed} problem(s) above")
     if not options.csv:
         print()
-    _print_table(scored)
+    summaries = {
+        name: summarise_metric([scores.metrics()[name] for scores in scored]) for name in names
+    }
+    _print_table(summaries)
+    if options.html:
+        _write_page(options.html, summaries, head, rows)
     if late := [lag for lag in reading.lags if lag]:
         print(
             f"{len(late)} of {len(scored)} estimates are late or early (lag_samples: {min(late)} "
@@ -88,6 +109,19 @@ def score_speech_files(options: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} file(s) could not be scored, see above", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _wanted_scores(given: str | None, *, reference: bool) -> tuple[str, ...]:
+    """The scores that are asked for; all their packages are there."""
+    if given is not None:
+        names = check_scores(given.split(","), reference=reference)
+    elif reference:
+        names = DEFAULT_SCORES
+    else:
+        names = check_scores(["all"], reference=False)
+    if missing := missing_packages(names):
+        raise ValueError("; ".join(missing))
+    return names
 
 
 class _Reading:
@@ -106,9 +140,12 @@ class _Reading:
         self.failed = 0
 
     def __iter__(self) -> Iterator[SpeechPair]:
-        for name, paths in self.pairs.items():
+        for name, (reference, estimate) in self.pairs.items():
             try:
-                pair, lag, notes = _read_pair(*paths, align=self.align)
+                if reference is None:
+                    pair, lag, notes = _read_alone(estimate)
+                else:
+                    pair, lag, notes = _read_pair(reference, estimate, align=self.align)
             except (AudioError, _LengthError, OSError, MemoryError) as error:
                 print(str(error) or f"{name}: the memory is full", file=sys.stderr)
                 self.failed += 1
@@ -122,6 +159,12 @@ class _Reading:
 
 class _LengthError(ValueError):
     """Two files are not of one length."""
+
+
+def _read_alone(estimate: Path) -> tuple[SpeechPair, None, list[str]]:
+    """A signal that is scored without a reference, and what there is to say about it."""
+    audio = read_audio(estimate, sample_rate_hz=SAMPLE_RATE_HZ)
+    return SpeechPair(estimate=audio.samples), None, [f"estimate {c}" for c in audio.conversions]
 
 
 def _read_pair(
@@ -157,11 +200,14 @@ def _samples(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE_HZ)
 
 
-def _find_pairs(reference: Path, estimate: Path) -> tuple[dict[str, _Paths], list[str]]:
+def _find_pairs(reference: Path | None, estimate: Path) -> tuple[dict[str, _Paths], list[str]]:
     """Pairs by name, and what is missing, in words."""
-    for path in (reference, estimate):
+    for path in filter(None, (reference, estimate)):
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
+    if reference is None:
+        files = _files_below(estimate) if estimate.is_dir() else {str(estimate): estimate}
+        return {name: (None, path) for name, path in files.items()}, []
     if reference.is_dir() != estimate.is_dir():
         raise ValueError(f"{reference} and {estimate}: give two folders or two files")
     if not reference.is_dir():
@@ -200,18 +246,59 @@ def _number(score: Score) -> str:
     return f"{score.value:.4f}" if score.defined else ""
 
 
-def _print_table(scored: Sequence[SpeechScores]) -> None:
+def _print_table(summaries: Mapping[str, MetricSummary]) -> None:
     missing = False
-    print(f"{'metric':<8} {'mean':>9}   {'95 % interval':<21} {'files':>5} {'NaN':>5}")
-    for metric in scored[0].metrics():
-        summary = summarise_metric([scores.metrics()[metric] for scores in scored])
+    width = max(len("metric"), *map(len, summaries))
+    print(f"{'metric':<{width}} {'mean':>9}   {'95 % interval':<22} {'files':>5} {'NaN':>5}  unit")
+    for name, summary in summaries.items():
         none = math.isnan(summary.low)
         missing = missing or none
-        interval = "-" if none else f"{summary.low:.4f} to {summary.high:.4f}"
         print(
-            f"{metric:<8} {summary.mean:>9.4f}   {interval:<21} "
-            f"{summary.scored:>5} {summary.undefined:>5}"
+            f"{name:<{width}} {summary.mean:>9.4f}   {_interval(summary):<22} "
+            f"{summary.scored:>5} {summary.undefined:>5}  {_unit(name)}"
         )
-    print("interval: percentile bootstrap over files, 2000 resamples, seed 0")
+    print(f"interval: {_INTERVAL}")
     if missing:
         print("-: no interval, one file or none has this score: nothing tells its spread")
+
+
+def _interval(summary: MetricSummary) -> str:
+    return "-" if math.isnan(summary.low) else f"{summary.low:.4f} to {summary.high:.4f}"
+
+
+def _unit(name: str) -> str:
+    metric = declared(name)
+    return (
+        f"{metric.unit}, {metric.better} is better" if metric.unit else f"{metric.better} is better"
+    )
+
+
+def _write_page(
+    path: Path,
+    summaries: Mapping[str, MetricSummary],
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+) -> None:
+    """One HTML file with both tables."""
+    means = [
+        [
+            declared(name).title,
+            f"{summary.mean:.4f}",
+            _interval(summary),
+            str(summary.scored),
+            str(summary.undefined),
+            _unit(name),
+        ]
+        for name, summary in summaries.items()
+    ]
+    titles = [declared(name).title if name in SPEECH_SCORES else name for name in head]
+    sections = [
+        Section(
+            "Means",
+            table_html(["score", "mean", "95 % interval", "files", "without a score", ""], means)
+            + f"<p>Interval: {_INTERVAL}.</p>",
+        ),
+        Section("Files", table_html(titles, [list(row) for row in rows])),
+    ]
+    with atomic_write(path) as file:
+        file.write(page_html("Scores of speech", sections))

@@ -22,15 +22,12 @@ from squall.enhance.settings import ALL, EnhancementConfig
 from squall.files import atomic_write, read_json
 from squall.report.records import Record
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
-from squall.scoring.speech_quality import SpeechPair, SpeechScores, score_pairs
+from squall.scoring.speech_scores import SpeechPair, SpeechScores, score_pairs
 from squall.workers import OnProgress
 
 __all__ = ["read_training", "score_conditions", "write_scores"]
 
 Samples = NDArray[np.float32]
-
-QUALITY = ("stoi", "pesq_nb", "pesq_wb", "si_sdr")
-"""Metrics of speech."""
 
 Value = tuple[str, float, int, str]
 """A metric, its value, what was counted, and why there is no value where it is NaN."""
@@ -77,7 +74,10 @@ def score_conditions(
     total, done = sum(map(len, conditions.values())), 0
     flat = [mixture for group in conditions.values() for mixture in group]
     quality = score_pairs(
-        _pairs(flat, source, enhanced_dir), jobs=workers, remove_mean=config.remove_mean
+        _pairs(flat, source, enhanced_dir),
+        scores=config.scores,
+        jobs=workers,
+        remove_mean=config.remove_mean,
     )
     scored = {}
     for condition, group in conditions.items():
@@ -138,6 +138,7 @@ def write_scores(
     directory: Path,
     enhanced_dir: Path,
     training: Mapping[str, Mapping[str, Any]],
+    speakers: Mapping[str, str],
     provenance: Mapping[str, Any],
 ) -> list[Record]:
     """Write a row for each mixture and the errors of each channel, and sum them up.
@@ -148,6 +149,7 @@ def write_scores(
         directory: where `mixtures.csv` and `channels.csv` go.
         enhanced_dir: has the times of the enhancement.
         training: what `read_training` found.
+        speakers: of the test utterances.
         provenance: commit, command and hardware.
 
     Returns:
@@ -155,13 +157,13 @@ def write_scores(
         without one are counted, with their reason, in mixtures.csv.
     """
     with atomic_write(directory / "mixtures.csv") as file:
-        csv.writer(file).writerows(_mixture_rows(scored))
+        csv.writer(file).writerows(_mixture_rows(scored, config.scores, speakers))
     with atomic_write(directory / "channels.csv") as file:
         csv.writer(file).writerows(_channel_rows(scored))
     values: list[tuple[str, Value]] = []
     for condition, scores in scored.items():
         times = read_json(enhanced_dir / condition / "times.json")
-        values += [(condition, value) for value in _quality(scores)]
+        values += [(condition, value) for value in _quality(scores, config.scores)]
         values += [(condition, value) for value in _mask(scores)]
         if config.estimator.trained:
             rtf = times["seconds"] / times["audio_s"]
@@ -183,9 +185,9 @@ def write_scores(
     ]
 
 
-def _quality(scores: _Scored) -> Iterator[Value]:
-    for metric in QUALITY:
-        found = [one.metrics()[metric] for one in scores.quality]
+def _quality(scores: _Scored, names: Sequence[str]) -> Iterator[Value]:
+    for metric in names:
+        found = [one[metric] for one in scores.quality]
         good = [score.value for score in found if score.defined]
         reason = next((f"no mixture has it: {score.reason}" for score in found), "")
         yield metric, statistics.fmean(good) if good else math.nan, len(good), reason
@@ -213,21 +215,23 @@ def _training(record: Mapping[str, Any]) -> Iterator[Value]:
     yield "dev_mse", best["dev_mse"], record["dev_frames"], ""
 
 
-def _mixture_rows(scored: Mapping[str, _Scored]) -> Iterator[list[str]]:
-    head = ["condition", "utterance", "samples", *QUALITY, "mse", "accuracy", "hit", "fa", "reason"]
-    yield head
+def _mixture_rows(
+    scored: Mapping[str, _Scored], names: Sequence[str], speakers: Mapping[str, str]
+) -> Iterator[list[str]]:
+    mask = ["mse", "accuracy", "hit", "fa"]
+    yield ["condition", "utterance", "speaker", "samples", *names, *mask, "reason"]
     for condition, scores in scored.items():
-        for place, (mixture, quality) in enumerate(
+        for number, (mixture, quality) in enumerate(
             zip(scores.mixtures, scores.quality, strict=True)
         ):
-            values = [f"{quality.metrics()[metric].value:.6g}" for metric in QUALITY]
-            error = f"{scores.errors[place].total:.6g}" if scores.errors else ""
+            values = [f"{quality[metric].value:.6g}" for metric in names]
+            error = f"{scores.errors[number].total:.6g}" if scores.errors else ""
             shares = ["", "", ""]
             if scores.counts:
-                counts = scores.counts[place]
+                counts = scores.counts[number]
                 shares = [f"{share:.6g}" for share in (counts.accuracy, counts.hit, counts.fa)]
-            row = [condition, mixture.utterance, str(mixture.samples), *values, error, *shares]
-            yield [*row, quality.reason]
+            place = [condition, mixture.utterance, speakers[mixture.utterance]]
+            yield [*place, str(mixture.samples), *values, error, *shares, quality.reason]
 
 
 def _channel_rows(scored: Mapping[str, _Scored]) -> Iterator[list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from squall.enhance.places import EnhancementPlaces
 from squall.enhance.settings import EnhancementConfig, model_conditions
 from squall.files import file_digest, json_text, read_json, write_json
 from squall.report.records import write_records
+from squall.scoring.speech_scores import DEFAULT_SCORES, missing_packages
 
 __all__ = ["list_stages"]
 
@@ -65,6 +65,9 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         names = model_conditions(self.config) if self.config.estimator.trained else {}
         models = tuple(self.train_dir / name / "training.json" for name in names)
         training = self.config.hashed() | {"max_epochs": self._max_epochs}
+        # The default stands for what was computed before there was a choice.
+        chosen = self.config.scores
+        scores = {} if chosen == DEFAULT_SCORES else {"scores": list(chosen)}
         used = {
             "apply": self.config.apply.model_dump(mode="json"),
             "mask": self.config.mask.model_dump(mode="json"),
@@ -88,7 +91,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                   set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
             stage("enhance", self.enhanced, self.enhance, settings=used,
                   inputs=(tables[2], frames, *models), outputs=(self.enhanced / "done.json",)),
-            stage("score", self.score_dir, self.score,
+            stage("score", self.score_dir, self.score, settings=scores,
                   inputs=(tables[2], frames, self.enhanced / "done.json", *models),
                   outputs=(self.result_path,), fingerprint=lambda: self.audio_of("test")),
         ]  # fmt: skip
@@ -107,9 +110,8 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         """Stop early where a later stage could not go on."""
         from squall.enhance.training import build_estimator
 
-        for package in ("pystoi", "pesq"):
-            if find_spec(package) is None:
-                raise StageError(f"scoring needs {package}: pip install 'squall[enhance]'")
+        if missing := missing_packages(self.config.scores):
+            raise StageError("; ".join(missing))
         if self.config.estimator.trained:
             for parameters in self.config.estimator.candidates or ({},):
                 build_estimator(self.config, parameters, "cpu")
@@ -292,6 +294,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             directory=self.score_dir,
             enhanced_dir=self.enhanced,
             training=read_training(self.train_dir),
+            speakers={u.id: u.speaker for u in self.split("test")},
             provenance=self.provenance,
         )
         write_records(self.result_path, records)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.engine.config import ExperimentConfig, parameter_label
 from squall.enhance.estimators.registry import ESTIMATORS, EstimatorEntry
+from squall.scoring.speech_scores import DEFAULT_SCORES, check_scores
 from squall.settings import Settings
 
 __all__ = [
@@ -265,6 +266,8 @@ class EnhancementConfig(ExperimentConfig):
         remove_mean: take the mean of every utterance and every stretch of noise away, so that a
             constant offset counts neither in the SNR nor in masks, features and STOI. The recipes
             set it. False is the meaning of experiments that were made without this setting.
+        scores: what enhanced speech is scored by: names in `squall.scoring.SPEECH_SCORES`, or
+            `all`. A trained model does not depend on it.
     """
 
     task: Literal["enhancement"] = "enhancement"
@@ -278,8 +281,14 @@ class EnhancementConfig(ExperimentConfig):
     training: TrainingConfig = TrainingConfig()
     estimator: EstimatorConfig
     apply: ApplyConfig = ApplyConfig()
+    scores: tuple[str, ...] = DEFAULT_SCORES
 
     variant_group: ClassVar[str] = "apply"
+
+    @field_validator("scores")
+    @classmethod
+    def _scores_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_scores(value)
 
     @field_validator("frontend")
     @classmethod
@@ -308,6 +317,7 @@ class EnhancementConfig(ExperimentConfig):
         """The settings that name the experiment directory, without epochs and memory."""
         settings = super().hashed()
         settings["noise"].pop("dir")
+        settings.pop("scores")
         # What these mean by default is what was done before they were there: the same experiment.
         if not self.remove_mean:
             settings.pop("remove_mean")

@@ -17,6 +17,15 @@ from squall.scoring.calibration import (
     score_probs,
 )
 from squall.scoring.delay import align_signals, find_lag
+from squall.scoring.distortion import (
+    score_composite,
+    score_llr,
+    score_log_spectral_distance,
+    score_sdr,
+    score_segmental_snr,
+    score_wss,
+)
+from squall.scoring.dnsmos import score_dnsmos
 from squall.scoring.error_rates import (
     METRIC_OF_UNIT,
     ErrorReport,
@@ -56,19 +65,20 @@ from squall.scoring.significance import (
     matched_pairs,
     split_segments,
 )
-from squall.scoring.speech_quality import (
-    SI_SDR_LIMIT_DB,
+from squall.scoring.speech_quality import SI_SDR_LIMIT_DB, score_pesq, score_si_sdr, score_stoi
+from squall.scoring.speech_scores import (
+    DEFAULT_SCORES,
+    SPEECH_SCORES,
     MetricSummary,
-    Score,
     SpeechPair,
     SpeechScores,
+    check_scores,
+    missing_packages,
     score_pairs,
-    score_pesq,
-    score_si_sdr,
     score_speech,
-    score_stoi,
     summarise_metric,
 )
+from squall.scoring.speech_signals import Score
 from squall.scoring.temperature import (
     PROB_FLOOR,
     TEMPERATURE_BOUNDS,
@@ -81,11 +91,13 @@ from squall.scoring.temperature import (
 from squall.scoring.transcripts import read_transcripts
 
 __all__ = [
+    "DEFAULT_SCORES",
     "METRICS",
     "METRIC_OF_UNIT",
     "PROB_FLOOR",
     "SIGNIFICANT",
     "SI_SDR_LIMIT_DB",
+    "SPEECH_SCORES",
     "TEMPERATURE_BOUNDS",
     "Alignment",
     "BootstrapDifference",
@@ -123,6 +135,7 @@ __all__ = [
     "bootstrap_mean",
     "bootstrap_rate",
     "bootstrap_statistic",
+    "check_scores",
     "compare_means",
     "compare_rates",
     "compare_statistics",
@@ -136,18 +149,26 @@ __all__ = [
     "mapsswe",
     "mask_mse",
     "matched_pairs",
+    "missing_packages",
     "nemenyi_critical_difference",
     "read_transcripts",
     "scale_confidences",
+    "score_composite",
     "score_confidences",
+    "score_dnsmos",
+    "score_llr",
+    "score_log_spectral_distance",
     "score_logits",
     "score_pairs",
     "score_pesq",
     "score_probs",
+    "score_sdr",
+    "score_segmental_snr",
     "score_si_sdr",
     "score_speech",
     "score_stoi",
     "score_texts",
+    "score_wss",
     "softmax",
     "split_segments",
     "stack_counts",

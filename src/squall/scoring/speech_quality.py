@@ -9,37 +9,24 @@ STOI needs `pystoi` and PESQ needs `pesq`, both in `pip install 'squall[enhance]
 from __future__ import annotations
 
 import math
-import multiprocessing
 import warnings
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "SI_SDR_LIMIT_DB",
-    "MetricSummary",
-    "Score",
-    "SpeechPair",
-    "SpeechScores",
-    "score_pairs",
-    "score_pesq",
-    "score_si_sdr",
-    "score_speech",
-    "score_stoi",
-    "summarise_metric",
-]
+from squall.scoring.speech_signals import (
+    Score,
+    as_signals,
+    finite_score,
+    import_package,
+    unfit,
+)
+
+__all__ = ["SI_SDR_LIMIT_DB", "score_pesq", "score_si_sdr", "score_stoi"]
 
 SI_SDR_LIMIT_DB = 100.0
 """Largest absolute SI-SDR reported; beyond it the rounding of 16-bit samples is measured."""
-
-_INSTALL_HINT = "pip install 'squall[enhance]'"
 
 # P.862's reference code holds 50 utterances in fixed arrays and writes beyond them without a check.
 # Two of its utterances are at least 404 ms apart, so that no shorter signal can have a 51st.
@@ -49,77 +36,6 @@ _PESQ_WINDOW_S = 0.004
 _PESQ_CLICK_WINDOWS = 4
 _PESQ_GAP_WINDOWS = 50
 _PESQ_UTTERANCE_WINDOWS = 50
-
-
-@dataclass(frozen=True)
-class Score:
-    """One metric of one signal.
-
-    Args:
-        value: the score; NaN where the metric is not defined for this signal.
-        reason: why it is NaN, in words; empty otherwise.
-    """
-
-    value: float
-    reason: str = ""
-
-    @property
-    def defined(self) -> bool:
-        """Whether there is a score."""
-        return not math.isnan(self.value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeechPair:
-    """Two signals to compare.
-
-    Args:
-        reference: (N,) the clean speech.
-        estimate: (N,) the noisy or enhanced speech, aligned with it.
-    """
-
-    reference: NDArray[np.floating[Any]]
-    estimate: NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeechScores:
-    """All metrics of one signal.
-
-    Args:
-        stoi: short-time objective intelligibility, up to 1.
-        pesq_nb: narrow-band PESQ, MOS-LQO from 1.0 to 4.55.
-        pesq_wb: wide-band PESQ, MOS-LQO from 1.0 to 4.64.
-        si_sdr: scale-invariant signal-to-distortion ratio in dB.
-        estoi: extended STOI, up to 1; None where it was not asked for.
-    """
-
-    stoi: Score
-    pesq_nb: Score
-    pesq_wb: Score
-    si_sdr: Score
-    estoi: Score | None = None
-
-    def metrics(self) -> dict[str, Score]:
-        """The scores by name: stoi, estoi if there is one, pesq_nb, pesq_wb, si_sdr."""
-        extended = {} if self.estoi is None else {"estoi": self.estoi}
-        rest = {"pesq_nb": self.pesq_nb, "pesq_wb": self.pesq_wb, "si_sdr": self.si_sdr}
-        return {"stoi": self.stoi} | extended | rest
-
-    @property
-    def reason(self) -> str:
-        """Why scores are NaN, each reason once with its metrics; empty where none is.
-
-        >>> short = Score(float("nan"), "too short")
-        >>> one = Score(1.0)
-        >>> SpeechScores(stoi=short, pesq_nb=short, pesq_wb=one, si_sdr=one).reason
-        'stoi, pesq_nb: too short'
-        """
-        metrics_of: dict[str, list[str]] = {}
-        for name, score in self.metrics().items():
-            if score.reason:
-                metrics_of.setdefault(score.reason, []).append(name)
-        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in metrics_of.items())
 
 
 def score_stoi(
@@ -156,16 +72,16 @@ def score_stoi(
 
     Source: Taal, Hendriks, Heusdens, Jensen 2011; Jensen, Taal 2016 for the extended one.
     """
-    clean, enhanced = _signals(reference, estimate)
+    clean, enhanced = as_signals(reference, estimate)
     if not (sample_rate_hz > 0 and float(sample_rate_hz).is_integer()):
         raise ValueError(f"sample_rate_hz is {sample_rate_hz}; it must be a whole number above 0")
-    if reason := _unfit(clean, enhanced):
+    if reason := unfit(reference=clean, estimate=enhanced):
         return Score(math.nan, reason)
     if remove_mean:
         clean, enhanced = clean - clean.mean(), enhanced - enhanced.mean()
     # STOI does not depend on the levels, but pystoi adds 2e-16 to what it divides by.
     clean, enhanced = clean / np.abs(clean).max(), enhanced / np.abs(enhanced).max()
-    pystoi = _import("pystoi", "STOI")
+    pystoi = import_package("pystoi", "STOI", "enhance")
     too_short = Score(math.nan, "less than 0.4 s of speech")
     # A frame of 256 samples at 10 kHz, below which pystoi fails instead of warning.
     if len(clean) < 0.03 * sample_rate_hz:
@@ -181,7 +97,7 @@ def score_stoi(
         return too_short
     finally:
         np.random.set_state(state)
-    return _finite(value, "STOI")
+    return finite_score(value, "STOI")
 
 
 def score_pesq(
@@ -223,9 +139,9 @@ def score_pesq(
 
     Source: ITU-T P.862 (2001), P.862.1 (2003), P.862.2 (2007), in the `pesq` package.
     """
-    clean, enhanced = _signals(reference, estimate)
+    clean, enhanced = as_signals(reference, estimate)
     _check_pesq(mode, sample_rate_hz)
-    if reason := _unfit(clean, enhanced):
+    if reason := unfit(reference=clean, estimate=enhanced):
         return Score(math.nan, reason)
     if len(clean) < 0.25 * sample_rate_hz:
         return Score(math.nan, "shorter than 0.25 s")
@@ -233,14 +149,14 @@ def score_pesq(
         return Score(math.nan, "too many utterances for PESQ: score shorter stretches")
     if remove_mean:
         clean, enhanced = clean - clean.mean(), enhanced - enhanced.mean()
-    pesq = _import("pesq", "PESQ")
+    pesq = import_package("pesq", "PESQ", "enhance")
     try:
         value = float(pesq.pesq(sample_rate_hz, clean, enhanced, mode))
     except pesq.NoUtterancesError:
         return Score(math.nan, "PESQ finds no speech")
     except (pesq.PesqError, ValueError) as error:
         return Score(math.nan, f"PESQ fails: {_message(error)}")
-    return _finite(value, "PESQ")
+    return finite_score(value, "PESQ")
 
 
 def score_si_sdr(
@@ -274,8 +190,8 @@ def score_si_sdr(
     >>> score_si_sdr(reference=[1.0, -1.0, 1.0, -1.0], estimate=[3.0, -1.0, 1.0, -3.0]).value
     6.020599913279623
     """
-    clean, enhanced = _signals(reference, estimate)
-    if reason := _unfit(clean, enhanced):
+    clean, enhanced = as_signals(reference, estimate)
+    if reason := unfit(reference=clean, estimate=enhanced):
         return Score(math.nan, reason)
     # Scaled first, so that the squares of very quiet signals do not underflow.
     s, x = (signal / np.abs(signal).max() for signal in (clean, enhanced))
@@ -289,254 +205,6 @@ def score_si_sdr(
         return Score(-SI_SDR_LIMIT_DB)
     ratio_db = 10.0 * (math.log10(signal_energy) - math.log10(distortion_energy))
     return Score(max(-SI_SDR_LIMIT_DB, min(SI_SDR_LIMIT_DB, ratio_db)))
-
-
-def score_speech(
-    *,
-    reference: ArrayLike,
-    estimate: ArrayLike,
-    sample_rate_hz: int = 16000,
-    extended: bool = False,
-    remove_mean: bool = True,
-) -> SpeechScores:
-    """Score a signal with every metric.
-
-    Args:
-        reference: (N,) the clean speech.
-        estimate: (N,) the noisy or enhanced speech, aligned with it.
-        sample_rate_hz: 16000 or 8000; at 8000 wide-band PESQ is NaN.
-        extended: whether to give extended STOI too.
-        remove_mean: as in `score_stoi` and `score_pesq`; SI-SDR is always without means.
-
-    Raises:
-        ValueError: as the metrics do.
-        ImportError: `pystoi` or `pesq` is not installed.
-    """
-
-    def pesq(mode: Literal["nb", "wb"]) -> Score:
-        return score_pesq(
-            reference=reference,
-            estimate=estimate,
-            sample_rate_hz=sample_rate_hz,
-            mode=mode,
-            remove_mean=remove_mean,
-        )
-
-    if sample_rate_hz != 8000:
-        _check_pesq("wb", sample_rate_hz)
-        wideband = pesq("wb")
-    else:
-        wideband = Score(math.nan, "wide-band PESQ needs 16000 Hz")
-    return _with_pesq(
-        SpeechPair(reference=np.asarray(reference), estimate=np.asarray(estimate)),
-        sample_rate_hz,
-        extended,
-        remove_mean,
-        (pesq("nb"), wideband),
-    )
-
-
-def _with_pesq(
-    pair: SpeechPair,
-    sample_rate_hz: int,
-    extended: bool,
-    remove_mean: bool,
-    pesq: tuple[Score, Score],
-) -> SpeechScores:
-    def stoi(extended: bool) -> Score:
-        return score_stoi(
-            reference=pair.reference,
-            estimate=pair.estimate,
-            sample_rate_hz=sample_rate_hz,
-            extended=extended,
-            remove_mean=remove_mean,
-        )
-
-    return SpeechScores(
-        stoi=stoi(False),
-        estoi=stoi(True) if extended else None,
-        pesq_nb=pesq[0],
-        pesq_wb=pesq[1],
-        si_sdr=score_si_sdr(reference=pair.reference, estimate=pair.estimate),
-    )
-
-
-def score_pairs(
-    pairs: Iterable[SpeechPair],
-    *,
-    sample_rate_hz: int = 16000,
-    extended: bool = False,
-    remove_mean: bool = True,
-    jobs: int = 1,
-) -> Iterator[SpeechScores]:
-    """Score many signals, in several processes, and give their scores in the same order.
-
-    Args:
-        pairs: the signals; taken as they are needed, a few ahead of the scores.
-        sample_rate_hz, extended, remove_mean: as in `score_speech`.
-        jobs: number of processes; 1 computes in this one. More are started afresh (`spawn`), so
-            that a script that asks for them needs `if __name__ == "__main__":`.
-
-    Yields:
-        The scores of each pair. Where PESQ's code brings its process down, the PESQ of that pair is
-        NaN and the others go on; with one job it would bring this process down.
-
-    Raises:
-        ValueError: as `score_speech` does, at the pair concerned; jobs below 1.
-    """
-    if jobs < 1:
-        raise ValueError(f"jobs is {jobs}; it must be at least 1")
-    how = (sample_rate_hz, extended, remove_mean)
-    if jobs == 1:
-        for pair in pairs:
-            yield _score_pair(pair, *how)
-        return
-    source = iter(pairs)
-    waiting: deque[_Waiting] = deque()
-    pool = _pool(jobs)
-    try:
-        while True:
-            waiting.extend(_Waiting(pair) for pair in islice(source, 4 * jobs - len(waiting)))
-            if not waiting:
-                return
-            try:
-                for item in waiting:
-                    if item.future is None:
-                        item.future = pool.submit(_score_pair, item.pair, *how)
-                assert waiting[0].future is not None
-                scores = waiting[0].future.result()
-            except BrokenProcessPool:
-                # Whose fault it was is not known: the oldest is tried alone, the others again.
-                pool.shutdown()
-                pool = _pool(jobs)
-                for item in waiting:
-                    if item.future is not None and item.future.exception() is not None:
-                        item.future = None
-                scores = _score_alone(waiting[0].pair, *how)
-            waiting.popleft()
-            yield scores
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@dataclass
-class _Waiting:
-    pair: SpeechPair
-    future: Future[SpeechScores] | None = None
-
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    # Not fork: it copies the locks of other threads, torch's among them, as they happen to be.
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-
-
-def _score_pair(
-    pair: SpeechPair, sample_rate_hz: int, extended: bool, remove_mean: bool
-) -> SpeechScores:
-    return score_speech(
-        reference=pair.reference,
-        estimate=pair.estimate,
-        sample_rate_hz=sample_rate_hz,
-        extended=extended,
-        remove_mean=remove_mean,
-    )
-
-
-def _score_alone(
-    pair: SpeechPair, sample_rate_hz: int, extended: bool, remove_mean: bool
-) -> SpeechScores:
-    with _pool(1) as pool:
-        try:
-            return pool.submit(_score_pair, pair, sample_rate_hz, extended, remove_mean).result()
-        except BrokenProcessPool:
-            crashed = Score(math.nan, "PESQ brought its process down")
-            return _with_pesq(pair, sample_rate_hz, extended, remove_mean, (crashed, crashed))
-
-
-@dataclass(frozen=True)
-class MetricSummary:
-    """A metric over a set of signals.
-
-    Args:
-        mean: over the signals that have a score; NaN where none has.
-        low, high: 95 % bootstrap interval of that mean; NaN below two scores.
-        scored: how many have a score.
-        undefined: how many are NaN.
-    """
-
-    mean: float
-    low: float
-    high: float
-    scored: int
-    undefined: int
-
-
-def summarise_metric(
-    scores: Sequence[Score], *, resamples: int = 2000, seed: int = 0
-) -> MetricSummary:
-    """Mean of a metric with its 95 % interval.
-
-    Args:
-        scores: one per signal; NaN are counted and left out.
-        resamples: how many times the signals are drawn again, with replacement.
-        seed: of those draws; same seed, same interval.
-
-    Convention: the interval is the percentile bootstrap over signals (2.5 % and 97.5 % of the means
-    of the resamples). It takes signals for independent; those of one speaker or one noise are not
-    quite, and their interval is then too narrow.
-
-    Source: Efron, Tibshirani 1993, chapter 13.
-    """
-    values = np.array([score.value for score in scores if score.defined], dtype=np.float64)
-    undefined = len(scores) - len(values)
-    mean = float(values.mean()) if len(values) else math.nan
-    if len(values) < 2:
-        return MetricSummary(mean, math.nan, math.nan, len(values), undefined)
-    random = np.random.default_rng(seed)
-    block = max(1, 2**20 // len(values))  # keeps the drawn indices to some megabytes
-    means = np.concatenate(
-        [
-            values[random.integers(len(values), size=(size, len(values)))].mean(axis=1)
-            for size in _block_sizes(resamples, block)
-        ]
-    )
-    low, high = np.quantile(means, [0.025, 0.975])
-    return MetricSummary(mean, float(low), float(high), len(values), undefined)
-
-
-def _block_sizes(total: int, block: int) -> list[int]:
-    return [min(block, total - start) for start in range(0, total, block)]
-
-
-def _signals(
-    reference: ArrayLike, estimate: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    clean = np.asarray(reference, dtype=np.float64)
-    enhanced = np.asarray(estimate, dtype=np.float64)
-    if clean.ndim != 1 or enhanced.ndim != 1:
-        raise ValueError(
-            f"reference has shape {clean.shape}, estimate {enhanced.shape}; "
-            "give vectors of samples, one channel"
-        )
-    if len(clean) != len(enhanced):
-        raise ValueError(
-            f"reference has {len(clean)} samples, estimate {len(enhanced)}; "
-            "align them and cut them to one length"
-        )
-    return clean, enhanced
-
-
-def _unfit(clean: NDArray[np.float64], enhanced: NDArray[np.float64]) -> str:
-    """Why no metric is defined for two signals, or an empty text."""
-    if not len(clean):
-        return "no samples"
-    for name, signal in (("reference", clean), ("estimate", enhanced)):
-        if not np.isfinite(signal).all():
-            return f"the {name} has samples that are not finite"
-    for name, signal in (("reference", clean), ("estimate", enhanced)):
-        if signal.min() == signal.max():
-            return f"the {name} is silent"
-    return ""
 
 
 def _check_pesq(mode: str, sample_rate_hz: int) -> None:
@@ -578,17 +246,6 @@ def _count_utterances(active: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(ends - starts >= _PESQ_UTTERANCE_WINDOWS))
 
 
-def _finite(value: float, name: str) -> Score:
-    return Score(value) if math.isfinite(value) else Score(math.nan, f"{name} is not finite")
-
-
 def _message(error: Exception) -> str:
     first = error.args[0] if error.args else error
     return first.decode(errors="replace") if isinstance(first, bytes) else str(first)
-
-
-def _import(module: str, metric: str) -> Any:
-    try:
-        return __import__(module)
-    except ImportError as error:
-        raise ImportError(f"{metric} needs the package {module}: {_INSTALL_HINT}") from error

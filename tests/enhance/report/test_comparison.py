@@ -15,7 +15,7 @@ from squall.report.comparison import compare_systems
 from squall.report.records import Record
 from squall.report.report import Run
 
-HEAD = "condition,utterance,samples,stoi,pesq_nb,pesq_wb,si_sdr,mse,accuracy,hit,fa,reason\n"
+HEAD = "condition,utterance,speaker,samples,stoi,pesq_nb,mse,accuracy,hit,fa,reason\n"
 
 
 def _run(
@@ -29,7 +29,7 @@ def _run(
     score_dir = tmp_path / system
     score_dir.mkdir()
     lines = [
-        f"{condition},{utterance},16000,{stoi},,,,{mse},,,,\n"
+        f"{condition},{utterance},s{int(utterance[1:]) // 2},16000,{stoi},,{mse},,,,\n"
         for (condition, utterance), (stoi, mse) in rows.items()
     ]
     (score_dir / "mixtures.csv").write_text(HEAD + "".join(lines))
@@ -63,28 +63,38 @@ def test_networks_are_the_baseline_and_noises_are_apart(tmp_path: Path) -> None:
     }
     values = {(r.system, r.condition, r.metric): r for r in records}
     seen = values["kernel-4", "seen noises/vs dnn", "stoi_difference"]
-    assert (seen.value, seen.n) == (pytest.approx(0.1), 8)
+    assert (seen.value, seen.n) == (pytest.approx(0.1), 4)
     assert values["noisy", "unseen noises/vs dnn", "stoi_difference"].n == 4
     assert values["kernel-4", "seen noises/vs dnn", "mse_difference"].value == pytest.approx(-0.1)
     assert ("noisy", "seen noises/vs dnn", "mse_difference") not in values
 
 
-def test_an_interval_is_over_clean_utterances(tmp_path: Path) -> None:
+def test_intervals_are_over_clean_utterances_and_their_speakers(tmp_path: Path) -> None:
     found = _scored(_run(tmp_path, "dnn", _rows(0.6, 0.2)))
     (stoi, mse) = found[0].scores
     assert (stoi.metric, mse.metric) == ("stoi", "mse")
-    assert len(stoi.ids) == 8
-    assert set(stoi.groups) == {"u0", "u1", "u2", "u3"}
+    assert stoi.ids == ("u0", "u1", "u2", "u3")
+    assert stoi.groups == ("s0", "s0", "s1", "s1")
+    assert stoi.sums.tolist() == [[pytest.approx(1.2 + 0.02 * k), 2.0] for k in range(4)]
+
+
+def test_scores_of_before_there_was_a_speaker_have_no_interval_over_them(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "dnn", _rows(0.6)), _run(tmp_path, "kernel-4", _rows(0.7))]
+    for _, run in runs:
+        path = run.score_dir / "mixtures.csv"
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        path.write_text("".join(",".join(row[:2] + row[3:]) + "\n" for row in rows))
+    names = {record.metric for record in compare_systems(_scored(*runs))}
+    assert "stoi_difference_utterances_low" in names
+    assert "stoi_difference_speakers_low" not in names
 
 
 def test_a_mixture_without_a_score_in_one_run_is_left_out_of_all(tmp_path: Path) -> None:
     damaged = _rows(0.7, 0.1) | {("hum/0dB", "u1"): (math.nan, 0.1)}
     found = _scored(_run(tmp_path, "dnn", _rows(0.6, 0.2)), _run(tmp_path, "kernel-4", damaged))
     of_stoi = [one.scores[0] for one in found if one.record.condition == "seen noises"]
-    assert of_stoi[0].ids == of_stoi[1].ids
-    assert "hum/0dB/u1" not in of_stoi[0].ids
-    assert len(of_stoi[0].ids) == 7
-    assert len(found[0].scores[1].ids) == 8
+    assert [scores.sums[1, 1] for scores in of_stoi] == [1, 1]
+    assert found[0].scores[1].sums[1, 1] == 2
 
 
 def test_mixtures_of_one_utterance_give_no_interval(tmp_path: Path) -> None:

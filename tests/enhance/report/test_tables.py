@@ -189,4 +189,4 @@ def test_gains_over_the_mixture_are_counted_by_metric() -> None:
         ]
     table = _tables(*records)["Enhanced speech against the mixture: in how many conditions"]
     assert table.head[1:3] == ["higher STOI", "higher PESQ nb"]
-    assert table.rows == [["dnn", "1 of 2", "2 of 2", "", ""]]
+    assert table.rows == [["dnn", "1 of 2", "2 of 2"]]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from squall.engine.experiment import Experiment
 from squall.enhance.estimators.registry import entry_of_system
 from squall.enhance.settings import EnhancementConfig
 from squall.report.comparison import ItemScores, ScoredRun, mean_scores
 from squall.report.report import Run
+from squall.scoring.speech_scores import SPEECH_SCORES
 
 __all__ = ["scored_runs"]
 
-_METRICS = ("stoi", "pesq_nb", "pesq_wb", "si_sdr", "mse")
+_METRICS = (*SPEECH_SCORES, "mse")
 
 Values = dict[tuple[str, str], float]
 """By condition and utterance."""
@@ -25,13 +28,12 @@ Values = dict[tuple[str, str], float]
 def scored_runs(
     experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
 ) -> list[ScoredRun]:
-    """STOI, PESQ, SI-SDR and mask error of every mixture, the baseline's first.
+    """The scores and the mask error of every clean utterance, the baseline's first.
 
     The mixtures of all noises and SNRs that were trained on are compared together, and those of the
-    noises that were not: a difference is that of the means over their conditions. An interval is
-    over the clean utterances, each of which is mixed with every noise; a mixture that a metric is
-    not defined for in one of the runs is left out of all. The mixtures of a single utterance are
-    one item.
+    noises that were not: a difference is that of the means over mixtures. An interval is over the
+    clean utterances, each of which stands for its mixtures with every noise, or over their
+    speakers; a mixture that a score is not defined for in one of the runs is left out of all.
 
     Args:
         experiments: the experiments.
@@ -44,15 +46,15 @@ def scored_runs(
         if (run.score_dir / "mixtures.csv").is_file()
     ]
     tables = [_read(run) for _, run in kept]
-    defined = _defined(tables)
+    defined = _defined([table.values for table in tables])
     found = []
-    for (experiment, run), values in zip(kept, tables, strict=True):
+    for (experiment, run), table in zip(kept, tables, strict=True):
         noise = experiment.config.noise
         for condition, names in (("seen noises", noise.seen), ("unseen noises", noise.unseen)):
             scores = [
-                _of_metric(metric, values[metric], defined[metric], names)
+                _of_metric(metric, table, defined[metric], names)
                 for metric in _METRICS
-                if values.get(metric)
+                if table.values.get(metric)
             ]
             shown = tuple(one for one in scores if one.ids)
             if shown:
@@ -60,16 +62,28 @@ def scored_runs(
     return sorted(found, key=lambda one: not entry_of_system(one.record.system).baseline)
 
 
-def _read(run: Run) -> dict[str, Values]:
-    """The values of each metric in mixtures.csv; of the masks none where there are no masks."""
+@dataclass(frozen=True)
+class _Mixtures:
+    """What mixtures.csv holds: values by metric, and the speaker of each utterance if known."""
+
+    values: dict[str, Values]
+    speakers: dict[str, str]
+
+
+def _read(run: Run) -> _Mixtures:
+    """The values of each metric; none where it was not computed, or where there are no masks."""
     with (run.score_dir / "mixtures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {
+    values = {
         metric: {
-            (row["condition"], row["utterance"]): float(row[metric]) for row in rows if row[metric]
+            (row["condition"], row["utterance"]): float(row[metric])
+            for row in rows
+            if row.get(metric)
         }
         for metric in _METRICS
     }
+    # Before there was a column for it, the speaker was not written.
+    return _Mixtures(values, {row["utterance"]: row.get("speaker") or "" for row in rows})
 
 
 def _defined(tables: Sequence[Mapping[str, Values]]) -> dict[str, set[tuple[str, str]]]:
@@ -86,17 +100,19 @@ def _defined(tables: Sequence[Mapping[str, Values]]) -> dict[str, set[tuple[str,
 
 
 def _of_metric(
-    metric: str, values: Values, defined: set[tuple[str, str]], noises: Sequence[Any]
+    metric: str, table: _Mixtures, defined: set[tuple[str, str]], noises: Sequence[Any]
 ) -> ItemScores:
+    values = table.values[metric]
     places = sorted(place for place in values.keys() & defined if place[0].split("/")[0] in noises)
+    utterances = sorted({utterance for _, utterance in places})
+    speakers = [table.speakers[utterance] for utterance in utterances]
     scores = mean_scores(
         metric,
-        ids=["/".join(place) for place in places],
-        groups=[utterance for _, utterance in places],
-        values=[values[place] for place in places],
+        ids=utterances,
+        groups=speakers if all(speakers) else (),
+        values=np.zeros(len(utterances)),
     )
-    if len(set(scores.groups)) > 1 or not places:
-        return scores
-    # Mixtures of one utterance say nothing about others: they are one item, without an interval.
-    total = scores.sums.sum(axis=0, keepdims=True)
-    return replace(scores, ids=scores.groups[:1], groups=scores.groups[:1], sums=total)
+    sums = np.zeros_like(scores.sums)
+    for place in places:
+        sums[utterances.index(place[1])] += (values[place], 1.0)
+    return replace(scores, sums=sums)

@@ -14,6 +14,7 @@ from squall.report.differences import comparison_tables
 from squall.report.records import Record
 from squall.report.tables import UNDEFINED, Layout, Table, fixed, mean_and_spread
 from squall.scoring.metrics import declared
+from squall.scoring.speech_scores import SPEECH_SCORES
 
 __all__ = ["ENHANCEMENT", "MATCH_SECONDS", "enhancement_tables"]
 
@@ -28,13 +29,23 @@ _METRICS = {
     "pesq_nb": "PESQ, narrow band (P.862, {unit})",
     "pesq_wb": "PESQ, wide band (P.862.2, {unit})",
     "si_sdr": "{title} in {unit}",
+    "estoi": "Extended STOI",
+    "sdr": "{title} of BSS-eval in {unit}",
+    "seg_snr": "Segmental SNR in {unit}",
+    "lsd": "Log-spectral distance in {unit}: lower is better",
+    "csig": "{title}, composite of speech distortion ({unit}, 1 to 5)",
+    "cbak": "{title}, composite of background ({unit}, 1 to 5)",
+    "covl": "{title}, composite overall ({unit}, 1 to 5)",
+    "dnsmos_ovrl": "{title}, overall by P.835 ({unit}, 1 to 5)",
+    "dnsmos_sig": "{title}, speech by P.835 ({unit}, 1 to 5)",
+    "dnsmos_bak": "{title}, background by P.835 ({unit}, 1 to 5)",
+    "dnsmos_p808": "{title}, overall by P.808 ({unit}, 1 to 5)",
     "dev_mse": "Best validation error x 100",
     "train_seconds": "Training time in seconds, search of bandwidths included",
     "epochs": "Epochs: passes over the training frames, or over 200,000 of them",
 }
 _TIMES_100 = ("mse", "dev_mse")
 _ONE_DECIMAL = ("accuracy",)  # of the units of a mask, which has many
-_QUALITY = ("stoi", "pesq_nb", "pesq_wb", "si_sdr")
 _COMPARED = ("mse", "stoi", "pesq_nb", "pesq_wb")
 
 Cells = dict[tuple[str, str], list[float]]
@@ -141,12 +152,14 @@ def _comparisons(records: Sequence[Record]) -> list[Table]:
 def _gains(records: Sequence[Record]) -> Table:
     """What estimators do for the mixture, over all conditions and seeds."""
     trained = order_of_systems(r.system for r in records if r.metric == "train_seconds")
+    computed = {record.metric for record in records}
+    quality = [name for name in SPEECH_SCORES if name in computed]
     rows = [
-        [system, *(_wins(records, metric, system, "noisy") for metric in _QUALITY)]
+        [system, *(_wins(records, metric, system, "noisy") for metric in quality)]
         for system in trained
         if _pairs(records, "stoi", system, "noisy")
     ]
-    head = ["", *map(_better, _QUALITY)]
+    head = ["", *map(_better, quality)]
     return Table("Enhanced speech against the mixture: in how many conditions", head, rows)
 
 

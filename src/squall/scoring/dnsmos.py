@@ -1,0 +1,91 @@
+"""What listeners would say of speech, estimated without its original: DNSMOS.
+
+Needs `speechmos`, which has the networks inside, and what it does not declare: `onnxruntime`,
+`librosa` and `requests`; all of them come with `pip install 'squall[mos]'`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from squall.scoring.speech_signals import Score, finite_score, import_package, unfit
+
+__all__ = ["DNSMOS_SCORES", "score_dnsmos"]
+
+DNSMOS_SCORES = {
+    "dnsmos_ovrl": "ovrl_mos",
+    "dnsmos_sig": "sig_mos",
+    "dnsmos_bak": "bak_mos",
+    "dnsmos_p808": "p808_mos",
+}
+"""Names of the scores, and what the package calls them."""
+
+_RATE_HZ = 16000
+_SHORTEST_S = 0.25
+
+
+def score_dnsmos(*, estimate: ArrayLike, sample_rate_hz: int = 16000) -> dict[str, Score]:
+    """DNSMOS: mean opinion scores as networks estimate them from the signal alone.
+
+    Args:
+        estimate: (N,) the noisy or enhanced speech in [-1, 1]; its level counts.
+        sample_rate_hz: 16000; other rates have no score.
+
+    Returns:
+        From 1 to 5, the higher the better: `dnsmos_ovrl` (overall), `dnsmos_sig` (the speech) and
+        `dnsmos_bak` (the background) of P.835, and `dnsmos_p808` (overall, of P.808). NaN where the
+        signal is shorter than 0.25 s, silent, not at 16 kHz, or a sample is not finite.
+
+    Raises:
+        ValueError: the signal is not a vector.
+        ImportError: a package is not installed.
+
+    Convention: as the package does it. The networks hear 9.01 s at a time, in steps of 1 s, and the
+    mean is taken; a shorter signal is doubled until it is long enough. So a signal of 4.5 s is
+    heard 9 times, one of 4.6 s once. Where a sample is beyond full scale, as after resampling, the
+    whole signal is scaled down to it: the package refuses it otherwise.
+
+    Source: Reddy, Gopal, Cutler 2022 (P.835) and 2021 (P.808), with the authors' networks in
+    `speechmos`.
+    """
+    signal = np.asarray(estimate, dtype=np.float64)
+    if signal.ndim != 1:
+        raise ValueError(
+            f"estimate has shape {signal.shape}; give a vector of samples, one channel"
+        )
+    reason = unfit(estimate=signal)
+    if not reason and sample_rate_hz != _RATE_HZ:
+        reason = "DNSMOS needs 16000 Hz"
+    if not reason and len(signal) < _SHORTEST_S * _RATE_HZ:
+        reason = "shorter than 0.25 s"
+    if reason:
+        return dict.fromkeys(DNSMOS_SCORES, Score(math.nan, reason))
+    signal = signal / max(1.0, float(np.abs(signal).max()))
+    found = _networks()(signal.astype(np.float32), _RATE_HZ, False)
+    return {
+        name: finite_score(float(found[theirs]), "DNSMOS") for name, theirs in DNSMOS_SCORES.items()
+    }
+
+
+@functools.cache
+def _networks() -> Any:
+    """The networks, read once, on one thread: several processes score at a time."""
+    runtime = import_package("onnxruntime", "DNSMOS", "mos")
+    import_package("librosa", "DNSMOS", "mos")
+    package = import_package("speechmos.dnsmos", "DNSMOS", "mos")
+    folder = Path(package.__file__).parent / "dnsmos_models"
+    paths = [str(folder / name) for name in ("sig_bak_ovr.onnx", "model_v8.onnx")]
+    networks = package.DNSMOS(*paths)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    networks.onnx_sess, networks.p808_onnx_sess = (
+        runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        for path in paths
+    )
+    return networks
