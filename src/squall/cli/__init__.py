@@ -230,7 +230,13 @@ def _add_score_speech(verbs: Any) -> None:
     verb = verbs.add_parser(
         "score-speech", help="STOI, PESQ, SI-SDR, DNSMOS and others of enhanced speech"
     )
-    verb.add_argument("--estimate", required=True, type=_file, help="enhanced file or folder")
+    verb.add_argument(
+        "--estimate",
+        required=True,
+        nargs="+",
+        type=_file,
+        help="enhanced file or folder; several are compared with the first",
+    )
     verb.add_argument(
         "--reference", type=_file, help="clean file or folder; without it: scores that need none"
     )
@@ -241,7 +247,14 @@ def _add_score_speech(verbs: Any) -> None:
         "DNSMOS); an unknown name lists them",
     )
     verb.add_argument("--csv", type=Path, help="write one row per file here, not to the terminal")
-    verb.add_argument("--html", type=Path, help="write a page with both tables")
+    verb.add_argument("--html", type=Path, help="write a page with all tables")
+    verb.add_argument(
+        "--recogniser",
+        metavar="EXP_DIR",
+        help="count the word errors of this recogniser, or of `whisper`, an off-the-shelf one",
+    )
+    verb.add_argument("--text", type=_file, help="what is said: lines `id words`, or trn")
+    verb.add_argument("--words", type=Path, help="write what the recogniser understood here")
     verb.add_argument("--jobs", type=_positive, help="processes (default: one per core)")
     verb.add_argument(
         "--no-align",

@@ -18,10 +18,20 @@ import numpy as np
 
 from squall.audio.offset import describe_offset
 from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, audio_below, read_audio
+from squall.cli.score_words import (
+    Recognise,
+    WordsTable,
+    load_recogniser,
+    print_rows,
+    recognise_folders,
+    write_words,
+)
 from squall.files import atomic_write, refuse_inputs
 from squall.report.page import Section, page_html, table_html
+from squall.scoring.bootstrap import compare_means
 from squall.scoring.delay import align_signals, find_lag
 from squall.scoring.metrics import declared
+from squall.scoring.resampling import NoIntervalError
 from squall.scoring.speech_scores import (
     DEFAULT_SCORES,
     SPEECH_SCORES,
@@ -34,6 +44,7 @@ from squall.scoring.speech_scores import (
     summarise_metric,
 )
 from squall.scoring.speech_signals import Score
+from squall.scoring.transcripts import read_transcripts
 
 __all__ = ["score_speech_files"]
 
@@ -47,12 +58,12 @@ _INTERVAL = "percentile bootstrap over files, 2000 resamples, seed 0"
 
 
 def score_speech_files(options: argparse.Namespace) -> int:
-    """Print or write one line per file, then the mean of each score.
+    """Print or write one line per file, then the mean of each score; with a recogniser its errors.
 
     Files are brought to one channel at 16 kHz. Where an estimate is late or early, by up to 20 ms,
     the two are aligned, unless that is switched off. Two files whose lengths then differ by less
     than 10 ms are cut to the shorter. All of that is said. Without a reference the scores are those
-    that need none.
+    that need none. Several estimates are scored one after the other, and compared with the first.
 
     Returns:
         1 when a file has no counterpart, cannot be read or has another length than its
@@ -61,54 +72,142 @@ def score_speech_files(options: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError: a folder without audio.
         ValueError: an unknown score, a package that one needs is missing, two files of one name,
-            nothing to score, a file and a folder, or an output would replace a file that is scored.
+            nothing to score, a file and a folder, or an output would replace a file that is scored;
+            a recogniser without texts, or texts without one.
     """
     names = _wanted_scores(options.scores, reference=options.reference is not None)
-    pairs, problems = _find_pairs(options.reference, options.estimate)
-    for output in (options.csv, options.html):
-        refuse_inputs(output, filter(None, chain.from_iterable(pairs.values())))
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    failed = len(problems)
-    reading = _Reading(pairs, align=options.align)
-    head = ["file", *names, *(["lag_samples"] if options.reference else []), "reason"]
-    scored: list[SpeechScores] = []
+    folders = {str(estimate): estimate for estimate in options.estimate}
+    found = {name: _find_pairs(options.reference, path) for name, path in folders.items()}
+    for output in (options.csv, options.html, options.words):
+        for pairs, _ in found.values():
+            refuse_inputs(output, filter(None, chain.from_iterable(pairs.values())))
+    recognise, texts = _recogniser(options)
+    several = len(folders) > 1
+    lag = ["lag_samples"] if options.reference else []
+    head = [*(["estimate"] if several else []), "file", *names, *lag, "reason"]
+    scored: dict[str, dict[str, SpeechScores]] = {}
     rows: list[list[str]] = []
-    jobs = min(options.jobs or os.cpu_count() or 1, max(1, len(pairs)))
-    results = score_pairs(reading, scores=names, jobs=jobs)
+    failed = 0
     with atomic_write(options.csv) if options.csv else nullcontext(sys.stdout) as file:
-        for scores in results:
-            name, lag, notes = reading.names.popleft()
-            if not scored:
-                _write_row(file, head)
-            scored.append(scores)
-            values = [_number(score) for score in scores.metrics().values()]
-            if options.reference:
-                values += ["" if lag is None else str(lag)]
-            rows.append([name, *values, "; ".join(filter(None, [scores.reason, *notes]))])
-            _write_row(file, rows[-1])
-            if options.csv:
-                print(f"{len(scored) + reading.failed} of {len(pairs)}: {name}", file=sys.stderr)
-        failed += reading.failed
-        if not scored:
+        for folder, (pairs, problems) in found.items():
+            for problem in problems:
+                print(problem, file=sys.stderr)
+            reading = _Reading(pairs, align=options.align)
+            mine = scored[folder] = {}
+            jobs = min(options.jobs or os.cpu_count() or 1, max(1, len(pairs)))
+            for scores in score_pairs(reading, scores=names, jobs=jobs):
+                name, late, notes = reading.names.popleft()
+                if not rows:
+                    _write_row(file, head)
+                mine[name] = scores
+                values = [_number(score) for score in scores.metrics().values()]
+                values += ["" if late is None else str(late)] if lag else []
+                reasons = "; ".join(filter(None, [scores.reason, *notes]))
+                rows.append([*([folder] if several else []), name, *values, reasons])
+                _write_row(file, rows[-1])
+                if options.csv:
+                    print(f"{len(mine) + reading.failed} of {len(pairs)}: {name}", file=sys.stderr)
+            failed += len(problems) + reading.failed
+            _tell_lags(reading.lags)
+        if not rows:
             raise ValueError(f"nothing could be scored, {failed} problem(s) above")
     if not options.csv:
         print()
     summaries = {
-        name: summarise_metric([scores.metrics()[name] for scores in scored]) for name in names
+        folder: {name: summarise_metric([one[name] for one in mine.values()]) for name in names}
+        for folder, mine in scored.items()
+        if mine
     }
-    _print_table(summaries)
+    for folder, means in summaries.items():
+        if several:
+            print(f"{folder}:")
+        _print_table(means)
+    differences = [row for row in _differences(scored, names) if several]
+    if differences:
+        note = "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0"
+        print_rows(_DIFFERENCE_HEAD, differences, note)
+    words = None
+    if recognise:
+        words, unheard = recognise_folders(_speech(found, options.reference), texts, recognise)
+        print_rows(words.head, words.rows, words.note)
+        if options.words:
+            write_words(options.words, words)
+        failed += unheard
     if options.html:
-        _write_page(options.html, summaries, head, rows)
-    if late := [lag for lag in reading.lags if lag]:
-        print(
-            f"{len(late)} of {len(scored)} estimates are late or early (lag_samples: {min(late)} "
-            f"to {max(late)}): aligned with their references; --no-align scores them as they are",
-            file=sys.stderr,
-        )
+        _write_page(options.html, summaries, differences, words, head, rows)
     if failed:
         print(f"{failed} file(s) could not be scored, see above", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _recogniser(options: argparse.Namespace) -> tuple[Recognise | None, dict[str, str]]:
+    """The recogniser and the texts that are asked for, loaded before anything is scored."""
+    if (options.recogniser is None) != (options.text is None):
+        raise ValueError("--recogniser and --text FILE, with what is said, go together")
+    if options.recogniser is None:
+        if options.words:
+            raise ValueError("--words writes what a recogniser understood: give --recogniser")
+        return None, {}
+    texts, _ = read_transcripts(options.text)
+    return load_recogniser(options.recogniser), texts
+
+
+def _speech(
+    found: Mapping[str, tuple[Mapping[str, _Paths], object]], reference: Path | None
+) -> dict[str, dict[str, Path]]:
+    """The files of each estimate, and of the reference, which comes last."""
+    files = {
+        folder: {_utterance(n, folder): estimate for n, (_, estimate) in pairs.items()}
+        for folder, (pairs, _) in found.items()
+    }
+    if reference is not None:
+        folder, (pairs, _) = next(iter(found.items()))
+        files[str(reference)] = {
+            _utterance(n, folder): clean for n, (clean, _) in pairs.items() if clean is not None
+        }
+    return files
+
+
+def _utterance(name: str, given: str) -> str:
+    """The name of an utterance: its file's below a folder, or the stem of a file on its own."""
+    return Path(name).stem if name == given else name
+
+
+def _tell_lags(lags: Sequence[int | None]) -> None:
+    if late := [lag for lag in lags if lag]:
+        print(
+            f"{len(late)} of {len(lags)} estimates are late or early (lag_samples: {min(late)} "
+            f"to {max(late)}): aligned with their references; --no-align scores them as they are",
+            file=sys.stderr,
+        )
+
+
+_DIFFERENCE_HEAD = ("estimate", "score", "difference", "95 % interval", "p", "files")
+
+
+def _differences(
+    scored: Mapping[str, Mapping[str, SpeechScores]], names: Sequence[str]
+) -> Iterator[list[str]]:
+    """Each estimate less the first, over the files that have a score in both."""
+    (_, base), *others = scored.items()
+    for folder, mine in others:
+        for name in names:
+            both = [
+                (mine[file][name].value, base[file][name].value)
+                for file in mine
+                if file in base and mine[file][name].defined and base[file][name].defined
+            ]
+            row = [folder, name, "", "-", "", str(len(both))]
+            if both:
+                a, b = np.array(both).T
+                row[2] = f"{(a - b).mean():+.4f}"
+                try:
+                    difference = compare_means(values_a=a, values_b=b)
+                    row[3] = f"{difference.low:+.4f} to {difference.high:+.4f}"
+                    row[4] = f"{difference.p_value:.4f}"
+                except NoIntervalError:
+                    pass
+            yield row
 
 
 def _wanted_scores(given: str | None, *, reference: bool) -> tuple[str, ...]:
@@ -275,30 +374,35 @@ def _unit(name: str) -> str:
 
 def _write_page(
     path: Path,
-    summaries: Mapping[str, MetricSummary],
+    summaries: Mapping[str, Mapping[str, MetricSummary]],
+    differences: Sequence[Sequence[str]],
+    words: WordsTable | None,
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
 ) -> None:
-    """One HTML file with both tables."""
-    means = [
-        [
-            declared(name).title,
-            f"{summary.mean:.4f}",
-            _interval(summary),
-            str(summary.scored),
-            str(summary.undefined),
-            _unit(name),
+    """One HTML file with all tables."""
+    sections = []
+    for folder, means in summaries.items():
+        table = [
+            [
+                declared(name).title,
+                f"{summary.mean:.4f}",
+                _interval(summary),
+                str(summary.scored),
+                str(summary.undefined),
+                _unit(name),
+            ]
+            for name, summary in means.items()
         ]
-        for name, summary in summaries.items()
-    ]
+        shown = table_html(["score", "mean", "95 % interval", "files", "no score", "unit"], table)
+        title = f"Means: {folder}" if len(summaries) > 1 else "Means"
+        sections.append(Section(title, f"{shown}<p>Interval: {_INTERVAL}.</p>"))
+    if differences:
+        shown = table_html(list(_DIFFERENCE_HEAD), [list(row) for row in differences])
+        sections.append(Section("Differences from the first estimate", shown))
+    if words:
+        sections.append(Section("Words", table_html(list(words.head), words.rows)))
     titles = [declared(name).title if name in SPEECH_SCORES else name for name in head]
-    sections = [
-        Section(
-            "Means",
-            table_html(["score", "mean", "95 % interval", "files", "without a score", ""], means)
-            + f"<p>Interval: {_INTERVAL}.</p>",
-        ),
-        Section("Files", table_html(titles, [list(row) for row in rows])),
-    ]
+    sections.append(Section("Files", table_html(titles, [list(row) for row in rows])))
     with atomic_write(path) as file:
         file.write(page_html("Scores of speech", sections))
