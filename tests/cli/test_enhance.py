@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,7 +48,8 @@ def squall(tiny_enhancer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         code = main(["enhance", *map(str, arguments), *given])
         captured = capsys.readouterr()
         assert captured.out == ""
-        return code, captured.err.splitlines()
+        lines = captured.err.splitlines()
+        return code, [line for line in lines if "real-time factor" not in line]
 
     return call
 
@@ -62,7 +64,8 @@ def test_a_folder_keeps_its_paths_and_says_what_was_done(
     assert lines == [
         f"1 of 2: {out / 'a.wav'}",
         f"{b}: each of its 2 channels enhanced on its own",
-        f"{b}: resampled from 44100 Hz to 16000 Hz and back; audio above 8000 Hz is lost",
+        f"{b}: resampled from 44100 Hz to 16000 Hz and back; what is above 8000 Hz passes a "
+        "gate, not the model",
         f"2 of 2: {out / 'inside' / 'b.flac'}",
     ]
     written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
@@ -175,13 +178,76 @@ def test_the_condition_chooses_the_model(squall: Squall, noisy: Path, tmp_path: 
     model = write_enhancer(tmp_path / "exp", "babble/0dB", "ssn/0dB")
     code, (line,) = squall(noisy, model=model)
     assert code == 1
-    assert line.endswith("give --condition, one of ['babble/0dB', 'ssn/0dB']")
+    assert line.endswith("give --condition, one of ['babble/0dB', 'ssn/0dB'], or auto")
     results = []
     for condition in ("babble/0dB", "ssn/0dB"):
         output = tmp_path / condition
         assert squall(noisy / "a.wav", "--condition", condition, model=model, output=output)[0] == 0
         results.append((output / "a.wav").read_bytes())
     assert results[0] != results[1]
+    output = tmp_path / "chosen"
+    code, lines = squall(noisy / "a.wav", "--condition", "auto", model=model, output=output)
+    assert code == 0
+    places = [f"model {name}" in lines[0] for name in ("babble/0dB", "ssn/0dB")]
+    assert lines[0].startswith(f"{noisy / 'a.wav'}: its noise is nearest to that of the model ")
+    assert (output / "a.wav").read_bytes() == results[places.index(True)]
+
+
+def test_the_real_time_factor_is_told(
+    noisy: Path, tiny_enhancer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["enhance", str(noisy), "--model", str(tiny_enhancer), "--threads", "1"]
+    assert main([*command, "-o", str(tmp_path / "out")]) == 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    told = re.fullmatch(r"(\S+) s of audio in \S+ s: real-time factor (\S+) on 1 thread\(s\)", line)
+    assert told
+    assert float(told[1]) == pytest.approx(22050 / RATE_HZ + 0.5, abs=0.06)
+    assert 0 < float(told[2]) < 20
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 48000])
+def test_a_stream_comes_back_with_its_length(
+    tiny_enhancer: Path, tmp_path: Path, rate_hz: int
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.05, 3 * rate_hz + 77)
+    raw = np.round(32768 * noise).astype("<i2").tobytes()
+    command = [sys.executable, "-m", "squall", "enhance", "--stream", str(rate_hz)]
+    done = subprocess.run(
+        [*command, "--model", str(tiny_enhancer), "--threads", "1"],
+        input=raw,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stderr.decode().startswith("delay 0.")
+    result = np.frombuffer(done.stdout, "<i2") / 32768
+    assert len(result) == len(noise)
+    path, output = tmp_path / "a.wav", tmp_path / "b.wav"
+    soundfile.write(path, noise, rate_hz)
+    assert main(["enhance", str(path), "--model", str(tiny_enhancer), "-o", str(output)]) == 0
+    whole, _ = soundfile.read(output)
+    if rate_hz <= RATE_HZ:  # above 8 kHz a stream has nothing
+        later = slice(rate_hz, None)
+        assert np.abs(result - whole)[later].max() < 0.1 * np.abs(whole).max()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stream", "16000", "a.wav"], "--stream reads standard input"),
+        (["--stream", "16000", "-o", "out"], "--stream reads standard input"),
+        (["--stream", "16000", "--condition", "auto"], "hears a whole file first"),
+        (["a.wav"], "with -o where the results go"),
+        (["-o", "out"], "give noisy files or folders"),
+    ],
+)
+def test_files_and_streams_are_told_apart(
+    tiny_enhancer: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert main(["enhance", "--model", str(tiny_enhancer), *arguments]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_experiments_that_have_no_model_are_errors(

@@ -122,7 +122,7 @@ def test_the_number_of_frames_is_kept(
     assert any(f"resampled from {rate_hz} Hz to 16000 Hz" in note for note in notes) == (
         rate_hz != RATE_HZ
     )
-    assert any("above 8000 Hz is lost" in note for note in notes) == (rate_hz > RATE_HZ)
+    assert any("above 8000 Hz passes a gate" in note for note in notes) == (rate_hz > RATE_HZ)
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 22050, 44100, 48000])
@@ -135,6 +135,38 @@ def test_resampling_neither_shifts_nor_changes_what_lies_in_the_band(
     enhanced, _ = _enhanced(_Gain(), tmp_path / "a.wav")
     inner = slice(rate_hz // 10, -rate_hz // 10)
     np.testing.assert_allclose(enhanced[inner], noisy[inner], atol=1e-3 * np.abs(noisy).max())
+
+
+@pytest.mark.parametrize("rate_hz", [22050, 44100, 48000])
+def test_the_band_above_8_khz_goes_the_way_of_the_band_below_it(
+    tmp_path: Path, rate_hz: int
+) -> None:
+    noisy = _noise(2 * rate_hz, 2)
+    soundfile.write(tmp_path / "a.wav", noisy, rate_hz, subtype="FLOAT")
+    inner = slice(rate_hz // 10, -rate_hz // 10)
+    kept, notes = _enhanced(_Gain(), tmp_path / "a.wav")
+    np.testing.assert_allclose(kept[inner], noisy[inner], atol=1e-3 * np.abs(noisy).max())
+    assert any("what is above 8000 Hz passes a gate" in note for note in notes)
+    for gain, expected in ((0.25, 0.25), (0.0, 0.0), (4.0, 1.0)):
+        result, _ = _enhanced(_Gain(gain), tmp_path / "a.wav")
+        above = [
+            np.abs(np.fft.rfft(x[inner, 0] * np.hanning(len(x[inner]))))[
+                round(0.9 * rate_hz / 2 * len(x[inner]) / rate_hz) :
+            ]
+            for x in (noisy, result)
+        ]
+        ratio = np.linalg.norm(above[1]) / np.linalg.norm(above[0])
+        assert ratio == pytest.approx(expected, abs=0.02)
+
+
+def test_the_gate_follows_what_the_model_leaves() -> None:
+    gate, before = files._Gate(), _noise(3200)[:, 0]
+    after = np.where(np.arange(3200) < 1600, before, 0.0).astype(np.float32)
+    gain = np.concatenate([gate(before[:1600], after[:1600]), gate(before[1600:], after[1600:])])
+    assert gain[0] < 0.1
+    np.testing.assert_allclose(gain[160:1600], 1.0, atol=1e-3)
+    assert np.all(np.diff(gain[1600:1760]) < 0)
+    assert not gain[1761:].any()
 
 
 def test_a_result_beyond_full_scale_is_scaled_as_a_whole(tmp_path: Path) -> None:

@@ -184,27 +184,41 @@ def _add_enhance(verbs: Any) -> None:
         "enhance",
         help="remove noise from audio files with a trained model",
         description="Remove noise from audio files. Sampling rate, channels and length stay as "
-        "they are; the model works at 16 kHz, so that audio above 8 kHz is lost.",
+        "they are; the model works at 16 kHz, and what is above 8 kHz passes a gate.",
     )
-    verb.add_argument("audio", nargs="+", type=_file, help="noisy files or folders")
+    verb.add_argument("audio", nargs="*", type=_file, help="noisy files or folders")
     verb.add_argument("--model", required=True, type=Path, metavar="EXP_DIR")
     verb.add_argument(
         "-o",
         "--output",
-        required=True,
         type=Path,
         help="folder; for a single file also the enhanced file itself",
     )
     verb.add_argument(
-        "--condition", help="which model, e.g. babble/0dB (default: `all`, or the only one)"
+        "--stream",
+        type=_positive,
+        metavar="HZ",
+        help="enhance raw 16-bit mono samples at this rate from standard input to standard output, "
+        "as they come",
+    )
+    verb.add_argument(
+        "--condition",
+        help="which model, e.g. babble/0dB (default: `all`, or the only one), or `auto`: the one "
+        "that was trained on noise most like a file's",
     )
     verb.add_argument("--threads", type=_positive, default=os.cpu_count() or 1)
     verb.set_defaults(function=_enhance)
 
 
 def _enhance(options: argparse.Namespace) -> int:
-    from squall.cli.enhance import enhance_files
+    from squall.cli.enhance import enhance_files, enhance_stream
 
+    if options.stream:
+        if options.audio or options.output:
+            raise ValueError("--stream reads standard input and writes standard output: no files")
+        return enhance_stream(options)
+    if not options.audio or not options.output:
+        raise ValueError("give noisy files or folders, and with -o where the results go")
     return enhance_files(options)
 
 

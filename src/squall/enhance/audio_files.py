@@ -6,7 +6,7 @@ import io
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,20 +16,23 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from squall.audio.features import extract
+from squall.audio.frames import HOP_S
 from squall.audio.offset import describe_offset
 from squall.audio.reading import (
     AUDIO_SUFFIXES,
     SAMPLE_RATE_HZ,
     AudioError,
-    AudioInfo,
     AudioStream,
     audio_below,
     open_audio,
 )
 from squall.enhance.enhancer import Enhancer
+from squall.enhance.nearest import nearest_model
+from squall.enhance.settings import EnhancementConfig
 from squall.files import atomic_path
 
-__all__ = ["EnhancementJob", "enhance_file", "plan_outputs"]
+__all__ = ["EnhancementJob", "enhance_file", "nearest_to_file", "plan_outputs"]
 
 Samples = NDArray[np.float32]
 
@@ -55,6 +58,7 @@ _PEAK = 0.99
 # A WAV's header has 32 bits for its length; above this it is written as RF64, which has 64.
 _LONGEST_WAV_BYTES = 2**32 - 2**16
 _BLOCK_FRAMES = 1 << 18
+_HEARD_S = 30.0  # of a file, to choose a model by
 
 
 @dataclass(frozen=True)
@@ -158,9 +162,11 @@ def enhance_file(
 ) -> tuple[str, ...]:
     """Enhance a file of any length, sampling rate and number of channels.
 
-    The result has the file's sampling rate, channels and number of frames, and appears as a whole
-    or not at all; the noisy file is only read. Beside it, 4 bytes per sample of disk are needed
-    while this works. Each channel is enhanced on its own, with its own level.
+    The model works at 16 kHz. A band above 8 kHz is let through as far as the model leaves what is
+    between 4 and 8 kHz, in each 10 ms. The result has the file's sampling rate, channels and number
+    of frames, and appears as a whole or not at all; the noisy file is only read. Beside it, 4 bytes
+    per sample of disk are needed while this works. Each channel is enhanced on its own, with its
+    own level.
 
     Args:
         enhancer: the model.
@@ -185,16 +191,48 @@ def enhance_file(
         folder = part.parent
         with tempfile.TemporaryFile(dir=folder) as result:
             with tempfile.TemporaryFile(dir=folder) as noisy, open_audio(job.source) as stream:
-                info = stream.info
                 sink = _Sink(job.target, stream)
                 length, offsets = _spool(stream, noisy)
-                peak = _enhance(enhancer, noisy, result, info, length, report)
+                with open_audio(job.source) as again:
+                    peak = _enhance(enhancer, noisy, result, again, length, report)
             if not math.isfinite(peak):
                 raise AudioError(f"{job.source}: its samples are too large to be enhanced")
             scale = _PEAK / peak if peak > 1.0 and sink.limited else 1.0
             sink.write(part, result, scale)
     report(1.0)
     return _offsets_in_words(offsets, enhancer) + _in_words(stream, sink, peak, scale)
+
+
+def nearest_to_file(path: Path, models: Mapping[str, Path], config: EnhancementConfig) -> str:
+    """The name of the model that was trained on noise most like a file's, by its first 30 s.
+
+    Args:
+        path: the noisy file; its channels are mixed down.
+        models: folders of the models, by name.
+        config: the settings that they were trained with.
+
+    Raises:
+        AudioError: the file cannot be read.
+    """
+    with open_audio(path) as stream:
+        rate_hz = stream.info.sample_rate_hz
+        mono = (block.mean(axis=1, keepdims=True) for block in stream.blocks(_BLOCK_FRAMES))
+        heard: list[Samples] = []
+        for block in _Resampler(rate_hz, SAMPLE_RATE_HZ, 1)(mono):
+            heard.append(block[:, 0])
+            if sum(map(len, heard)) >= _HEARD_S * SAMPLE_RATE_HZ:
+                break
+    samples = np.concatenate(heard)[: round(_HEARD_S * SAMPLE_RATE_HZ)]
+    settings = config.features
+    features = extract(
+        samples,
+        settings.sets,
+        deltas=settings.deltas,
+        arma_order=settings.arma_order,
+        level_over=settings.level_over,
+        remove_mean=config.remove_mean,
+    )
+    return nearest_model(models, features)
 
 
 def _spool(stream: AudioStream, noisy: IO[bytes]) -> tuple[int, list[str]]:
@@ -219,11 +257,17 @@ def _enhance(
     enhancer: Enhancer,
     noisy: IO[bytes],
     result: IO[bytes],
-    info: AudioInfo,
+    source: AudioStream,
     length: int,
     report: Callable[[float], None],
 ) -> float:
-    """Enhance every channel and bring it back to the file's rate, on disk; the largest value."""
+    """Enhance every channel and bring it back to the file's rate, on disk; the largest value.
+
+    Where the file has a band above 8 kHz, that is what is left of it when its lower band is taken
+    away, and goes through the gate of `_gates`.
+    """
+    info = source.info
+    gated = info.sample_rate_hz > SAMPLE_RATE_HZ
 
     def read(start: int, stop: int, channel: int) -> Samples:
         return _frames(noisy, start, stop - start, info.channels)[:, channel]
@@ -232,20 +276,73 @@ def _enhance(
         return enhancer.blocks(lambda start, stop: read(start, stop, channel), length)
 
     def blocks() -> Iterator[Samples]:
-        done = 0
+        done, gates = 0, [_Gate() for _ in range(info.channels)]
         for parts in zip(*map(reader, range(info.channels)), strict=True):
-            yield np.stack(parts, axis=1)
+            columns = list(parts)
+            if gated:
+                end = done + len(parts[0])
+                before = [read(done, end, channel) for channel in range(info.channels)]
+                columns += before
+                columns += [
+                    gate(one, other) for gate, one, other in zip(gates, before, parts, strict=True)
+                ]
+            yield np.stack(columns, axis=1)
             done += len(parts[0])
             report(done / length)
 
-    peak, left = 0.0, info.frames
-    for block in _Resampler(SAMPLE_RATE_HZ, info.sample_rate_hz, info.channels)(blocks()):
+    peak, left, n = 0.0, info.frames, info.channels
+    resampled = _Resampler(SAMPLE_RATE_HZ, info.sample_rate_hz, 3 * n if gated else n)(blocks())
+    originals = _Pieces(source.blocks(_BLOCK_FRAMES), n) if gated else None
+    for block in resampled:
         kept = block[:left]
         left -= len(kept)
-        result.write(kept.tobytes())
+        if originals:
+            low, before, gain = kept[:, :n], kept[:, n : 2 * n], kept[:, 2 * n :]
+            kept = low + np.clip(gain, 0.0, 1.0) * (originals.take(len(kept)) - before)
+        result.write(np.ascontiguousarray(kept, np.float32).tobytes())
         # NaN is to be kept, which Python's max would lose.
         peak = float(np.maximum(peak, np.abs(kept).max(initial=0.0)))
     return peak
+
+
+class _Gate:
+    """How much of the band above 8 kHz is let through: as much as was left between 4 and 8 kHz.
+
+    The square root of the ratio of energies in each 10 ms, 1 at the most, reached by a ramp.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, before: Samples, after: Samples) -> Samples:
+        """The gain (n,) for stretches (n,) of the noisy and the enhanced signal at 16 kHz."""
+        hop = round(HOP_S * SAMPLE_RATE_HZ)
+        energies = []
+        for samples in (before, after):
+            frames = np.pad(samples, (0, -len(samples) % hop)).reshape(-1, hop)
+            upper = np.fft.rfft(frames * np.hanning(hop))[:, hop // 4 :]
+            energies.append(np.square(np.abs(upper)).sum(axis=1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gains = np.sqrt(np.minimum(energies[1] / energies[0], 1.0))
+        ends = np.append(self._last, np.nan_to_num(gains))
+        self._last = float(ends[-1])
+        places = np.arange(1, len(before) + 1) / hop
+        gain: Samples = np.interp(places, np.arange(len(ends)), ends).astype(np.float32)
+        return gain
+
+
+class _Pieces:
+    """Blocks of frames (n, channels), to be taken in pieces of other lengths."""
+
+    def __init__(self, blocks: Iterator[Samples], channels: int) -> None:
+        self._blocks, self._left = blocks, np.zeros((0, channels), np.float32)
+
+    def take(self, count: int) -> Samples:
+        """The next frames (count, channels)."""
+        while len(self._left) < count:
+            self._left = np.concatenate([self._left, next(self._blocks)])
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
 
 
 @dataclass(frozen=True)
@@ -350,8 +447,9 @@ def _in_words(stream: AudioStream, sink: _Sink, peak: float, scale: float) -> tu
         notes.append(f"each of its {info.channels} channels enhanced on its own")
     if info.sample_rate_hz != SAMPLE_RATE_HZ:
         highest = SAMPLE_RATE_HZ // 2
-        lost = f"; audio above {highest} Hz is lost" if info.sample_rate_hz > 2 * highest else ""
-        notes.append(f"resampled from {info.sample_rate_hz} Hz to 16000 Hz and back{lost}")
+        above = info.sample_rate_hz > 2 * highest
+        gated = f"; what is above {highest} Hz passes a gate, not the model" if above else ""
+        notes.append(f"resampled from {info.sample_rate_hz} Hz to 16000 Hz and back{gated}")
     if scale != 1.0:
         gain_db = 20 * math.log10(scale)
         notes.append(f"scaled by {gain_db:.2f} dB, since its peak of {peak:.3f} would be clipped")

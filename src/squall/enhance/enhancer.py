@@ -18,7 +18,7 @@ from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig
 
-__all__ = ["Enhancer", "ReadSamples", "find_model", "put_mask", "shape_mask"]
+__all__ = ["Enhancer", "ReadSamples", "find_model", "find_models", "put_mask", "shape_mask"]
 
 Samples = NDArray[np.float32]
 
@@ -165,6 +165,24 @@ def _level_gain(read: ReadSamples, length: int, over: LevelOver) -> float:
     return level_gain(np.array([rms], np.float32))
 
 
+def find_models(train_dir: Path) -> dict[str, Path]:
+    """The folders of an experiment's models by name: `all`, or a condition, e.g. `babble/0dB`.
+
+    Args:
+        train_dir: folder of the experiment's models.
+
+    Raises:
+        FileNotFoundError: the experiment has no trained model.
+    """
+    models = {
+        str(path.parent.relative_to(train_dir)): path.parent
+        for path in sorted(train_dir.rglob("training.json"))
+    }
+    if not models:
+        raise FileNotFoundError(f"{train_dir} has no trained model: run the stages up to 5 (train)")
+    return models
+
+
 def find_model(train_dir: Path, name: str | None) -> Path:
     """The folder of one model of an experiment.
 
@@ -176,14 +194,12 @@ def find_model(train_dir: Path, name: str | None) -> Path:
         FileNotFoundError: the experiment has no trained model.
         ValueError: there is no such model, or several and no name; the message lists them.
     """
-    models = sorted(
-        str(path.parent.relative_to(train_dir)) for path in train_dir.rglob("training.json")
-    )
-    if not models:
-        raise FileNotFoundError(f"{train_dir} has no trained model: run the stages up to 5 (train)")
+    models = find_models(train_dir)
     if name is None and (ALL in models or len(models) == 1):
-        name = ALL if ALL in models else models[0]
+        name = ALL if ALL in models else next(iter(models))
     if name not in models:
         asked = "which model is to be used is not said" if name is None else f"no model {name!r}"
-        raise ValueError(f"{train_dir.parent}: {asked}; give --condition, one of {models}")
-    return train_dir / name
+        raise ValueError(
+            f"{train_dir.parent}: {asked}; give --condition, one of {list(models)}, or auto"
+        )
+    return models[name]

@@ -15,9 +15,7 @@ from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import average_windows
 from squall.files import atomic_path, read_json, write_json
 
-__all__ = [
-    "MaskModel",
-]
+__all__ = ["MaskModel", "read_normalizer"]
 
 Array = NDArray[np.float32]
 
@@ -72,11 +70,31 @@ class MaskModel:
             FileNotFoundError: there is none in the folder.
             ValueError: it is damaged.
         """
-        path = directory / "model.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: run the stages up to 5 (train) first")
-        settings = read_json(path)
-        with np.load(directory / "normalizer.npz", allow_pickle=False) as arrays:
-            normalizer = Normalizer.from_arrays(dict(arrays))
+        settings = _read_settings(directory)
         name = settings.pop("estimator")
+        normalizer = _read_normalizer(directory)
         return cls(name, estimator_class(name).load(directory), normalizer, **settings)
+
+
+def read_normalizer(directory: Path) -> tuple[Normalizer, int]:
+    """The normalizer of a model, which is all that is read, and the frames on each side in it.
+
+    Raises:
+        FileNotFoundError: there is no model in the folder.
+        ValueError: it is damaged.
+    """
+    context: int = _read_settings(directory)["context"]
+    return _read_normalizer(directory), context
+
+
+def _read_settings(directory: Path) -> dict[str, Any]:
+    path = directory / "model.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: run the stages up to 5 (train) first")
+    settings: dict[str, Any] = read_json(path)
+    return settings
+
+
+def _read_normalizer(directory: Path) -> Normalizer:
+    with np.load(directory / "normalizer.npz", allow_pickle=False) as arrays:
+        return Normalizer.from_arrays(dict(arrays))

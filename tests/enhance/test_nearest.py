@@ -1,0 +1,48 @@
+"""The model whose training noise is most like a recording's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from squall.audio.features import Normalizer, context_window
+from squall.enhance.model import MaskModel
+from squall.enhance.nearest import nearest_model
+from tiny_enhancer import train_model
+
+RANDOM = np.random.default_rng(0)
+CONTEXT = 2
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> dict[str, Path]:
+    """Models of features with another mean, another spread, and both."""
+    folders = {}
+    for name, mean, spread in (("hum", 0.0, 1.0), ("hiss", 3.0, 1.0), ("all", 1.5, 4.0)):
+        frames = (mean + spread * RANDOM.standard_normal((500, 3))).astype(np.float32)
+        normalizer = Normalizer.fit([context_window(frames, CONTEXT, CONTEXT)])
+        model = train_model(0)
+        folders[name] = tmp_path / name
+        MaskModel(model.name, model.estimator, normalizer, CONTEXT, 0).save(folders[name])
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "expected"),
+    [(0.2, 1.0, "hum"), (2.8, 1.1, "hiss"), (1.5, 5.0, "all"), (-6.0, 1.0, "all")],
+)
+def test_the_likeliest_model_is_taken(
+    models: dict[str, Path], mean: float, spread: float, expected: str
+) -> None:
+    frames = (mean + spread * RANDOM.standard_normal((50, 3))).astype(np.float32)
+    assert nearest_model(models, frames) == expected
+    assert nearest_model(dict(reversed(models.items())), frames) == expected
+
+
+def test_other_features_are_named(models: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="windows of 15 features: not 5 frames of 4"):
+        nearest_model(models, np.zeros((10, 4), np.float32))
+    with pytest.raises(ValueError, match="there is no model"):
+        nearest_model({}, np.zeros((10, 4), np.float32))
