@@ -98,7 +98,7 @@ def score_sdr(
         clean, enhanced = clean - clean.mean(), enhanced - enhanced.mean()
     clean, enhanced = clean / np.abs(clean).max(), enhanced / np.abs(enhanced).max()
     package = import_package("fast_bss_eval", "SDR", "enhance")
-    # Without a limit the package fails on a perfect estimate.
+    # Without a limit it fails on a perfect estimate (findings/fast_bss_eval_numpy.sh).
     ratio_db = package.sdr(
         clean[None], enhanced[None], filter_length=_SDR_FILTER, clamp_db=SI_SDR_LIMIT_DB
     )
