@@ -70,6 +70,9 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             "mask": self.config.mask.model_dump(mode="json"),
             "estimator": self.config.estimator.name,
         }
+        # Installed later, or in another version, an off-the-shelf enhancer is run and scored anew.
+        peer = self.config.estimator.entry.peer
+        packages = {"packages": peer.installed} if peer else {}
         return [
             stage("check", self.directory, self.check),
             self.prepare_stage(
@@ -86,9 +89,9 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             stage("train", self.directory, self.train, settings=training,
                   inputs=(frames, self.tuning), outputs=models or (self.tuning,),
                   set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
-            stage("enhance", self.enhanced, self.enhance, settings=used,
+            stage("enhance", self.enhanced, self.enhance, settings=used | packages,
                   inputs=(tables[2], frames, *models), outputs=(self.enhanced / "done.json",)),
-            stage("score", self.score_dir, self.score,
+            stage("score", self.score_dir, self.score, settings=packages,
                   inputs=(tables[2], frames, self.enhanced / "done.json", *models),
                   outputs=(self.result_path,), fingerprint=lambda: self.audio_of("test")),
         ]  # fmt: skip
@@ -116,7 +119,9 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         self.check_device()
         self.check_corpus()
         self._check_noises()
-        work(1, 1, f"{self.check_disk()}, device {self.options.device}")
+        peer = self.config.estimator.entry.peer
+        missing = f"; {self.config.system} is {peer.missing}" if peer and peer.missing else ""
+        work(1, 1, f"{self.check_disk()}, device {self.options.device}{missing}")
 
     def _check_noises(self) -> None:
         recorded = self.config.noise.recorded
@@ -262,9 +267,10 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
 
         self.set_threads()
         conditions = by_condition(self._mixtures("test"))
+        failed = 0
         for done, (condition, mixtures) in enumerate(conditions.items()):
             work(done, len(conditions), condition)
-            enhance_condition(
+            failed += enhance_condition(
                 self.config,
                 mixtures,
                 train_dir=self.train_dir,
@@ -273,6 +279,14 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                 output_dir=self.enhanced / condition,
             )
         write_json(self.enhanced / "done.json", sorted(conditions))
+        if failed:
+            total = sum(map(len, conditions.values()))
+            work(
+                1,
+                1,
+                f"{self.config.system} gives nothing for {failed} of {total} mixtures; why "
+                "stands in the scores",
+            )
 
     def score(self, work: Work) -> None:
         from squall.enhance.evaluation import read_training, score_conditions, write_scores
