@@ -74,6 +74,10 @@ def _load(path: Path, **settings: Any) -> EnhancementConfig:
         ({"utterances.max_s": 0.1}, "utterances.max_s: "),
         ({"utterances.test": 0}, "utterances.test: "),
         ({"estimator.name": "kernels"}, "there is no such estimator; there are noisy, dnn, kernel"),
+        (
+            {"estimator": {"name": "rnnoise", "model": "x"}},
+            "an off-the-shelf enhancer has no 'model'",
+        ),
         ({"estimator": {"name": "dnn", "loss": "squentropi"}}, "unknown loss 'squentropi'"),
         (
             {"estimator": {"name": "dnn", "loss": "ce", "loss_parameters": {"M": 1}}},
