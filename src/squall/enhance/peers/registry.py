@@ -42,7 +42,7 @@ PEERS: dict[str, Peer] = {
         sample_rate_hz=48000,
         latency_ms=30.0,
         parameters=2_884_769,
-        trained_on="public speech and noise at 48 kHz; the list is with its source",
+        trained_on="public speech and noise at 48 kHz, as its authors list them",
         licence="BSD-3-Clause (RNNoise), Apache-2.0 (pyrnnoise)",
         source="Valin 2018, arXiv:1709.08243; github.com/xiph/rnnoise",
     ),
