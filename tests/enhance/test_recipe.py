@@ -412,6 +412,10 @@ def test_one_that_fails_on_a_file_scores_the_others(
     assert set(counts.values()) == {2}
     rtf = _values(experiment, "rtf")[row["condition"]]
     assert rtf.n == 1
+    # A failure that has passed is scored, though nothing else has changed.
+    assert run(tiny_data, "logmmse", first=6, last=6, force=True)[1] == ["6 enhance"]
+    assert run(tiny_data, "logmmse")[1] == ["0 check", "7 score"]
+    assert not any(row["reason"] for row in _mixture_rows(experiment))
 
 
 @pytest.mark.slow

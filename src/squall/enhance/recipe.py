@@ -267,10 +267,10 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
 
         self.set_threads()
         conditions = by_condition(self._mixtures("test"))
-        failed = 0
+        failed: dict[str, int] = {}
         for done, (condition, mixtures) in enumerate(conditions.items()):
             work(done, len(conditions), condition)
-            failed += enhance_condition(
+            failed[condition] = enhance_condition(
                 self.config,
                 mixtures,
                 train_dir=self.train_dir,
@@ -278,15 +278,12 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                 audio_dir=self.mix / "audio" / condition,
                 output_dir=self.enhanced / condition,
             )
-        write_json(self.enhanced / "done.json", sorted(conditions))
-        if failed:
-            total = sum(map(len, conditions.values()))
-            work(
-                1,
-                1,
-                f"{self.config.system} gives nothing for {failed} of {total} mixtures; why "
-                "stands in the scores",
-            )
+        # The scores, which read this, are of other mixtures when other ones failed.
+        missing, total = sum(failed.values()), sum(map(len, conditions.values()))
+        write_json(self.enhanced / "done.json", failed if missing else sorted(conditions))
+        if missing:
+            told = f"{self.config.system} gives nothing for {missing} of {total} mixtures"
+            work(1, 1, f"{told}; the scores tell why")
 
     def score(self, work: Work) -> None:
         from squall.enhance.evaluation import read_training, score_conditions, write_scores

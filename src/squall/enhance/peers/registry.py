@@ -105,6 +105,8 @@ def open_peer(name: str) -> Enhance:
     except (ImportError, OSError) as error:
         raise PeerError(f"{name} cannot be loaded: {error}; try {peer.install}") from error
 
+    rate_hz = peer.sample_rate_hz
+
     def enhance(samples: Samples) -> Samples:
         signal = as_signal(samples)
         enhanced = at_own_rate(_resample(signal, SAMPLE_RATE_HZ, rate_hz))
@@ -113,7 +115,6 @@ def open_peer(name: str) -> Enhance:
             raise PeerError(f"{name} gives samples that are not finite")
         return _of_length(enhanced, len(signal))
 
-    rate_hz = peer.sample_rate_hz
     return enhance
 
 
