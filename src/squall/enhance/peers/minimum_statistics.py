@@ -62,7 +62,7 @@ class MinimumStatistics:
             (F,) the power of the noise.
         """
         inverse_q = self._smooth_power(power)
-        spread = 1 + _BIAS_OF_SPREAD * np.sqrt(inverse_q.mean())  # B_c, page 511
+        spread = 1 + _BIAS_OF_SPREAD * np.sqrt(inverse_q.mean())  # B_c, behind (23)
         unbiased = [self._smooth * spread * _minimum_bias(inverse_q, d) for d in (_U * _V, _V)]
         lower: Bools = unbiased[0] < self._minimum
         self._minimum = np.where(lower, unbiased[0], self._minimum)
@@ -78,14 +78,14 @@ class MinimumStatistics:
         return self._noise
 
     def _smooth_power(self, power: Array) -> Array:
-        """The next P; gives (F,) 1 / Q_eq, the spread of P, at most 1/2 (equations 4 to 23)."""
+        """The next P; gives (F,) 1 / Q_eq, the spread of P, at most 1/2 (equations 3 to 23)."""
         ratio = self._smooth.sum() / power.sum()
         correction = max(1 / (1 + (ratio - 1) ** 2), _LEAST_CORRECTION)  # (9)
         self._correction = 0.7 * self._correction + 0.3 * correction  # (10)
         alpha = _LARGEST_ALPHA * self._correction
         alpha = alpha / (1 + (self._smooth / self._noise - 1) ** 2)  # (11)
-        alpha = np.maximum(alpha, _LEAST_ALPHA)  # (12), the limit for low SNR
-        self._smooth = alpha * self._smooth + (1 - alpha) * power  # (4)
+        alpha = np.maximum(alpha, _LEAST_ALPHA)  # (12), without its smaller limit at high SNR
+        self._smooth = alpha * self._smooth + (1 - alpha) * power  # (3)
         beta = np.minimum(alpha**2, _LARGEST_BETA)
         self._mean = beta * self._mean + (1 - beta) * self._smooth  # (20)
         self._square = beta * self._square + (1 - beta) * self._smooth**2  # (21)
@@ -111,7 +111,7 @@ class MinimumStatistics:
 
 
 def _minimum_bias(inverse_q: Array, frames: int) -> Array:
-    """By how much the minimum of so many frames lies below the mean: B_min (equations 16, 17)."""
+    """By how much the minimum of so many frames lies below the mean: B_min (equations 16 and 17)."""
     m = float(np.interp(frames, _TABLE_D, _TABLE_M))
     # 2 / Q~ with Q~ = (Q - 2 M) / (1 - M).
     bias: Array = 1 + (frames - 1) * 2 * (1 - m) * inverse_q / (1 - 2 * m * inverse_q)
