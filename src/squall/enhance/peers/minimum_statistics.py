@@ -111,7 +111,7 @@ class MinimumStatistics:
 
 
 def _minimum_bias(inverse_q: Array, frames: int) -> Array:
-    """By how much the minimum of so many frames lies below the mean: B_min (equations 16 and 17)."""
+    """By how much the minimum of so many frames lies below the mean: B_min (16, 17)."""
     m = float(np.interp(frames, _TABLE_D, _TABLE_M))
     # 2 / Q~ with Q~ = (Q - 2 M) / (1 - M).
     bias: Array = 1 + (frames - 1) * 2 * (1 - m) * inverse_q / (1 - 2 * m * inverse_q)
