@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
@@ -21,9 +22,13 @@ from squall.engine.experiment import Experiment
 from squall.engine.stages import StageError
 from squall.enhance.corpus import choose_talkers
 from squall.enhance.frames import FrameSet
+from squall.enhance.peers.peer import Enhance, PeerError
+from squall.enhance.peers.registry import PEERS
 from squall.enhance.places import EnhancementPlaces
+from squall.enhance.report.sections import collect
 from squall.enhance.settings import EnhancementConfig
-from squall.report.records import read_records
+from squall.report.comparison import is_comparison
+from squall.report.records import Record, read_records
 
 Enhancement = Experiment[EnhancementConfig]
 EVERY_TIME = ["0 check"]
@@ -347,3 +352,108 @@ def test_an_empty_split_is_named(run: Run, own_data: Path) -> None:
 def test_a_later_stage_needs_the_earlier_ones(run: Run, tiny_data: Path) -> None:
     with pytest.raises(StageError, match="run the earlier stages first"):
         run(tiny_data, first=5)
+
+
+INSTALL = "not installed: pip install pyrnnoise==0.4.5"
+
+
+def _values(experiment: Enhancement, metric: str) -> dict[str, Record]:
+    return {r.condition: r for r in read_records(experiment.result_path) if r.metric == metric}
+
+
+def _mixture_rows(experiment: Enhancement) -> list[dict[str, str]]:
+    with (experiment.score_dir / "mixtures.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _hide(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("squall.enhance.peers.peer.find_version", lambda distribution: None)
+
+
+@pytest.mark.slow
+def test_an_off_the_shelf_enhancer_is_run_and_scored(run: Run, tiny_data: Path) -> None:
+    experiment, done = run(tiny_data, "logmmse")
+    assert done == [*FIRST, "4 tune", "5 train", "6 enhance", "7 score"]
+    assert experiment.config.system == "logmmse"
+    noisy, _ = run(tiny_data, "noisy")
+    ours, theirs = (_values(one, "si_sdr") for one in (experiment, noisy))
+    assert {record.n for record in ours.values()} == {2}
+    assert ours["drill/-5dB"].number != theirs["drill/-5dB"].number
+    assert all(0 < record.number < 5 for record in _values(experiment, "rtf").values())
+    assert not _values(noisy, "rtf")
+    assert run(tiny_data, "logmmse")[1] == EVERY_TIME
+
+
+@pytest.mark.slow
+def test_one_that_is_not_installed_is_a_row_that_says_how_to(
+    run: Run, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    with monkeypatch.context() as patch:
+        _hide(patch)
+        experiment, told = run(tiny_data, "rnnoise", lines=True)
+        assert any(line.startswith("0 check: ") and INSTALL in line for line in told)
+        assert any("rnnoise gives nothing for 12 of 12 mixtures" in line for line in told)
+        for metric in ("stoi", "pesq_nb", "pesq_wb", "si_sdr", "rtf"):
+            found = _values(experiment, metric)
+            assert len(found) == 6
+            assert {(r.value, r.reason, r.n) for r in found.values()} == {(None, INSTALL, 0)}
+        assert all(INSTALL in row["reason"] for row in _mixture_rows(experiment))
+        assert run(tiny_data, "rnnoise")[1] == EVERY_TIME
+        noisy, _ = run(tiny_data, "noisy")
+        report = collect([experiment, noisy])
+        stoi = next(table for table in report.tables if table.title == "STOI")
+        assert list(stoi.head) == ["condition", "noisy", "rnnoise"]
+        assert {row[2] for row in stoi.rows[:-1]} == {"undefined"}
+        assert INSTALL in stoi.note
+        collect([experiment]).write_html(tmp_path / "page.html")
+        assert "not installed" in (tmp_path / "page.html").read_text()
+    if PEERS["rnnoise"].missing:
+        pytest.skip(PEERS["rnnoise"].missing)
+    installed, done = run(tiny_data, "rnnoise")
+    assert done == ["0 check", "6 enhance", "7 score"]
+    assert installed.directory == experiment.directory
+    assert all(r.n == 2 and not r.reason for r in _values(installed, "si_sdr").values())
+
+
+@pytest.mark.slow
+def test_one_that_fails_on_a_file_scores_the_others(
+    run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def open_peer(name: str) -> Enhance:
+        opened.append(name)
+        if len(opened) == 2:
+            raise PeerError("it fell over")
+        return lambda samples: samples
+
+    monkeypatch.setattr("squall.enhance.enhancing.open_peer", open_peer)
+    experiment, told = run(tiny_data, "logmmse", lines=True)
+    assert any("logmmse gives nothing for 1 of 12 mixtures" in line for line in told)
+    (row,) = [row for row in _mixture_rows(experiment) if row["reason"]]
+    assert row["reason"] == "stoi, pesq_nb, pesq_wb, si_sdr: it fell over"
+    assert {row[metric] for metric in ("stoi", "pesq_nb", "pesq_wb", "si_sdr")} == {"nan"}
+    counts = {c: record.n for c, record in _values(experiment, "si_sdr").items()}
+    assert counts.pop(row["condition"]) == 1
+    assert set(counts.values()) == {2}
+    rtf = _values(experiment, "rtf")[row["condition"]]
+    assert rtf.n == 1
+    # A failure that has passed is scored, though nothing else has changed.
+    assert run(tiny_data, "logmmse", first=6, last=6, force=True)[1] == ["6 enhance"]
+    assert run(tiny_data, "logmmse")[1] == ["0 check", "7 score"]
+    assert not any(row["reason"] for row in _mixture_rows(experiment))
+
+
+@pytest.mark.slow
+def test_one_that_is_not_installed_leaves_the_comparison_of_the_others(
+    run: Run, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [run(tiny_data, name)[0] for name in ("noisy", "oracle")]
+    alone = collect(others)
+    _hide(monkeypatch)
+    absent, _ = run(tiny_data, "rnnoise")
+    together = collect([*others, absent])
+    compared = [[r for r in one.records if is_comparison(r)] for one in (alone, together)]
+    assert compared[0]
+    assert compared[1] == compared[0]

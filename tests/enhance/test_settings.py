@@ -76,6 +76,10 @@ def _load(path: Path, **settings: Any) -> EnhancementConfig:
         ({"scores": ["stoi", "pesq"]}, "there is no score 'pesq'; there are stoi, estoi, pesq_nb"),
         ({"scores": []}, "no score is named"),
         ({"estimator.name": "kernels"}, "there is no such estimator; there are noisy, dnn, kernel"),
+        (
+            {"estimator": {"name": "rnnoise", "model": "x"}},
+            "an off-the-shelf enhancer has no 'model'",
+        ),
         ({"estimator": {"name": "dnn", "loss": "squentropi"}}, "unknown loss 'squentropi'"),
         (
             {"estimator": {"name": "dnn", "loss": "ce", "loss_parameters": {"M": 1}}},

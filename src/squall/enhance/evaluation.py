@@ -17,12 +17,14 @@ from squall.audio.mixing import Mixture
 from squall.audio.reading import SAMPLE_RATE_HZ, read_audio
 from squall.engine.scored import blank_record
 from squall.enhance.dataset import MixtureSource
+from squall.enhance.enhancing import FAILED
 from squall.enhance.frames import FrameSet
 from squall.enhance.settings import ALL, EnhancementConfig
 from squall.files import atomic_write, read_json
 from squall.report.records import Record
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
 from squall.scoring.speech_scores import SpeechPair, SpeechScores, score_pairs
+from squall.scoring.speech_signals import Score
 from squall.workers import OnProgress
 
 __all__ = ["read_training", "score_conditions", "write_scores"]
@@ -42,12 +44,20 @@ class _Scored:
         quality: of each mixture.
         errors, counts: of each mixture's mask; empty without a trained estimator, and counts
             without binary masks.
+        failed: why an off-the-shelf enhancer gave nothing, by utterance.
     """
 
     mixtures: Sequence[Mixture]
     quality: Sequence[SpeechScores]
     errors: Sequence[MaskError]
     counts: Sequence[MaskCounts]
+    failed: Mapping[str, str]
+
+    @property
+    def why_none(self) -> str:
+        """Why the enhancer gave nothing for all of them; empty where it gave something."""
+        whole = len(self.failed) == len(self.mixtures)
+        return next(iter(self.failed.values()), "") if whole else ""
 
 
 def score_conditions(
@@ -73,8 +83,9 @@ def score_conditions(
     """
     total, done = sum(map(len, conditions.values())), 0
     flat = [mixture for group in conditions.values() for mixture in group]
+    failed = {condition: _failed(enhanced_dir / condition) for condition in conditions}
     quality = score_pairs(
-        _pairs(flat, source, enhanced_dir),
+        _pairs(flat, source, enhanced_dir, failed),
         scores=config.scores,
         jobs=workers,
         remove_mean=config.remove_mean,
@@ -82,26 +93,41 @@ def score_conditions(
     scored = {}
     for condition, group in conditions.items():
         scores = []
-        for _ in group:
-            scores.append(next(quality))
+        for mixture in group:
+            reason = failed[condition].get(mixture.utterance, "")
+            scores.append(_without_value(next(quality), reason) if reason else next(quality))
             done += 1
             on_progress(done, total, condition)
         errors, counts = _mask_scores(
             config, features_dir / condition, enhanced_dir / condition / "masks.npy"
         )
-        scored[condition] = _Scored(group, scores, errors, counts)
+        scored[condition] = _Scored(group, scores, errors, counts, failed[condition])
     return scored
 
 
+def _failed(directory: Path) -> dict[str, str]:
+    path = directory / FAILED
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _without_value(scores: SpeechScores, reason: str) -> SpeechScores:
+    return SpeechScores(dict.fromkeys(scores.scores, Score(math.nan, reason)))
+
+
 def _pairs(
-    mixtures: Sequence[Mixture], source: MixtureSource, enhanced_dir: Path
+    mixtures: Sequence[Mixture],
+    source: MixtureSource,
+    enhanced_dir: Path,
+    failed: Mapping[str, Mapping[str, str]],
 ) -> Iterator[SpeechPair]:
     for mixture in mixtures:
         path = enhanced_dir / mixture.condition / f"{mixture.utterance}.flac"
-        yield SpeechPair(
-            reference=source.make(mixture).speech,
-            estimate=read_audio(path, sample_rate_hz=SAMPLE_RATE_HZ).samples,
-        )
+        speech = source.make(mixture).speech
+        if mixture.utterance in failed[mixture.condition]:
+            estimate = np.full_like(speech, np.nan)
+        else:
+            estimate = read_audio(path, sample_rate_hz=SAMPLE_RATE_HZ).samples
+        yield SpeechPair(reference=speech, estimate=estimate)
 
 
 def _mask_scores(
@@ -165,9 +191,8 @@ def write_scores(
         times = read_json(enhanced_dir / condition / "times.json")
         values += [(condition, value) for value in _quality(scores, config.scores)]
         values += [(condition, value) for value in _mask(scores)]
-        if config.estimator.trained:
-            rtf = times["seconds"] / times["audio_s"]
-            values.append((condition, ("rtf", rtf, len(scores.mixtures), "")))
+        if config.estimator.entry.timed:
+            values.append((condition, _rtf(scores, times)))
     for name, record in training.items():
         values += [(name, value) for value in _training(record)]
     seconds = {name: record["seconds"] for name, record in training.items()}
@@ -189,8 +214,14 @@ def _quality(scores: _Scored, names: Sequence[str]) -> Iterator[Value]:
     for metric in names:
         found = [one[metric] for one in scores.quality]
         good = [score.value for score in found if score.defined]
-        reason = next((f"no mixture has it: {score.reason}" for score in found), "")
+        reason = scores.why_none or next(f"no mixture has it: {score.reason}" for score in found)
         yield metric, statistics.fmean(good) if good else math.nan, len(good), reason
+
+
+def _rtf(scores: _Scored, times: Mapping[str, float]) -> Value:
+    enhanced = len(scores.mixtures) - len(scores.failed)
+    rtf = times["seconds"] / times["audio_s"] if enhanced else math.nan
+    return "rtf", rtf, enhanced, scores.why_none
 
 
 def _mask(scores: _Scored) -> Iterator[Value]:

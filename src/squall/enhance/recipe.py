@@ -73,6 +73,9 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             "mask": self.config.mask.model_dump(mode="json"),
             "estimator": self.config.estimator.name,
         }
+        # Installed later, or in another version, an off-the-shelf enhancer is run and scored anew.
+        peer = self.config.estimator.entry.peer
+        packages = {"packages": peer.installed} if peer else {}
         return [
             stage("check", self.directory, self.check),
             self.prepare_stage(
@@ -89,9 +92,9 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             stage("train", self.directory, self.train, settings=training,
                   inputs=(frames, self.tuning), outputs=models or (self.tuning,),
                   set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
-            stage("enhance", self.enhanced, self.enhance, settings=used,
+            stage("enhance", self.enhanced, self.enhance, settings=used | packages,
                   inputs=(tables[2], frames, *models), outputs=(self.enhanced / "done.json",)),
-            stage("score", self.score_dir, self.score, settings=scores,
+            stage("score", self.score_dir, self.score, settings=scores | packages,
                   inputs=(tables[2], frames, self.enhanced / "done.json", *models),
                   outputs=(self.result_path,), fingerprint=lambda: self.audio_of("test")),
         ]  # fmt: skip
@@ -118,7 +121,9 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         self.check_device()
         self.check_corpus()
         self._check_noises()
-        work(1, 1, f"{self.check_disk()}, device {self.options.device}")
+        peer = self.config.estimator.entry.peer
+        absent = f"; {self.config.system} is {peer.missing}" if peer and peer.missing else ""
+        work(1, 1, f"{self.check_disk()}, device {self.options.device}{absent}")
 
     def _check_noises(self) -> None:
         recorded = self.config.noise.recorded
@@ -264,9 +269,10 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
 
         self.set_threads()
         conditions = by_condition(self._mixtures("test"))
+        failed: dict[str, int] = {}
         for done, (condition, mixtures) in enumerate(conditions.items()):
             work(done, len(conditions), condition)
-            enhance_condition(
+            failed[condition] = enhance_condition(
                 self.config,
                 mixtures,
                 train_dir=self.train_dir,
@@ -274,7 +280,12 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                 audio_dir=self.mix / "audio" / condition,
                 output_dir=self.enhanced / condition,
             )
-        write_json(self.enhanced / "done.json", sorted(conditions))
+        # The scores, which read this, are of other mixtures when other ones failed.
+        missing, total = sum(failed.values()), sum(map(len, conditions.values()))
+        write_json(self.enhanced / "done.json", failed if missing else sorted(conditions))
+        if missing:
+            told = f"{self.config.system} gives nothing for {missing} of {total} mixtures"
+            work(1, 1, f"{told}; the scores tell why")
 
     def score(self, work: Work) -> None:
         from squall.enhance.evaluation import read_training, score_conditions, write_scores

@@ -199,8 +199,9 @@ class EstimatorConfig(BaseModel):
     """The mask estimator.
 
     Args:
-        name: of `squall.enhance.estimators.registry.ESTIMATORS`: `kernel`, `dnn`, or one of the
-            references: `oracle` (the ideal mask) and `noisy` (the mixture as it is).
+        name: of `squall.enhance.estimators.registry.ESTIMATORS`: `kernel`, `dnn`, one of the
+            references: `oracle` (the ideal mask) and `noisy` (the mixture as it is), or an
+            off-the-shelf enhancer of `squall.enhance.peers.registry.PEERS`, as `rnnoise`.
         candidates: parameters that the tune stage chooses among by the validation error, as a list
             of groups of them; the first that is best is taken. A kernel machine tunes its own
             bandwidths besides.

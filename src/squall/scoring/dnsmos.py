@@ -49,8 +49,8 @@ def score_dnsmos(*, estimate: ArrayLike, sample_rate_hz: int = 16000) -> dict[st
     Convention: as the package does it. The networks hear 9.01 s at a time, in steps of 1 s, and the
     mean is taken; a shorter signal is doubled until it is long enough. So a signal of 4.5 s is
     heard 9 times, one of 4.6 s once, and of a longer one up to 1.99 s at its end are not heard
-    (findings/speechmos_last_seconds.sh). Where a sample is beyond full scale, as after resampling, the
-    whole signal is scaled down to it: the package refuses it otherwise.
+    (findings/speechmos_last_seconds.sh). Where a sample is beyond full scale, as after resampling,
+    the whole signal is scaled down to it: the package refuses it otherwise.
 
     Source: Reddy, Gopal, Cutler 2022 (P.835) and 2021 (P.808), with the authors' networks in
     `speechmos`.

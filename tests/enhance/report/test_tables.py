@@ -190,3 +190,23 @@ def test_gains_over_the_mixture_are_counted_by_metric() -> None:
     table = _tables(*records)["Enhanced speech against the mixture: in how many conditions"]
     assert table.head[1:3] == ["higher STOI", "higher PESQ nb"]
     assert table.rows == [["dnn", "1 of 2", "2 of 2"]]
+
+
+def test_enhancers_off_the_shelf_are_compared_with_the_mixture_and_named() -> None:
+    gains = "Enhanced speech against the mixture: in how many conditions"
+    absent = {"reason": "not installed: pip install it"}
+    tables = _tables(
+        _record("stoi", "noisy", 0.7), _record("stoi", "kernel-1", 0.8),
+        _record("stoi", "oracle", 0.9), _record("stoi", "rnnoise", 0.6),
+        _record("stoi", "gtcrn", None, **absent),
+        _record("stoi", "gtcrn", None, condition="babble/5dB", **absent),
+    )  # fmt: skip
+    assert [row[:2] for row in tables[gains].rows] == [
+        ["kernel-1", "1 of 1"],
+        ["rnnoise", "0 of 1"],
+    ]
+    assert tables[gains].note == "Off the shelf, trained on other data if at all: `rnnoise`."
+    stoi = tables["STOI"]
+    assert list(stoi.head) == ["condition", "noisy", "kernel-1", "rnnoise", "gtcrn", "oracle"]
+    assert [row[4] for row in stoi.rows] == ["undefined", "undefined", ""]
+    assert stoi.note == "Undefined: `gtcrn`: not installed: pip install it."

@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import Any, Literal
 
 from squall.enhance.estimators.estimator import MaskEstimator
+from squall.enhance.peers.peer import Peer
+from squall.enhance.peers.registry import PEERS
 
 __all__ = [
     "ESTIMATORS",
@@ -27,8 +29,9 @@ class EstimatorEntry:
     """What is known of an estimator without importing it.
 
     Args:
-        path: `module:class` of a trained one; None for a reference, where nothing is trained.
+        path: `module:class` of a trained one; None where nothing is trained.
         reference: which mask a reference puts on the mixture; None for no mask.
+        peer: what is known of an off-the-shelf enhancer; None for all others.
         plural: what tables call several of them.
         baseline: whether the others are compared with it.
         free: parameters that say how far and in what space a fit works, not what it is: an
@@ -41,6 +44,7 @@ class EstimatorEntry:
 
     path: str | None = None
     reference: Literal["ideal"] | None = None
+    peer: Peer | None = None
     plural: str = ""
     baseline: bool = False
     free: tuple[str, ...] = ("max_epochs", "memory_gb")
@@ -54,6 +58,11 @@ class EstimatorEntry:
         """Whether there is anything to train."""
         return self.path is not None
 
+    @property
+    def timed(self) -> bool:
+        """Whether the time of its enhancement is told: not of a reference."""
+        return self.trained or self.peer is not None
+
 
 def _check_mask_loss(parameters: Mapping[str, Any]) -> None:
     from squall.enhance.estimators.mask_loss import MaskLoss
@@ -65,6 +74,12 @@ def _check_mask_loss(parameters: Mapping[str, Any]) -> None:
         MaskLoss(parameters.get("loss", "mse"), given)
     except TypeError as error:
         raise ValueError(f"loss_parameters: {error}") from error
+
+
+def _check_peer(parameters: Mapping[str, Any]) -> None:
+    unknown = sorted(set(parameters) - set(EstimatorEntry.free))
+    if unknown:
+        raise ValueError(f"an off-the-shelf enhancer has no {unknown[0]!r}: it is run as it is")
 
 
 ESTIMATORS: dict[str, EstimatorEntry] = {
@@ -80,6 +95,7 @@ ESTIMATORS: dict[str, EstimatorEntry] = {
         plural="kernel machines",
         always_named={"subbands": 4},
     ),
+    **{name: EstimatorEntry(peer=peer, check=_check_peer) for name, peer in PEERS.items()},
     "oracle": EstimatorEntry(reference="ideal"),
 }
 """Name of an estimator, without a hyphen, to what is known of it; in the order of the tables."""
@@ -106,6 +122,6 @@ def entry_of_system(system: str) -> EstimatorEntry:
 
 
 def order_of_systems(systems: Iterable[str]) -> list[str]:
-    """Systems in the order of a table: the mixture, networks, kernel machines, the ideal mask."""
+    """Systems in the order of `ESTIMATORS`: the mixture first, the ideal mask last."""
     places = list(ESTIMATORS)
     return sorted(set(systems), key=lambda s: (places.index(s.partition("-")[0]), s))

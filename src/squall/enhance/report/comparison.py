@@ -54,7 +54,7 @@ def scored_runs(
             scores = [
                 _of_metric(metric, table, defined[metric], names)
                 for metric in _METRICS
-                if table.values.get(metric)
+                if any(map(math.isfinite, table.values[metric].values()))
             ]
             shown = tuple(one for one in scores if one.ids)
             if shown:
@@ -87,15 +87,15 @@ def _read(run: Run) -> _Mixtures:
 
 
 def _defined(tables: Sequence[Mapping[str, Values]]) -> dict[str, set[tuple[str, str]]]:
-    """The mixtures that have each metric in every run that has it at all."""
+    """The mixtures that have each metric in every run that has it for any."""
     defined: dict[str, set[tuple[str, str]]] = {}
     for metric in _METRICS:
         finite = [
             {place for place, value in values[metric].items() if math.isfinite(value)}
             for values in tables
-            if values[metric]
         ]
-        defined[metric] = set.intersection(*finite) if finite else set()
+        # A run without any, as of a system that is not installed, takes none from the others.
+        defined[metric] = set.intersection(*filter(None, finite)) if any(finite) else set()
     return defined
 
 

@@ -193,7 +193,11 @@ def _examples(
     step = max(1, len(conditions) // _EXAMPLES)
     parts = []
     for condition in conditions[::step][:_EXAMPLES]:
-        utterance = sorted((enhanced[0] / condition).glob("*.flac"))[0].stem
+        # Of an off-the-shelf enhancer that is not installed there is none.
+        utterances = {path.stem for one in enhanced for path in (one / condition).glob("*.flac")}
+        if not utterances:
+            continue
+        utterance = min(utterances)
         places = [folder / condition / f"{utterance}.flac" for folder in enhanced]
         found = zip(_short_labels(runs), places, strict=True)
         files = {label: path for label, path in found if path.is_file()}

@@ -95,7 +95,19 @@ def _metric_table(records: Sequence[Record], metric: str, title: str) -> Table:
         ]
         rows.append(["mean", *(write(statistics.fmean(m)) if m else "" for m in means)])
     named = title.format(title=shown.title, unit=shown.unit)
-    return Table(named, ["condition", *systems], rows)
+    return Table(named, ["condition", *systems], rows, _why_undefined(records, metric, systems))
+
+
+def _why_undefined(records: Sequence[Record], metric: str, systems: Sequence[str]) -> str:
+    """The reasons of a metric's missing values, each once for a system."""
+    reasons = [
+        f"`{system}`: {reason}."
+        for system in systems
+        for reason in dict.fromkeys(
+            r.reason for r in records if (r.system, r.metric) == (system, metric) and r.reason
+        )
+    ]
+    return f"Undefined: {' '.join(reasons)}" if reasons else ""
 
 
 def _writer(metric: str) -> Callable[[float], str]:
@@ -151,16 +163,19 @@ def _comparisons(records: Sequence[Record]) -> list[Table]:
 
 def _gains(records: Sequence[Record]) -> Table:
     """What estimators do for the mixture, over all conditions and seeds."""
-    trained = order_of_systems(r.system for r in records if r.metric == "train_seconds")
+    found = {r.system for r in records}
+    systems = order_of_systems(s for s in found if entry_of_system(s).timed)
     computed = {record.metric for record in records}
     quality = [name for name in SPEECH_SCORES if name in computed]
     rows = [
         [system, *(_wins(records, metric, system, "noisy") for metric in quality)]
-        for system in trained
+        for system in systems
         if _pairs(records, "stoi", system, "noisy")
     ]
     head = ["", *map(_better, quality)]
-    return Table("Enhanced speech against the mixture: in how many conditions", head, rows)
+    peers = [f"`{row[0]}`" for row in rows if entry_of_system(row[0]).peer]
+    note = f"Off the shelf, trained on other data if at all: {', '.join(peers)}." if peers else ""
+    return Table("Enhanced speech against the mixture: in how many conditions", head, rows, note)
 
 
 def _better(metric: str) -> str:
@@ -183,8 +198,12 @@ def _ratio(records: Sequence[Record], metric: str, one: str, other: str) -> str:
 def _pairs(
     records: Sequence[Record], metric: str, one: str, other: str
 ) -> list[tuple[float, float]]:
-    """Values of two systems in the same conditions with the same seeds."""
-    values = {(r.system, r.condition, r.seed): r.number for r in records if r.metric == metric}
+    """Values of two systems in the same conditions with the same seeds, where both have one."""
+    values = {
+        (r.system, r.condition, r.seed): r.value
+        for r in records
+        if r.metric == metric and r.value is not None
+    }
     return [
         (value, values[other, condition, seed])
         for (system, condition, seed), value in values.items()

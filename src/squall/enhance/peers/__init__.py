@@ -1,0 +1,1 @@
+"""Off-the-shelf enhancers, put beside the estimators of a recipe as they are."""
