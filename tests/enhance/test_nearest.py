@@ -18,9 +18,16 @@ CONTEXT = 2
 
 @pytest.fixture
 def models(tmp_path: Path) -> dict[str, Path]:
-    """Models of features with another mean, another spread, and both."""
+    """Models of two noises at two levels, and of all together."""
+    kinds = {
+        "hum/0dB": (0.0, 1.0),
+        "hum/5dB": (0.0, 2.0),
+        "hiss/0dB": (9.0, 1.0),
+        "hiss/5dB": (9.0, 2.0),
+        "all": (4.5, 5.0),
+    }
     folders = {}
-    for name, mean, spread in (("hum", 0.0, 1.0), ("hiss", 3.0, 1.0), ("all", 1.5, 4.0)):
+    for name, (mean, spread) in kinds.items():
         frames = (mean + spread * RANDOM.standard_normal((500, 3))).astype(np.float32)
         normalizer = Normalizer.fit([context_window(frames, CONTEXT, CONTEXT)])
         model = train_model(0)
@@ -31,14 +38,28 @@ def models(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     ("mean", "spread", "expected"),
-    [(0.2, 1.0, "hum"), (2.8, 1.1, "hiss"), (1.5, 5.0, "all"), (-6.0, 1.0, "all")],
+    [
+        (0.2, 1.0, "hum/0dB"),
+        (0.2, 2.2, "hum/5dB"),
+        (8.8, 1.1, "hiss/0dB"),
+        (4.5, 4.0, "all"),
+        (4.4, 0.5, "all"),  # as near to one noise as to the other
+        (-60.0, 1.0, "all"),
+    ],
 )
-def test_the_likeliest_model_is_taken(
+def test_the_likeliest_model_is_taken_where_its_noise_is_clear(
     models: dict[str, Path], mean: float, spread: float, expected: str
 ) -> None:
     frames = (mean + spread * RANDOM.standard_normal((50, 3))).astype(np.float32)
     assert nearest_model(models, frames) == expected
     assert nearest_model(dict(reversed(models.items())), frames) == expected
+
+
+def test_without_a_model_of_all_conditions_the_likeliest_is_taken(models: dict[str, Path]) -> None:
+    del models["all"]
+    frames = (4.8 + RANDOM.standard_normal((50, 3))).astype(np.float32)
+    assert nearest_model(models, frames) == "hiss/5dB"
+    assert nearest_model({"hum/0dB": models["hum/0dB"]}, frames) == "hum/0dB"
 
 
 def test_other_features_are_named(models: dict[str, Path]) -> None:
