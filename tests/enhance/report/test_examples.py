@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 
-import tiny_enhancement
-from squall.engine.experiment import Experiment, RunOptions
-from squall.enhance.places import EnhancementPlaces
+from squall.engine.experiment import Experiment
 from squall.enhance.report import examples
 from squall.enhance.report.examples import example_section
-from squall.report.records import Record
 from squall.report.report import Run, Section
-
-Scored = tuple[Experiment[Any], Run]
-Values = Mapping[tuple[str, str], object]
+from tiny_scored import write_run
 
 SECONDS = 0.1
 
 
-def _write(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    time_s = np.arange(round(SECONDS * 16000)) / 16000
-    soundfile.write(path, 0.1 * np.sin(2 * np.pi * 440 * time_s), 16000, subtype="PCM_16")
-
-
-def _run(tmp_path: Path, name: str, values: Values, *, metric: str = "stoi") -> Scored:
-    """A run with a score for each (condition, utterance), and the audio of those that have one."""
-    config = tiny_enhancement.config(tmp_path, name)
-    experiment = Experiment(config, RunOptions(exp_dir=str(tmp_path / "exp")))
-    score_dir, places = tmp_path / name, EnhancementPlaces(experiment)
-    score_dir.mkdir()
-    with (score_dir / "mixtures.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(
-            [("condition", "utterance", metric), *((*place, v) for place, v in values.items())]
-        )
-    for (condition, utterance), value in values.items():
-        _write(places.clean / f"{utterance}.wav")
-        _write(places.mix / "audio" / condition / f"{utterance}.wav")
-        if value != "nan":
-            _write(places.enhanced / condition / f"{utterance}.flac")
-    record = Record("toy", "tiny", "manifest", config.system, "rain/0dB", 1, "stoi", 0.5, "", 2,
-                    "c", "run", "h", 1.0)  # fmt: skip
-    return experiment, Run(tmp_path, "tiny", score_dir, config.system, 1, (record,), (), {})
-
-
-def _section(*scored: Scored) -> Section:
+def _section(*scored: tuple[Experiment[Any], Run]) -> Section:
     return example_section([experiment for experiment, _ in scored], [run for _, run in scored])
 
 
@@ -84,10 +50,10 @@ def test_the_utterance_on_which_systems_differ_most_stands_for_its_condition(
     tmp_path: Path,
 ) -> None:
     section = _section(
-        _run(tmp_path, "noisy", _of("rain/-5dB", 0.1, 0.9) | _of("rain/5dB", 0.5, 0.1)),
-        _run(tmp_path, "dnn", _of("rain/-5dB", 0.6, 0.6) | _of("rain/5dB", 0.7, 0.9)),
-        _run(tmp_path, "kernel", _of("rain/-5dB", 0.7, 0.65) | _of("rain/5dB", 0.8, 0.6)),
-        _run(tmp_path, "oracle", _of("rain/-5dB", 0.9, 0.9) | _of("rain/5dB", 0.9, 0.9)),
+        write_run(tmp_path, "noisy", _of("rain/-5dB", 0.1, 0.9) | _of("rain/5dB", 0.5, 0.1)),
+        write_run(tmp_path, "dnn", _of("rain/-5dB", 0.6, 0.6) | _of("rain/5dB", 0.7, 0.9)),
+        write_run(tmp_path, "kernel", _of("rain/-5dB", 0.7, 0.65) | _of("rain/5dB", 0.8, 0.6)),
+        write_run(tmp_path, "oracle", _of("rain/-5dB", 0.9, 0.9) | _of("rain/5dB", 0.9, 0.9)),
     )
     kernel = next(name for name in _heard(section)[0] if name.startswith("kernel"))
     dnn = next(name for name in _heard(section)[0] if name.startswith("dnn"))
@@ -100,8 +66,8 @@ def test_the_utterance_on_which_systems_differ_most_stands_for_its_condition(
 
 def test_of_a_score_that_is_better_when_it_is_lower_the_lowest_is_best(tmp_path: Path) -> None:
     section = _section(
-        _run(tmp_path, "logmmse", _of("rain/0dB", 9.0), metric="lsd"),
-        _run(tmp_path, "rnnoise", _of("rain/0dB", 7.0), metric="lsd"),
+        write_run(tmp_path, "logmmse", _of("rain/0dB", 9.0), metric="lsd"),
+        write_run(tmp_path, "rnnoise", _of("rain/0dB", 7.0), metric="lsd"),
     )
     expected = "rain/0dB, u0: log-spectral distance dB 9.0 (logmmse) to 7.0 (rnnoise)"
     assert _titles(section) == [expected]
@@ -110,8 +76,8 @@ def test_of_a_score_that_is_better_when_it_is_lower_the_lowest_is_best(tmp_path:
 
 def test_what_gives_no_enhanced_speech_is_left_out_and_named(tmp_path: Path) -> None:
     section = _section(
-        _run(tmp_path, "logmmse", _of("rain/0dB", 0.6, 0.7)),
-        _run(tmp_path, "rnnoise", _of("rain/0dB", "nan", "nan")),
+        write_run(tmp_path, "logmmse", _of("rain/0dB", 0.6, 0.7)),
+        write_run(tmp_path, "rnnoise", _of("rain/0dB", "nan", "nan")),
     )
     assert _titles(section) == ["rain/0dB, u0: STOI 0.600 (logmmse)"]
     assert _heard(section) == [["noisy", "logmmse", "clean"]]
@@ -119,22 +85,24 @@ def test_what_gives_no_enhanced_speech_is_left_out_and_named(tmp_path: Path) -> 
 
 
 def test_of_references_alone_there_is_an_utterance_of_each_condition(tmp_path: Path) -> None:
-    section = _section(_run(tmp_path, "oracle", _of("rain/0dB", 0.9, 0.8) | _of("city/0dB", 0.9)))
+    section = _section(
+        write_run(tmp_path, "oracle", _of("rain/0dB", 0.9, 0.8) | _of("city/0dB", 0.9))
+    )
     assert _titles(section) == ["city/0dB, u0", "rain/0dB, u0"]
     assert _heard(section) == [["noisy", "oracle", "clean"]] * 2
 
 
 def test_without_scores_by_mixture_there_is_nothing_to_show(tmp_path: Path) -> None:
-    scored = _run(tmp_path, "noisy", _of("rain/0dB", 0.5))
+    scored = write_run(tmp_path, "noisy", _of("rain/0dB", 0.5))
     (tmp_path / "noisy" / "mixtures.csv").unlink()
     assert _section(scored).body == ""
 
 
-def _many(tmp_path: Path) -> list[Scored]:
+def _many(tmp_path: Path) -> list[tuple[Experiment[Any], Run]]:
     """Five conditions, in which a fourth system stands between the others."""
     names = {"noisy": 0.0, "logmmse": 0.1, "rnnoise": 0.2, "gtcrn": 0.3}
     return [
-        _run(tmp_path, name, {(f"rain/{k}dB", "u"): f * (k + 1) / 5 for k in range(5)})
+        write_run(tmp_path, name, {(f"rain/{k}dB", "u"): f * (k + 1) / 5 for k in range(5)})
         for name, f in names.items()
     ]
 

@@ -84,13 +84,14 @@ def test_each_system_has_what_it_was_trained_on_its_size_and_its_speed() -> None
     records += [
         _record("params", "dnn", 4_500_000.0, condition="all"),
         *(_record("rtf", "kernel-4", v, condition=f"babble/{v}dB") for v in (0.1, 0.2, 0.6)),
-        _record("rtf", "gtcrn", 0.0814), _record("rtf", "rnnoise", None, reason="not installed"),
+        _record("rtf", "logmmse", 0.007), _record("rtf", "gtcrn", 0.0814), _record("rtf", "rnnoise", None, reason="not installed"),
         _record("stoi", "noisy", 0.5), _record("stoi", "kernel-4", 0.6, experiment="alone"),
     ]  # fmt: skip
     tables = _tables(*records)
     assert tables["manifest, small: systems"][1:] == [
         ["dnn", "", "", "4,500,000 parameters", ""],
         ["kernel-4", "6,000 to 60,000", "1 to 10", "6,000 to 60,000 centres", "0.200"],
+        ["logmmse", "none", "", "none", "0.007"],
         ["rnnoise", "other recordings", "", "2,884,769 parameters", "undefined: not installed"],
         ["gtcrn", "other recordings", "", "48,228 parameters", "0.081"],
     ]

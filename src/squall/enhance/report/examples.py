@@ -210,7 +210,7 @@ def _spectrograms(files: Mapping[str, Path]) -> str:
                 vmin=-50,
                 vmax=30,
                 cmap=colormaps["magma"].resampled(32),
-                interpolation="nearest",
+                interpolation="none",
             )
             axes.set_title(name, fontsize=9, loc="left")
             axes.set_ylabel("kHz")

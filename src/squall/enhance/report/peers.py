@@ -23,10 +23,8 @@ _MEANING = (
     "unseen noise, which the recipe's training does not have, the comparison is what to take where "
     "nobody has prepared for the noise, but not one of equal data: the others may have heard such "
     "noise, and readers of the test. Seen noise, of which the recipe trains on another part of the "
-    "recording, is to the advantage of what was trained here."
-)
-_SCORES_NOTE = (
-    "Means over the noises and seeds that have a value; noise by noise they stand in RESULTS.md."
+    "recording, is to the advantage of what was trained here. Scores are means over the noises and "
+    "seeds that have a value; noise by noise they stand in RESULTS.md."
 )
 
 
@@ -80,7 +78,7 @@ def _systems(records: Sequence[Record], place: str) -> Table:
         sizes = [f"{found} {declared(metric).title}" for metric in ("params", "centres")
                  if (found := _range(own, metric, lambda n: f"{n:,.0f}"))]  # fmt: skip
         if entry.peer:
-            frames, minutes = "other recordings", ""
+            frames, minutes = "other recordings" if entry.peer.parameters else "none", ""
             sizes = [f"{entry.peer.parameters:,} parameters" if entry.peer.parameters else "none"]
         rtf = [r.value for r in own if r.metric == "rtf" and r.value is not None]
         factor = f"{statistics.median(rtf):.3f}" if rtf else _why_none(own, "rtf")
@@ -124,7 +122,7 @@ def _scores(records: Sequence[Record], place: str) -> list[Table]:
             for system in systems
         ]
         title = f"{place}: {kind}, {snr.replace('dB', ' dB')}"
-        tables.append(Table(title, ["", *map(_head, scores)], rows, _SCORES_NOTE))
+        tables.append(Table(title, ["", *map(_head, scores)], rows))
     return tables
 
 
