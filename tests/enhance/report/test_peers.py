@@ -84,7 +84,8 @@ def test_each_system_has_what_it_was_trained_on_its_size_and_its_speed() -> None
     records += [
         _record("params", "dnn", 4_500_000.0, condition="all"),
         *(_record("rtf", "kernel-4", v, condition=f"babble/{v}dB") for v in (0.1, 0.2, 0.6)),
-        _record("rtf", "logmmse", 0.007), _record("rtf", "gtcrn", 0.0814), _record("rtf", "rnnoise", None, reason="not installed"),
+        _record("rtf", "logmmse", 0.007), _record("rtf", "gtcrn", 0.0814),
+        _record("rtf", "rnnoise", None, reason="not installed"),
         _record("stoi", "noisy", 0.5), _record("stoi", "kernel-4", 0.6, experiment="alone"),
     ]  # fmt: skip
     tables = _tables(*records)
