@@ -91,7 +91,7 @@ def test_each_system_has_what_it_was_trained_on_its_size_and_its_speed() -> None
     tables = _tables(*records)
     assert tables["manifest, small: systems"][1:] == [
         ["dnn", "", "", "4,500,000 parameters", ""],
-        ["kernel-4", "6,000 to 60,000", "1 to 10", "6,000 to 60,000 centres", "0.200"],
+        ["kernel-4", "6,000 to 60,000", "1.0 to 10.0", "6,000 to 60,000 centres", "0.200"],
         ["logmmse", "none", "", "none", "0.007"],
         ["rnnoise", "other recordings", "", "2,884,769 parameters", "undefined: not installed"],
         ["gtcrn", "other recordings", "", "48,228 parameters", "0.081"],

@@ -74,7 +74,7 @@ def _systems(records: Sequence[Record], place: str) -> Table:
             continue
         own = [record for record in records if record.system == system]
         frames = _range(own, "train_frames", lambda n: f"{n:,.0f}")
-        minutes = _range(own, "train_frames", lambda n: f"{n * HOP_S / 60:.0f}")
+        minutes = _range(own, "train_frames", lambda n: f"{n * HOP_S / 60:.1f}")
         sizes = [f"{found} {declared(metric).title}" for metric in ("params", "centres")
                  if (found := _range(own, metric, lambda n: f"{n:,.0f}"))]  # fmt: skip
         if entry.peer:
