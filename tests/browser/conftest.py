@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tiny_report
+import tiny_scored
 from browser.chromium import Browser
 from squall.report.page import Section, page_html, table_html
 
@@ -58,6 +59,32 @@ def report_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     collect(experiments).write_html(folder / "report.html")
     return folder / "report.html"
+
+
+@pytest.fixture(scope="session")
+def enhancement_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scores and examples of three systems in five conditions, two of which are folded."""
+    pytest.importorskip("matplotlib")
+    from squall.enhance.report.comparison import scored_runs
+    from squall.enhance.report.dots import score_section
+    from squall.enhance.report.examples import example_section
+
+    folder = tmp_path_factory.mktemp("enhancement")
+    snrs = {"babble": (-5, 0, 5), "drill": (0, 5)}
+    places = [(f"{n}/{snr}dB", f"u{k}") for n in snrs for snr in snrs[n] for k in range(3)]
+    written = [
+        tiny_scored.write_run(
+            folder, name, {p: mean + 0.01 * n for n, p in enumerate(places)}, seconds=0.6
+        )
+        for name, mean in {"noisy": 0.5, "kernel": 0.6, "rnnoise": 0.7}.items()
+    ]
+    experiments, runs = [one for one, _ in written], [run for _, run in written]
+    sections = [
+        score_section(scored_runs(experiments, runs)),
+        example_section(experiments, runs),
+    ]
+    (folder / "page.html").write_text(page_html("Enhancement", sections))
+    return folder / "page.html"
 
 
 @pytest.fixture(scope="session")

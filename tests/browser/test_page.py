@@ -185,6 +185,21 @@ def test_players_load_and_play(browser: Browser, report_page: Path) -> None:
     assert browser.errors() == []
 
 
+def test_examples_play_where_they_are_folded_too(browser: Browser, enhancement_page: Path) -> None:
+    browser.open(enhancement_page)
+    played = browser.wait(
+        """Promise.all(Array.from(document.querySelectorAll('audio'), async (audio) => {
+          const folded = audio.closest('details');
+          if (folded) folded.open = true;
+          await audio.play();
+          await new Promise((ended) => audio.addEventListener('ended', ended, {once: true}));
+          return [audio.duration, audio.getBoundingClientRect().width];
+        })).then(done, (error) => done(String(error)));"""
+    )
+    assert played == [[pytest.approx(0.6, abs=0.01), pytest.approx(300, abs=150)]] * 20
+    assert browser.errors() == []
+
+
 # WCAG 2.1, 1.4.3 and its definition of relative luminance.
 _CONTRAST = """
 const luminance = (color) => {
@@ -232,6 +247,22 @@ def test_texts_and_lines_stand_out_from_the_background(
     assert min(lines) >= 3
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_dots_and_their_texts_stand_out_from_the_background(
+    browser: Browser, enhancement_page: Path, scheme: str
+) -> None:
+    browser.open(enhancement_page, scheme=scheme)
+    texts = browser.run(_CONTRAST + _TEXTS)
+    assert {text for text, _ in texts} >= {"text: STOI", "text: rnnoise"}
+    assert [entry for entry in texts if entry[1] < 4.5] == []
+    dots = browser.run(
+        _CONTRAST + "return Array.from(document.querySelectorAll('[id*=dot-] use'),"
+        " e => contrast(e, getComputedStyle(e).fill))"
+    )
+    assert len(dots) == 2 * 3
+    assert min(dots) >= 3
+
+
 def test_a_pale_text_is_noticed(browser: Browser, report_page: Path) -> None:
     browser.open(report_page)
     browser.run("document.querySelector('h1').style.color = '#888'")
@@ -254,9 +285,12 @@ def test_the_schemes_differ(browser: Browser, report_page: Path) -> None:
     assert all(one != other for one, other in zip(light, dark, strict=True))
 
 
+@pytest.mark.parametrize("page_name", ["report_page", "enhancement_page"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_is_wider_than_the_window(browser: Browser, report_page: Path, width: int) -> None:
-    browser.open(report_page, width=width)
+def test_nothing_is_wider_than_the_window(
+    browser: Browser, request: pytest.FixtureRequest, page_name: str, width: int
+) -> None:
+    browser.open(request.getfixturevalue(page_name), width=width)
     browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
     page, window = browser.run(
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"

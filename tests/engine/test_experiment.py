@@ -106,8 +106,9 @@ def test_written_results_are_no_change_of_the_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = tmp_path / "src" / "squall" / "experiment.py"
-    results, notes = (tmp_path / "recipes" / "toy" / name for name in ("results.json", "README.md"))
-    for path in (code, results, notes):
+    names = ("results.json", "RESULTS.md", "PEERS.md", "README.md")
+    *results, notes = (tmp_path / "recipes" / "toy" / name for name in names)
+    for path in (code, *results, notes):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("as committed")
     identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
@@ -115,7 +116,8 @@ def test_written_results_are_no_change_of_the_code(
         subprocess.run(["git", "-C", str(tmp_path), *identity, *command], check=True)
     monkeypatch.setattr("squall.engine.environment.__file__", str(code))
     assert not environment(command="")["dirty"]
-    results.write_text("written anew")
+    for path in results:
+        path.write_text("written anew")
     assert not environment(command="")["dirty"]
     for path in (code, notes):
         path.write_text("changed")

@@ -160,7 +160,19 @@ def test_training_is_recorded_for_each_model(scored: dict[str, Enhancement]) -> 
             assert records[model, "epochs"].value == len(errors)
             assert records[model, "train_seconds"].value == record["seconds"]
             assert records[model, "train_seconds"].n == record["frames"]
+            assert records[model, "train_frames"].value == record["frames"]
+            size = MaskModel.load(scored[name].directory / "train" / model).estimator.size()
+            assert {m: records[model, m].value for m in ("params", "centres") if m in size} == size
     assert read_training(scored["noisy"].directory / "train") == {}
+
+
+@pytest.mark.parametrize("name", ["noisy", "dnn"])
+def test_noises_that_were_not_trained_on_are_marked(
+    scored: dict[str, Enhancement], name: str
+) -> None:
+    marked = {r.condition: r.value for r in _records(scored[name]).values() if r.metric == "unseen"}
+    seen = dict.fromkeys(("babble/-5dB", "babble/5dB", "rain/-5dB", "rain/5dB"), 0.0)
+    assert marked == seen | {"drill/-5dB": 1.0, "drill/5dB": 1.0}
 
 
 def test_seconds_of_a_record_are_those_of_the_model_that_was_used(

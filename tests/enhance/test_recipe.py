@@ -93,7 +93,7 @@ def test_other_scores_are_computed_without_enhancing_again(run: Run, tiny_data: 
     assert done == ["0 check", "7 score"]
     assert other.result_path == plain.result_path
     found = {(r.condition, r.metric): r for r in read_records(other.result_path)}
-    assert {metric for _, metric in found} == {"stoi", "seg_snr", "lsd"}
+    assert {metric for _, metric in found} == {"stoi", "seg_snr", "lsd", "unseen"}
     assert found["rain/5dB", "stoi"].value == before["rain/5dB", "stoi"]
     assert found["rain/5dB", "lsd"].unit == "dB"
     assert found["rain/5dB", "lsd"].number < found["rain/-5dB", "lsd"].number

@@ -85,6 +85,9 @@ def test_the_page_is_what_the_program_makes_of_the_results(results: Path, tmp_pa
     layout = LAYOUTS[results.parent.name]
     assert write_results(tmp_path, [], title=title, layout=layout).read_text() == text
     assert (tmp_path / "results.json").read_bytes() == results.read_bytes()
+    made, kept = (folder / "PEERS.md" for folder in (tmp_path, results.parent))
+    assert made.is_file() == kept.is_file()
+    assert not kept.is_file() or made.read_bytes() == kept.read_bytes()
 
 
 def _example(language: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["commit_mark", "environment", "hardware"]
 
 
-_WRITTEN = ("results.json", "RESULTS.md")
+_WRITTEN = ("results.json", "RESULTS.md", "PEERS.md")
 
 
 _STAMPED = ("squall", "torch", "torchaudio", "espnet", "sentencepiece", "numpy", "rapidfuzz")

@@ -19,6 +19,7 @@ from squall.engine.scored import blank_record
 from squall.enhance.dataset import MixtureSource
 from squall.enhance.enhancing import FAILED
 from squall.enhance.frames import FrameSet
+from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig
 from squall.files import atomic_write, read_json
 from squall.report.records import Record
@@ -27,7 +28,7 @@ from squall.scoring.speech_scores import SpeechPair, SpeechScores, score_pairs
 from squall.scoring.speech_signals import Score
 from squall.workers import OnProgress
 
-__all__ = ["read_training", "score_conditions", "write_scores"]
+__all__ = ["read_sizes", "read_training", "score_conditions", "write_scores"]
 
 Samples = NDArray[np.float32]
 
@@ -157,6 +158,13 @@ def read_training(train_dir: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+def read_sizes(train_dir: Path) -> dict[str, dict[str, int]]:
+    """Weights or centres of each trained model; empty where nothing is trained."""
+    return {
+        name: MaskModel.load(train_dir / name).estimator.size() for name in read_training(train_dir)
+    }
+
+
 def write_scores(
     config: EnhancementConfig,
     scored: Mapping[str, _Scored],
@@ -164,6 +172,7 @@ def write_scores(
     directory: Path,
     enhanced_dir: Path,
     training: Mapping[str, Mapping[str, Any]],
+    sizes: Mapping[str, Mapping[str, int]],
     speakers: Mapping[str, str],
     provenance: Mapping[str, Any],
 ) -> list[Record]:
@@ -175,6 +184,7 @@ def write_scores(
         directory: where `mixtures.csv` and `channels.csv` go.
         enhanced_dir: has the times of the enhancement.
         training: what `read_training` found.
+        sizes: what `read_sizes` found.
         speakers: of the test utterances.
         provenance: commit, command and hardware.
 
@@ -193,8 +203,11 @@ def write_scores(
         values += [(condition, value) for value in _mask(scores)]
         if config.estimator.entry.timed:
             values.append((condition, _rtf(scores, times)))
+        unseen = float(condition.partition("/")[0] in config.noise.unseen)
+        values.append((condition, ("unseen", unseen, len(scores.mixtures), "")))
     for name, record in training.items():
         values += [(name, value) for value in _training(record)]
+        values += [(name, (metric, size, size, "")) for metric, size in sizes[name].items()]
     seconds = {name: record["seconds"] for name, record in training.items()}
     template = blank_record(config, provenance)
     return [
@@ -241,6 +254,7 @@ def _training(record: Mapping[str, Any]) -> Iterator[Value]:
     history = record["history"]
     best = min(history, key=lambda epoch: epoch["dev_mse"])
     yield "train_seconds", record["seconds"], record["frames"], ""
+    yield "train_frames", record["frames"], record["frames"], ""
     epochs = int(history[-1]["epoch"])  # where there is an epoch 0, one less than entries
     yield "epochs", epochs, epochs, ""
     yield "dev_mse", best["dev_mse"], record["dev_frames"], ""

@@ -288,7 +288,12 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             work(1, 1, f"{told}; the scores tell why")
 
     def score(self, work: Work) -> None:
-        from squall.enhance.evaluation import read_training, score_conditions, write_scores
+        from squall.enhance.evaluation import (
+            read_sizes,
+            read_training,
+            score_conditions,
+            write_scores,
+        )
 
         scored = score_conditions(
             self.config,
@@ -305,6 +310,7 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
             directory=self.score_dir,
             enhanced_dir=self.enhanced,
             training=read_training(self.train_dir),
+            sizes=read_sizes(self.train_dir),
             speakers={u.id: u.speaker for u in self.split("test")},
             provenance=self.provenance,
         )

@@ -17,6 +17,7 @@ __all__ = [
     "Layout",
     "Table",
     "fixed",
+    "markdown_page",
     "markdown_table",
     "mean_and_spread",
     "results_table",
@@ -51,17 +52,19 @@ class Layout:
     Args:
         tables: makes the tables from records.
         notes: how the numbers were measured, in a paragraph.
+        pages: further pages of Markdown from the same records, by the names of their files.
     """
 
     tables: Callable[[Sequence[Record]], list[Table]]
     notes: str
+    pages: Callable[[Sequence[Record]], Mapping[str, str]] = lambda records: {}
 
 
 def write_results(directory: Path, new: Sequence[Record], *, title: str, layout: Layout) -> Path:
-    """Merge records into `results.json` and make `RESULTS.md` from that file.
+    """Merge records into `results.json` and make `RESULTS.md` and further pages from that file.
 
     Args:
-        directory: the folder of the two files.
+        directory: the folder of the files.
         new: records that take the place of those with the same key.
         title: first heading of `RESULTS.md`.
         layout: how the numbers are shown.
@@ -77,6 +80,9 @@ def write_results(directory: Path, new: Sequence[Record], *, title: str, layout:
     write_records(path, records)
     with atomic_write(directory / "RESULTS.md") as file:
         file.write(_markdown(title, records, layout))
+    for name, text in layout.pages(records).items():
+        with atomic_write(directory / name) as file:
+            file.write(text)
     return directory / "RESULTS.md"
 
 
@@ -168,13 +174,23 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _markdown(title: str, records: Sequence[Record], layout: Layout) -> str:
+def markdown_page(title: str, opening: str, tables: Sequence[Table]) -> str:
+    """A page of Markdown that says what it is made from.
+
+    Args:
+        title: its heading.
+        opening: a paragraph below it, or nothing.
+        tables: each with a heading of its own.
+    """
     parts = [f"# {title}", "Made from results.json by the report stage; not edited by hand."]
-    for table in layout.tables(records):
-        parts.append(f"## {table.title}")
-        parts.append(markdown_table(table.head, table.rows))
-        if table.note:
-            parts.append(table.note)
+    parts.append(opening)
+    for table in tables:
+        parts += [f"## {table.title}", markdown_table(table.head, table.rows), table.note]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _markdown(title: str, records: Sequence[Record], layout: Layout) -> str:
+    parts = [markdown_page(title, "", layout.tables(records)).rstrip("\n")]
     parts.append("## How it was measured")
     parts.append(layout.notes)
     for command in sorted({record.command for record in records}):

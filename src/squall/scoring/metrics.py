@@ -85,6 +85,9 @@ METRICS = {
         Metric("untrained", "untrained networks", "networks", "lower", 0),
         Metric("epochs", "epochs", "epochs", digits=0),
         Metric("params", "parameters", "weights", digits=0),
+        Metric("centres", "centres", "centres", digits=0),
+        Metric("train_frames", "training frames", "frames", digits=0),
+        Metric("unseen", "noise not trained on", "", digits=0),
         Metric("rtf", "RTF", "ratio", "lower", former_units=("",)),
         Metric("train_seconds", "training", "s", "lower", 0),
         Metric("match_seconds", "seconds to match", "s", "lower", 0),
@@ -93,6 +96,7 @@ METRICS = {
 }
 """By name. A square error is a plain number, which the tables show times 100. PESQ is MOS-LQO, of
 P.862.1 in narrow band and P.862.2 in wide band; `rtf` is seconds of computing per second of audio.
+`unseen` is 1 for a test condition whose noise no model was trained on, and 0 for another.
 """
 
 _DERIVED = re.compile(

@@ -62,6 +62,13 @@ def test_it_is_a_mask_estimator() -> None:
     assert isinstance(DnnEstimator(), MaskEstimator)
 
 
+def test_its_size_is_that_of_all_weights(data: dict[str, np.ndarray]) -> None:
+    hidden = DIMENSIONS * 24 + 24 + 24 * 24 + 24
+    assert _fit(data, max_epochs=1).size() == {"params": hidden + 24 * CHANNELS + CHANNELS}
+    with pytest.raises(ValueError, match="not trained yet"):
+        DnnEstimator().size()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "adagrad_momentum"])
 @pytest.mark.parametrize("loss", ["mse", "bce"])

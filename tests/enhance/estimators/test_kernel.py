@@ -44,6 +44,14 @@ def test_it_learns() -> None:
     assert error < 0.3 * DEV["masks"].var()
 
 
+def test_its_size_is_the_number_of_centres() -> None:
+    assert _fit(KernelEstimator(max_epochs=1, **SMALL)).size() == {"centres": 300}
+    apart = KernelEstimator(max_epochs=1, centres=50, **SMALL)
+    assert _fit(apart).size() == {"centres": 50}
+    with pytest.raises(ValueError, match="not fitted yet"):
+        KernelEstimator().size()
+
+
 def test_estimates_are_masks() -> None:
     masks = (TRAIN["masks"] > 0.5).astype(np.float32)
     estimator = _fit(KernelEstimator(max_epochs=5, **SMALL), masks=masks)

@@ -127,11 +127,13 @@ def test_the_page_is_one_file_with_figures_and_players(
     assert all(reference.startswith(beside) for reference in page.references)
     text = (tmp_path / "report.html").read_text()
     assert not re.findall(r"@import|url\((?!#)", text)
-    # Curves of four models, one of the channels, three spectrograms.
-    assert page.tags.count("svg") == 4 + 1 + 3
-    assert len(page.audio) == 3 * (len(scored) + 1)  # each system and the clean speech
+    # Curves of four models, one of the channels, all scores, spectrograms of each condition.
+    assert page.tags.count("svg") == 4 + 1 + 1 + 6
+    # Each system and the clean speech; below them only one of the references, and both systems.
+    assert len(page.audio) == 3 * (len(scored) + 1) + 3 * len(scored)
     for title in (
         "STOI",
+        "All scores",
         "Training",
         "Mask error of each channel",
         "Examples",
@@ -192,7 +194,7 @@ def test_every_seed_and_variant_has_its_player(
     other, _ = tiny_enhancement.run(settings, tiny_data, exp_dir=tmp_path / "exp")
     assert exp_dir != tmp_path / "exp"
     page = _page([plain, other], tmp_path)
-    assert len(page.audio) == 3 * 3
+    assert len(page.audio) == 3 * 3 + 3 * 2
     assert "noisy, seed 2" in page.text
 
 
@@ -202,7 +204,13 @@ def test_an_experiment_with_other_conditions_is_shown_where_it_can_be(
 ) -> None:
     settings = tiny_enhancement.config(tmp_path, "noisy", noise__seen=["ssn"], noise__unseen=[])
     other, _ = tiny_enhancement.run(settings, tiny_data, exp_dir=tmp_path / "exp")
-    assert len(_page([scored["noisy"], other], tmp_path).audio) == 3 * 2
+    assert len(_page([scored["noisy"], other], tmp_path).audio) == (6 + 2) * 2
+
+
+@pytest.mark.slow
+def test_without_training_there_is_no_empty_section(scored: dict[str, Enhancement]) -> None:
+    found = collect([scored["noisy"], scored["oracle"]])
+    assert [one.title for one in found.sections(found.runs)] == ["All scores", "Examples"]
 
 
 @pytest.mark.slow

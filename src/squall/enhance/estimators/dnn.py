@@ -184,6 +184,14 @@ class DnnEstimator:
         check_features("features", features, network.dimensions)
         return np.concatenate(list(self._predict_blocks(network, features)))
 
+    def size(self) -> dict[str, int]:
+        """The number of weights, biases among them.
+
+        Raises:
+            ValueError: not trained yet.
+        """
+        return {"params": sum(weights.numel() for weights in self._fitted().parameters())}
+
     def save(self, directory: Path) -> None:
         """Write parameters, history and weights into a folder, which is made.
 

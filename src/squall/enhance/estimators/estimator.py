@@ -86,6 +86,14 @@ class MaskEstimator(Protocol):
         """
         ...
 
+    def size(self) -> dict[str, int]:
+        """How large the fitted estimator is, by metrics: `params` (weights), or `centres`.
+
+        Raises:
+            ValueError: not fitted yet.
+        """
+        ...
+
     def save(self, directory: Path) -> None:
         """Write the fitted estimator into a folder, which is made; arrays and JSON, no pickle.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from squall.enhance.estimators.estimator import (
     check_features,
@@ -115,6 +116,15 @@ class KernelEstimator:
         """
         estimate: Array = np.clip(self.machine.predict(features), 0.0, 1.0)
         return estimate
+
+    def size(self) -> dict[str, int]:
+        """The number of centres.
+
+        Raises:
+            ValueError: not fitted yet.
+        """
+        check_is_fitted(self.machine)
+        return {"centres": len(self.machine.centres_)}
 
     def save(self, directory: Path) -> None:
         """Write the fitted machine into a folder."""

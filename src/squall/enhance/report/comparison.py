@@ -17,7 +17,7 @@ from squall.report.comparison import ItemScores, ScoredRun, mean_scores
 from squall.report.report import Run
 from squall.scoring.speech_scores import SPEECH_SCORES
 
-__all__ = ["scored_runs"]
+__all__ = ["MixtureScores", "read_mixture_scores", "scored_runs"]
 
 _METRICS = (*SPEECH_SCORES, "mse")
 
@@ -45,7 +45,7 @@ def scored_runs(
         for experiment, run in zip(experiments, runs, strict=True)
         if (run.score_dir / "mixtures.csv").is_file()
     ]
-    tables = [_read(run) for _, run in kept]
+    tables = [read_mixture_scores(run) for _, run in kept]
     defined = _defined([table.values for table in tables])
     found = []
     for (experiment, run), table in zip(kept, tables, strict=True):
@@ -63,15 +63,24 @@ def scored_runs(
 
 
 @dataclass(frozen=True)
-class _Mixtures:
-    """What mixtures.csv holds: values by metric, and the speaker of each utterance if known."""
+class MixtureScores:
+    """What the mixtures.csv of a run holds.
+
+    Args:
+        values: by metric; NaN where a score is undefined.
+        speakers: by utterance; empty where unknown.
+    """
 
     values: dict[str, Values]
     speakers: dict[str, str]
 
 
-def _read(run: Run) -> _Mixtures:
-    """The values of each metric; none where it was not computed, or where there are no masks."""
+def read_mixture_scores(run: Run) -> MixtureScores:
+    """The values of each metric; none where it was not computed, or where there are no masks.
+
+    Raises:
+        FileNotFoundError: the scores by mixture were not kept.
+    """
     with (run.score_dir / "mixtures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     values = {
@@ -83,7 +92,7 @@ def _read(run: Run) -> _Mixtures:
         for metric in _METRICS
     }
     # Before there was a column for it, the speaker was not written.
-    return _Mixtures(values, {row["utterance"]: row.get("speaker") or "" for row in rows})
+    return MixtureScores(values, {row["utterance"]: row.get("speaker") or "" for row in rows})
 
 
 def _defined(tables: Sequence[Mapping[str, Values]]) -> dict[str, set[tuple[str, str]]]:
@@ -100,7 +109,7 @@ def _defined(tables: Sequence[Mapping[str, Values]]) -> dict[str, set[tuple[str,
 
 
 def _of_metric(
-    metric: str, table: _Mixtures, defined: set[tuple[str, str]], noises: Sequence[Any]
+    metric: str, table: MixtureScores, defined: set[tuple[str, str]], noises: Sequence[Any]
 ) -> ItemScores:
     values = table.values[metric]
     places = sorted(place for place in values.keys() & defined if place[0].split("/")[0] in noises)

@@ -1,38 +1,32 @@
-"""What the report of enhancement experiments shows: tables, curves, spectrograms, audio."""
+"""What the report of enhancement experiments shows beside its tables."""
 
 from __future__ import annotations
 
 import csv
-import html
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from squall.audio.frontend import StftFrontEnd
-from squall.audio.reading import SAMPLE_RATE_HZ, read_audio
 from squall.engine.experiment import Experiment
 from squall.engine.scored import read_json, read_run
 from squall.enhance.estimators.registry import order_of_systems
 from squall.enhance.evaluation import read_training
-from squall.enhance.places import EnhancementPlaces
 from squall.enhance.report.comparison import scored_runs
+from squall.enhance.report.dots import score_section
+from squall.enhance.report.examples import example_section
 from squall.enhance.report.tables import ENHANCEMENT, MATCH_SECONDS
 from squall.enhance.settings import EnhancementConfig
-from squall.report.figures import Curve, figure_svg
-from squall.report.page import audio_html, details_html, figure_html, table_html
+from squall.report.figures import Curve
+from squall.report.page import details_html, table_html
 from squall.report.records import Record
 from squall.report.report import Report, Run, Section, curve_figure
 
 __all__ = ["collect", "match_records", "tuning_sections"]
 
-_EXAMPLES = 3
 _CURVE_MODELS = 4
 
 
@@ -103,13 +97,16 @@ def _are_rivals(one: Record, other: Record) -> bool:
 def _sections(
     experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
 ) -> list[Section]:
-    return [
+    sections = [
+        score_section(scored_runs(experiments, runs)),
         *tuning_sections(runs),
         *_kernels(runs),
         Section("Training", "".join(_training_figures(runs))),
         Section("Mask error of each channel", _channel_figure(runs)),
-        Section("Examples", "".join(_examples(experiments, runs))),
+        example_section(experiments, runs),
     ]
+    # Where nothing is trained there is neither training nor a mask.
+    return [section for section in sections if section.body]
 
 
 def tuning_sections(runs: Sequence[Run]) -> list[Section]:
@@ -180,74 +177,3 @@ def _channel_figure(runs: Sequence[Run]) -> str:
     return curve_figure(
         curves, "test MSE x 100, mean over conditions", "channel, from low to high frequency"
     )
-
-
-def _examples(
-    experiments: Sequence[Experiment[EnhancementConfig]], runs: Sequence[Run]
-) -> list[str]:
-    """Spectrograms and players of the first test utterance in some conditions of the first run."""
-    enhanced = [experiment.variant_dir("enhanced") for experiment in experiments]
-    conditions = sorted(
-        str(path.parent.relative_to(enhanced[0])) for path in enhanced[0].rglob("times.json")
-    )
-    step = max(1, len(conditions) // _EXAMPLES)
-    parts = []
-    for condition in conditions[::step][:_EXAMPLES]:
-        # Of an off-the-shelf enhancer that is not installed there is none.
-        utterances = {path.stem for one in enhanced for path in (one / condition).glob("*.flac")}
-        if not utterances:
-            continue
-        utterance = min(utterances)
-        places = [folder / condition / f"{utterance}.flac" for folder in enhanced]
-        found = zip(_short_labels(runs), places, strict=True)
-        files = {label: path for label, path in found if path.is_file()}
-        clean = EnhancementPlaces(experiments[0]).clean / f"{utterance}.wav"
-        if clean.is_file():
-            files["clean"] = clean
-        parts.append(f"<h3>{html.escape(condition)}, {html.escape(utterance)}</h3>")
-        parts.append(figure_html(_spectrograms(files), label=f"{condition}, {utterance}"))
-        players = (_player(name, path, condition) for name, path in files.items())
-        parts.append(f'<div class="players">{"".join(players)}</div>')
-    return parts
-
-
-def _short_labels(runs: Sequence[Run]) -> list[str]:
-    """The systems; where that is not enough to tell the runs apart, all that names them."""
-    systems = [run.system for run in runs]
-    labels = systems if len(set(systems)) == len(systems) else [run.label for run in runs]
-    return [
-        f"{label}, {run.directory.name}" if labels.count(label) > 1 else label
-        for label, run in zip(labels, runs, strict=True)
-    ]
-
-
-def _spectrograms(files: dict[str, Path]) -> str:
-    front_end = StftFrontEnd()
-    title = f"Spectrograms from 0 to 8 kHz: {', '.join(files)}"
-    with figure_svg(width=9, height=1.9 * len(files), name=title) as (figure, written):
-        panels = figure.subplots(len(files), 1, sharex=True, squeeze=False)[:, 0]
-        for axes, (name, path) in zip(panels, files.items(), strict=True):
-            samples = read_audio(path).samples
-            energies = front_end.energies(samples / max(1e-9, float(np.abs(samples).max())))
-            axes.imshow(
-                10 * np.log10(energies.T + 1e-10),
-                origin="lower",
-                aspect="auto",
-                extent=(0, len(samples) / SAMPLE_RATE_HZ, 0, 8),
-                vmin=-50,
-                vmax=30,
-                cmap="magma",
-                interpolation="nearest",
-            )
-            axes.set_title(name, fontsize=9, loc="left")
-            axes.set_ylabel("kHz")
-        panels[-1].set_xlabel("seconds")
-        figure.tight_layout()
-    return written[0]
-
-
-def _player(name: str, path: Path, condition: str) -> str:
-    player = audio_html(
-        read_audio(path).samples, SAMPLE_RATE_HZ, label=f"{name}, {condition}, {path.stem}"
-    )
-    return f"<div>{html.escape(name)}{player}</div>"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from squall.enhance.estimators.registry import entry_of_system, order_of_systems
+from squall.enhance.report.peers import peer_pages
 from squall.report.comparison import is_comparison
 from squall.report.differences import comparison_tables
 from squall.report.records import Record
@@ -252,5 +253,6 @@ ENHANCEMENT = Layout(
     "not seen) the model of all conditions is used. Time: of the fit on the wall clock, on as many "
     "threads for each system, beside another experiment on the other core where several run at a "
     "time. Per mixture: score/default/mixtures.csv in the experiment folders.",
+    peer_pages,
 )
 """The layout of enhancement experiments."""
