@@ -7,6 +7,8 @@ import json
 import statistics
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +21,14 @@ from squall.engine.experiment import Experiment
 from squall.enhance.dataset import by_condition
 from squall.enhance.enhancer import Enhancer
 from squall.enhance.enhancing import enhance_condition, write_flac
-from squall.enhance.evaluation import read_training
+from squall.enhance.evaluation import _channel_rows, read_training
 from squall.enhance.frames import FrameSet
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import EnhancementConfig
 from squall.report.records import Record, read_records
+from squall.scoring.masks import MaskError
+from squall.scoring.speech_scores import SpeechScores
+from squall.scoring.speech_signals import Score
 
 Enhancement = Experiment[EnhancementConfig]
 QUALITY = ("stoi", "pesq_nb", "pesq_wb", "si_sdr")
@@ -78,6 +83,29 @@ def test_channels_add_up_to_the_error_of_the_condition(scored: dict[str, Enhance
     for condition, values in errors.items():
         assert len(values) == 64
         assert statistics.fmean(values) == pytest.approx(records[condition, "mse"].value, rel=1e-4)
+
+
+def test_the_error_of_each_channel_is_correlated_with_stoi() -> None:
+    random = np.random.default_rng(0)
+    errors, stoi = random.uniform(size=(5, 3)), random.uniform(size=5)
+    errors[:, 2] = 0.25  # the same in all mixtures
+
+    def scored(count: int, metric: str = "stoi") -> dict[str, Any]:
+        return {
+            "rain/0dB": SimpleNamespace(
+                errors=[MaskError(10 * one, 10) for one in errors[:count]],
+                quality=[SpeechScores({metric: Score(value)}) for value in stoi[:count]],
+            )
+        }
+
+    head, *rows = _channel_rows(scored(5))
+    assert head == ["condition", "channel", "mse", "stoi_correlation"]
+    for channel in (0, 1):
+        expected = np.corrcoef(errors[:, channel], stoi)[0, 1]
+        assert float(rows[channel][3]) == pytest.approx(expected, abs=1e-4)
+    assert rows[2][3] == ""
+    for few in (scored(2), scored(5, "lsd")):
+        assert [row[3] for row in _channel_rows(few)][1:] == ["", "", ""]
 
 
 def test_the_error_is_that_of_the_estimated_masks(scored: dict[str, Enhancement]) -> None:

@@ -280,9 +280,27 @@ def _mixture_rows(
 
 
 def _channel_rows(scored: Mapping[str, _Scored]) -> Iterator[list[str]]:
-    yield ["condition", "channel", "mse"]
+    yield ["condition", "channel", "mse", "stoi_correlation"]
     for condition, scores in scored.items():
         if scores.errors:
             error = sum(scores.errors[1:], scores.errors[0])
+            related = _correlations(scores)
             for channel, mse in enumerate(error.per_channel):
-                yield [condition, str(channel), f"{mse:.6g}"]
+                found = "" if math.isnan(related[channel]) else f"{related[channel]:.4f}"
+                yield [condition, str(channel), f"{mse:.6g}", found]
+
+
+def _correlations(scores: _Scored) -> NDArray[np.float64]:
+    """Over mixtures, of the error of each channel with STOI (F,); NaN where there is none."""
+    errors = np.stack([error.per_channel for error in scores.errors])
+    stoi = np.array(
+        [one["stoi"].value if "stoi" in one.scores else math.nan for one in scores.quality]
+    )
+    kept = np.isfinite(stoi) & np.isfinite(errors).all(axis=1)
+    if np.count_nonzero(kept) < 3:
+        return np.full(errors.shape[1], math.nan)
+    errors, stoi = errors[kept] - errors[kept].mean(axis=0), stoi[kept] - stoi[kept].mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.sqrt(np.square(errors).sum(axis=0) * np.square(stoi).sum())
+        found: NDArray[np.float64] = stoi @ errors / scale
+    return found

@@ -102,7 +102,7 @@ def _sections(
         *tuning_sections(runs),
         *_kernels(runs),
         Section("Training", "".join(_training_figures(runs))),
-        Section("Mask error of each channel", _channel_figure(runs)),
+        Section("Mask error of each channel", _channel_figure(runs) + _correlation_figures(runs)),
         example_section(experiments, runs),
     ]
     # Where nothing is trained there is neither training nor a mask.
@@ -177,3 +177,25 @@ def _channel_figure(runs: Sequence[Run]) -> str:
     return curve_figure(
         curves, "test MSE x 100, mean over conditions", "channel, from low to high frequency"
     )
+
+
+def _correlation_figures(runs: Sequence[Run]) -> str:
+    """How the mask error of each channel goes with STOI, a figure for each condition, folded."""
+    curves: dict[str, list[Curve]] = defaultdict(list)
+    for run in runs:
+        found: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        with (run.score_dir / "channels.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if value := row.get("stoi_correlation"):
+                    found[row["condition"]].append((int(row["channel"]), float(value)))
+        for condition, points in found.items():
+            curves[condition].append(Curve(run.label, sorted(points), run.group))
+    figures = "".join(
+        curve_figure(
+            mine,
+            f"correlation of mask error and STOI over test mixtures, {condition}",
+            "channel, from low to high frequency",
+        )
+        for condition, mine in curves.items()
+    )
+    return details_html("correlation with STOI in each condition", figures) if figures else ""
