@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from squall.scoring import score_dnsmos
+from squall.scoring import dnsmos, score_dnsmos
 
 speechmos = pytest.importorskip("speechmos.dnsmos")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -33,6 +33,27 @@ def test_scores_are_those_of_the_networks_on_what_they_hear() -> None:
         ("dnsmos_ovrl", ovrl, (-0.06766283, 1.11546468, 0.04602535)),
     ):
         assert found[name].value == pytest.approx(a * raw**2 + b * raw + c, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_stretches_that_come_again_are_heard_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds, doubled to 16: seven stretches, of which every second one is the same."""
+    networks = dnsmos._networks()
+    signal = np.tile(NOISE, 2) * np.linspace(0.1, 1.0, 32000)
+    found = score_dnsmos(estimate=signal)
+    plain = speechmos.run(signal.astype(np.float32), 16000)
+    assert found["dnsmos_sig"].value == pytest.approx(plain["sig_mos"], abs=1e-5)
+    assert found["dnsmos_p808"].value == pytest.approx(plain["p808_mos"], abs=1e-5)
+    asked = []
+
+    class Session:
+        def run(self, names: object, inputs: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
+            asked.append(inputs)
+            return [[np.array([3.0, 3.0, 3.0])]]
+
+    monkeypatch.setattr(networks, "onnx_sess", dnsmos._Remembering(Session()))
+    score_dnsmos(estimate=signal)
+    assert len(asked) == 2
 
 
 @pytest.mark.slow
