@@ -106,6 +106,25 @@ def test_scores_of_several_folders_stand_in_one_table_and_are_compared(
     assert "difference from the first estimate" in out
 
 
+def test_single_files_are_one_utterance_whatever_their_names(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_speech, "load_recogniser", lambda name: _hear)
+    other = folders["enhanced"].parent / "better.wav"
+    (folders["enhanced"] / "one.wav").rename(other)
+    text = other.with_suffix(".txt")
+    text.write_text("one THE SHIP IS OLD\n")
+    command = ["score-speech", "--reference", str(folders["clean"] / "one.wav"), "--estimate"]
+    command += [str(folders["noisy"] / "one.wav"), str(other), "--scores", "si_sdr"]
+    assert main([*command, "--recogniser", "EXP_DIR", "--text", str(text)]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[1] for line in out.splitlines()[-4:-1]] == ["25.00", "0.00", "0.00"]
+    assert f"{other}  si_sdr  " in out
+    again = str(folders["noisy"] / "one.wav")
+    assert main([*command[:-2], again, "--scores", "si_sdr"]) == 1
+    assert "twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -77,6 +77,8 @@ def score_speech_files(options: argparse.Namespace) -> int:
     """
     names = _wanted_scores(options.scores, reference=options.reference is not None)
     folders = {str(estimate): estimate for estimate in options.estimate}
+    if len(folders) < len(options.estimate):
+        raise ValueError("--estimate has a file or folder twice")
     found = {name: _find_pairs(options.reference, path) for name, path in folders.items()}
     for output in (options.csv, options.html, options.words):
         for pairs, _ in found.values():
@@ -99,7 +101,7 @@ def score_speech_files(options: argparse.Namespace) -> int:
                 name, late, notes = reading.names.popleft()
                 if not rows:
                     _write_row(file, head)
-                mine[name] = scores
+                mine[_utterance(name, folder)] = scores
                 values = [_number(score) for score in scores.metrics().values()]
                 values += ["" if late is None else str(late)] if lag else []
                 reasons = "; ".join(filter(None, [scores.reason, *notes]))
@@ -156,21 +158,22 @@ def _speech(
     found: Mapping[str, tuple[Mapping[str, _Paths], object]], reference: Path | None
 ) -> dict[str, dict[str, Path]]:
     """The files of each estimate, and of the reference, which comes last."""
+    alone = Path(next(iter(found))).stem  # the name of files that stand alone
     files = {
-        folder: {_utterance(n, folder): estimate for n, (_, estimate) in pairs.items()}
+        folder: {_utterance(n, folder) or alone: estimate for n, (_, estimate) in pairs.items()}
         for folder, (pairs, _) in found.items()
     }
     if reference is not None:
         folder, (pairs, _) = next(iter(found.items()))
         files[str(reference)] = {
-            _utterance(n, folder): clean for n, (clean, _) in pairs.items() if clean is not None
+            _utterance(n, folder) or alone: c for n, (c, _) in pairs.items() if c is not None
         }
     return files
 
 
 def _utterance(name: str, given: str) -> str:
-    """The name of an utterance: its file's below a folder, or the stem of a file on its own."""
-    return Path(name).stem if name == given else name
+    """The name of an utterance: its file's below a folder; empty of a file that stands alone."""
+    return "" if name == given else name
 
 
 def _tell_lags(lags: Sequence[int | None]) -> None:
