@@ -144,6 +144,15 @@ def test_a_recogniser_needs_texts_and_texts_a_recogniser(
     assert message in capsys.readouterr().err
 
 
+def test_the_texts_are_not_written_over(
+    score: Callable[..., int], text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = text.read_text()
+    assert score("--words", str(text)) == 1
+    assert f"{text} is one of the inputs" in capsys.readouterr().err
+    assert text.read_text() == before
+
+
 def test_a_file_without_text_is_named(
     score: Callable[..., int], text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,17 +72,15 @@ def score_speech_files(options: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError: a folder without audio.
         ValueError: an unknown score, a package that one needs is missing, two files of one name,
-            nothing to score, a file and a folder, or an output would replace a file that is scored;
-            a recogniser without texts, or texts without one.
+            nothing to score, a file and a folder, or an output would replace an input or another
+            output; a recogniser without texts, or texts without one.
     """
     names = _wanted_scores(options.scores, reference=options.reference is not None)
     folders = {str(estimate): estimate for estimate in options.estimate}
     if len(folders) < len(options.estimate):
         raise ValueError("--estimate has a file or folder twice")
     found = {name: _find_pairs(options.reference, path) for name, path in folders.items()}
-    for output in (options.csv, options.html, options.words):
-        for pairs, _ in found.values():
-            refuse_inputs(output, filter(None, chain.from_iterable(pairs.values())))
+    _check_outputs(options)
     recognise, texts = _recogniser(options)
     several = len(folders) > 1
     lag = ["lag_samples"] if options.reference else []
@@ -140,6 +138,22 @@ def score_speech_files(options: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} file(s) could not be scored, see above", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse outputs that would replace an input or one another, before anything is scored."""
+    given = filter(None, (options.reference, options.text, *options.estimate))
+    inputs = [*chain.from_iterable(audio_below(p) if p.is_dir() else [p] for p in given)]
+    places: set[str] = set()
+    for output in filter(None, (options.csv, options.html, options.words)):
+        if output.is_dir():
+            raise ValueError(f"{output} is a folder: give the name of a file")
+        refuse_inputs(output, inputs)
+        if output.exists() and not output.is_file():
+            continue  # a device, which takes several
+        if (place := os.path.realpath(output)) in places:
+            raise ValueError(f"{output} is to be written twice: give another output")
+        places.add(place)
 
 
 def _recogniser(options: argparse.Namespace) -> tuple[Recognise | None, dict[str, str]]:
