@@ -21,6 +21,7 @@ from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, audio_below, read_a
 from squall.cli.score_words import (
     Recognise,
     WordsTable,
+    find_texts,
     load_recogniser,
     print_rows,
     recognise_folders,
@@ -73,7 +74,7 @@ def score_speech_files(options: argparse.Namespace) -> int:
         FileNotFoundError: a folder without audio.
         ValueError: an unknown score, a package that one needs is missing, two files of one name,
             nothing to score, a file and a folder, or an output would replace an input or another
-            output; a recogniser without texts, or texts without one.
+            output; a recogniser without texts, or texts without one, or a file without text.
     """
     names = _wanted_scores(options.scores, reference=options.reference is not None)
     folders = {str(estimate): estimate for estimate in options.estimate}
@@ -81,7 +82,8 @@ def score_speech_files(options: argparse.Namespace) -> int:
         raise ValueError("--estimate has a file or folder twice")
     found = {name: _find_pairs(options.reference, path) for name, path in folders.items()}
     _check_outputs(options)
-    recognise, texts = _recogniser(options)
+    speech = _speech(found, options.reference)
+    recognise, texts = _recogniser(options, speech)
     several = len(folders) > 1
     lag = ["lag_samples"] if options.reference else []
     head = [*(["estimate"] if several else []), "file", *names, *lag, "reason"]
@@ -128,7 +130,7 @@ def score_speech_files(options: argparse.Namespace) -> int:
         print_rows(_DIFFERENCE_HEAD, differences, note)
     words = None
     if recognise:
-        words, unheard = recognise_folders(_speech(found, options.reference), texts, recognise)
+        words, unheard = recognise_folders(speech, texts, recognise)
         print_rows(words.head, words.rows, words.note)
         if options.words:
             write_words(options.words, words)
@@ -156,7 +158,9 @@ def _check_outputs(options: argparse.Namespace) -> None:
         places.add(place)
 
 
-def _recogniser(options: argparse.Namespace) -> tuple[Recognise | None, dict[str, str]]:
+def _recogniser(
+    options: argparse.Namespace, speech: Mapping[str, Mapping[str, Path]]
+) -> tuple[Recognise | None, dict[str, str]]:
     """The recogniser and the texts that are asked for, loaded before anything is scored."""
     if (options.recogniser is None) != (options.text is None):
         raise ValueError("--recogniser and --text FILE, with what is said, go together")
@@ -165,6 +169,7 @@ def _recogniser(options: argparse.Namespace) -> tuple[Recognise | None, dict[str
             raise ValueError("--words writes what a recogniser understood: give --recogniser")
         return None, {}
     texts, _ = read_transcripts(options.text)
+    find_texts(speech, texts)
     return load_recogniser(options.recogniser), texts
 
 
