@@ -106,6 +106,20 @@ def test_scores_of_several_folders_stand_in_one_table_and_are_compared(
     assert "difference from the first estimate" in out
 
 
+def test_a_file_may_have_the_name_of_its_folder(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders["clean"].parent)
+    for folder in folders.values():
+        for name in ("two", "sub/three"):
+            (folder / f"{name}.wav").unlink()
+        (folder / "one.wav").rename(folder / "noisy.wav")
+    command = ["score-speech", "--reference", "clean", "--estimate", "enhanced", "noisy"]
+    assert main([*command, "--scores", "si_sdr", "--jobs", "1"]) == 0
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if s.startswith("noisy     si_sdr")]
+    assert line.split()[-1] == "1"  # file that both have
+
+
 def test_single_files_are_one_utterance_whatever_their_names(
     folders: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,7 +192,7 @@ def _speech(
 
 def _utterance(name: str, given: str) -> str:
     """The name of an utterance: its file's below a folder; empty of a file that stands alone."""
-    return "" if name == given else name
+    return name if Path(given).is_dir() else ""
 
 
 def _tell_lags(lags: Sequence[int | None]) -> None:
