@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from squall.engine.experiment import Experiment
 from squall.engine.tasks import open_experiment
-from squall.enhance.settings import EnhancementConfig
+from squall.enhance.settings import ALL, EnhancementConfig
 from squall.files import disk_full
 
 __all__ = ["enhance_files", "enhance_stream"]
@@ -103,7 +103,12 @@ def _enhancers(
 
     def nearest(path: Path) -> tuple[Enhancer, tuple[str, ...]]:
         name = nearest_to_file(path, models, experiment.config)
-        return load(models[name]), (f"its noise is nearest to that of the model {name}",)
+        why = (
+            f"no noise is clearly nearest to its own: the model {name}"
+            if name == ALL
+            else f"its noise is nearest to that of the model {name}"
+        )
+        return load(models[name]), (why,)
 
     return nearest
 
