@@ -33,7 +33,8 @@ def test_every_score_has_a_unit_a_direction_and_a_name() -> None:
 
 def test_scores_are_wanted_in_any_order_and_given_in_one() -> None:
     assert check_scores(["si_sdr", "stoi", "si_sdr"]) == ("stoi", "si_sdr")
-    assert check_scores(["all"]) == tuple(SPEECH_SCORES)
+    assert check_scores(["all"]) == check_scores("all") == tuple(SPEECH_SCORES)
+    assert check_scores("lsd") == ("lsd",)
     assert check_scores(["all"], reference=False) == MOS
     assert check_scores(DEFAULT_SCORES) == DEFAULT_SCORES
 
