@@ -123,6 +123,11 @@ def test_a_composite_without_pesq_has_its_reason() -> None:
     assert {score.reason for score in found.values()} == {"PESQ finds no speech"}
 
 
+def test_composites_have_no_other_rate() -> None:
+    with pytest.raises(ValueError, match="composites take 8000 or 16000 Hz, not 44100"):
+        score_composite(reference=SPEECH, estimate=SPEECH, sample_rate_hz=44100, pesq=Score(2.0))
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 def test_scores_change_with_the_noise_and_not_with_an_offset(measure: Callable[..., Score]) -> None:
     values = [measure(reference=SPEECH, estimate=_add_noise(db)).value for db in (-5, 5, 15, 25)]

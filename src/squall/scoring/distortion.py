@@ -320,7 +320,9 @@ def score_composite(
 
     Source: Hu, Loizou 2008, "Evaluation of objective quality measures for speech enhancement".
     """
-    wide = sample_rate_hz != 8000
+    if sample_rate_hz not in (8000, 16000):
+        raise ValueError(f"composites take 8000 or 16000 Hz, not {sample_rate_hz}: resample first")
+    wide = sample_rate_hz == 16000
     clean, enhanced = as_signals(reference, estimate)
     if pesq is None:
         pesq = score_pesq(
