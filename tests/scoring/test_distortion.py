@@ -158,6 +158,13 @@ def test_signals_without_a_score_have_a_reason(
     assert score.reason.startswith(reason)
 
 
+def test_the_shortest_signal_has_two_frames() -> None:
+    reference, estimate = SPEECH[:600], _add_noise(5)[:600]  # 37.5 ms
+    assert score_segmental_snr(reference=reference, estimate=estimate).defined
+    shorter = score_segmental_snr(reference=reference[:-1], estimate=estimate[:-1])
+    assert shorter.reason == "shorter than 37.5 ms"
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 def test_pauses_without_any_sound_are_scored(measure: Callable[..., Score]) -> None:
     gated = np.where(np.arange(len(SPEECH)) % 8000 < 4000, SPEECH, 0.0)

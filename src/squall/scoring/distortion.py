@@ -123,8 +123,8 @@ def score_segmental_snr(
         remove_mean: take the mean of each signal away first.
 
     Returns:
-        Decibels, the higher the better. NaN where a signal is shorter than 45 ms (two frames of
-        30 ms, 7.5 ms apart, and what the last one leaves), silent, or a sample is not finite.
+        Decibels, the higher the better. NaN where a signal is shorter than 37.5 ms (two frames of
+        30 ms, 7.5 ms apart, the last of which is left out), silent, or a sample is not finite.
 
     Raises:
         ValueError: the signals are not vectors of one length.
@@ -364,7 +364,7 @@ def _unframed(clean: Signal, enhanced: Signal, sample_rate_hz: int) -> str:
     """Why there are no frames of both signals, or an empty text."""
     if reason := unfit(reference=clean, estimate=enhanced):
         return reason
-    return "" if _frame_count(len(clean), sample_rate_hz) else "shorter than 45 ms"
+    return "" if _frame_count(len(clean), sample_rate_hz) else "shorter than 37.5 ms"
 
 
 def _frame_count(samples: int, sample_rate_hz: int) -> int:
