@@ -300,7 +300,7 @@ def score_pairs(
     """
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be at least 1")
-    how = (tuple(scores), sample_rate_hz, remove_mean)
+    how = (scores if isinstance(scores, str) else tuple(scores), sample_rate_hz, remove_mean)
     if jobs == 1:
         for pair in pairs:
             yield _score_pair(pair, *how)
