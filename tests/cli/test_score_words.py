@@ -90,7 +90,9 @@ def test_words_of_every_folder_are_counted_and_compared_with_the_first(
     assert texts[0]["speech"] == str(folders["noisy"])
     assert {row["utterance"]: row["reference"] for row in texts} == TEXTS
     assert texts[3]["hypothesis"] == TEXTS[texts[3]["utterance"]]
-    assert "30.00" in page.read_text()
+    shown = page.read_text()
+    for text in ("30.00", "bootstrap over utterances", "bootstrap over files, 10,000 resamples"):
+        assert text in shown
 
 
 def test_scores_of_several_folders_stand_in_one_table_and_are_compared(

@@ -126,8 +126,7 @@ def score_speech_files(options: argparse.Namespace) -> int:
         _print_table(means)
     differences = [row for row in _differences(scored, names) if several]
     if differences:
-        note = "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0"
-        print_rows(_DIFFERENCE_HEAD, differences, note)
+        print_rows(_DIFFERENCE_HEAD, differences, _DIFFERENCE_NOTE)
     words = None
     if recognise:
         words, unheard = recognise_folders(speech, texts, recognise)
@@ -204,6 +203,9 @@ def _tell_lags(lags: Sequence[int | None]) -> None:
         )
 
 
+_DIFFERENCE_NOTE = (
+    "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0"
+)
 _DIFFERENCE_HEAD = ("estimate", "score", "difference", "95 % interval", "p", "files")
 
 
@@ -421,9 +423,11 @@ def _write_page(
         sections.append(Section(title, f"{shown}<p>Interval: {_INTERVAL}.</p>"))
     if differences:
         shown = table_html(list(_DIFFERENCE_HEAD), [list(row) for row in differences])
+        shown += f"<p>{_DIFFERENCE_NOTE}</p>"
         sections.append(Section("Differences from the first estimate", shown))
     if words:
-        sections.append(Section("Words", table_html(list(words.head), words.rows)))
+        shown = f"{table_html(list(words.head), words.rows)}<p>{words.note}</p>"
+        sections.append(Section("Words", shown))
     titles = [declared(name).title if name in SPEECH_SCORES else name for name in head]
     sections.append(Section("Files", table_html(titles, [list(row) for row in rows])))
     with atomic_write(path) as file:
