@@ -193,6 +193,19 @@ def test_the_condition_chooses_the_model(squall: Squall, noisy: Path, tmp_path: 
     assert (output / "a.wav").read_bytes() == results[places.index(True)]
 
 
+def test_auto_tells_where_no_noise_is_nearest_and_takes_the_shortest_file(
+    squall: Squall, tmp_path: Path
+) -> None:
+    from tiny_enhancer import write_enhancer
+
+    path = tmp_path / "short.wav"
+    soundfile.write(path, [0.1], 48000)
+    model = write_enhancer(tmp_path / "exp", "all")
+    code, lines = squall(path, "--condition", "auto", model=model, output=tmp_path / "out")
+    assert code == 0
+    assert lines[0] == f"{path}: no noise is clearly nearest to its own: the model all"
+
+
 def test_the_real_time_factor_is_told(
     noisy: Path, tiny_enhancer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

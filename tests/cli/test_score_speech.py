@@ -132,6 +132,9 @@ def test_without_a_reference_there_are_scores_that_need_none(
         (["--scores", "csig", "--alone"], "csig: needs clean speech to compare with"),
         (["--scores", "sdr", "--hide", "fast_bss_eval"], "sdr: needs fast_bss_eval: pip install"),
         (["--html", "ONE"], "ONE is one of the inputs: give another output"),
+        (["--html", "NOISY/lonely.wav"], "lonely.wav is one of the inputs: give another output"),
+        (["--csv", "NOISY/new", "--html", "NOISY/a/../new"], "new is to be written twice"),
+        (["--csv", "NOISY"], "NOISY is a folder: give the name of a file"),
     ],
 )
 def test_wrong_choices_are_named(
@@ -141,8 +144,12 @@ def test_wrong_choices_are_named(
     options: list[str],
     message: str,
 ) -> None:
-    one = str(folders[1] / "a" / "one.WAV")
-    options, message = ([text.replace("ONE", one) for text in o] for o in (options, [message]))
+    one, noisy = str(folders[1] / "a" / "one.WAV"), str(folders[1])
+    _write(folders[1] / "lonely.wav", _speech(1.0))
+    options, message = (
+        [text.replace("ONE", one).replace("NOISY", noisy) for text in o]
+        for o in (options, [message])
+    )
     if "--hide" in options:
         monkeypatch.setitem(sys.modules, options.pop(), None)
         options.remove("--hide")

@@ -90,7 +90,9 @@ def test_words_of_every_folder_are_counted_and_compared_with_the_first(
     assert texts[0]["speech"] == str(folders["noisy"])
     assert {row["utterance"]: row["reference"] for row in texts} == TEXTS
     assert texts[3]["hypothesis"] == TEXTS[texts[3]["utterance"]]
-    assert "30.00" in page.read_text()
+    shown = page.read_text()
+    for text in ("30.00", "bootstrap over utterances", "bootstrap over files, 10,000 resamples"):
+        assert text in shown
 
 
 def test_scores_of_several_folders_stand_in_one_table_and_are_compared(
@@ -104,6 +106,20 @@ def test_scores_of_several_folders_stand_in_one_table_and_are_compared(
     ] * 3
     assert f"{folders['enhanced']}  si_sdr" in out
     assert "difference from the first estimate" in out
+
+
+def test_a_file_may_have_the_name_of_its_folder(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders["clean"].parent)
+    for folder in folders.values():
+        for name in ("two", "sub/three"):
+            (folder / f"{name}.wav").unlink()
+        (folder / "one.wav").rename(folder / "noisy.wav")
+    command = ["score-speech", "--reference", "clean", "--estimate", "enhanced", "noisy"]
+    assert main([*command, "--scores", "si_sdr", "--jobs", "1"]) == 0
+    (line,) = [s for s in capsys.readouterr().out.splitlines() if s.startswith("noisy     si_sdr")]
+    assert line.split()[-1] == "1"  # file that both have
 
 
 def test_single_files_are_one_utterance_whatever_their_names(
@@ -144,12 +160,28 @@ def test_a_recogniser_needs_texts_and_texts_a_recogniser(
     assert message in capsys.readouterr().err
 
 
+def test_the_texts_are_not_written_over(
+    score: Callable[..., int], text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = text.read_text()
+    assert score("--words", str(text)) == 1
+    assert f"{text} is one of the inputs" in capsys.readouterr().err
+    assert text.read_text() == before
+
+
 def test_a_file_without_text_is_named(
     score: Callable[..., int], text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text.write_text("one THE SHIP IS OLD\nthree SEA AND SKY\n")  # a file's own name is enough
     assert score() == 1
-    assert "1 of 3 files have no text, 'two' among them" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "1 of 3 files have no text, 'two' among them" in captured.err
+    assert captured.out == ""  # nothing was scored before
+    text.write_text("one\ntwo\nthree\n")
+    assert score() == 1
+    captured = capsys.readouterr()
+    assert "the texts of all 3 files are empty" in captured.err
+    assert captured.out == ""
 
 
 def test_what_cannot_be_recognised_is_left_out_of_all(

@@ -123,6 +123,11 @@ def test_a_composite_without_pesq_has_its_reason() -> None:
     assert {score.reason for score in found.values()} == {"PESQ finds no speech"}
 
 
+def test_composites_have_no_other_rate() -> None:
+    with pytest.raises(ValueError, match="composites take 8000 or 16000 Hz, not 44100"):
+        score_composite(reference=SPEECH, estimate=SPEECH, sample_rate_hz=44100, pesq=Score(2.0))
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 def test_scores_change_with_the_noise_and_not_with_an_offset(measure: Callable[..., Score]) -> None:
     values = [measure(reference=SPEECH, estimate=_add_noise(db)).value for db in (-5, 5, 15, 25)]
@@ -151,6 +156,13 @@ def test_signals_without_a_score_have_a_reason(
     score = measure(reference=reference, estimate=estimate)
     assert not score.defined
     assert score.reason.startswith(reason)
+
+
+def test_the_shortest_signal_has_two_frames() -> None:
+    reference, estimate = SPEECH[:600], _add_noise(5)[:600]  # 37.5 ms
+    assert score_segmental_snr(reference=reference, estimate=estimate).defined
+    shorter = score_segmental_snr(reference=reference[:-1], estimate=estimate[:-1])
+    assert shorter.reason == "shorter than 37.5 ms"
 
 
 @pytest.mark.parametrize("measure", MEASURES)

@@ -13,9 +13,11 @@ from squall.scoring import (
     METRICS,
     SPEECH_SCORES,
     Score,
+    SpeechPair,
     SpeechScores,
     check_scores,
     missing_packages,
+    score_pairs,
     score_speech,
 )
 
@@ -33,9 +35,16 @@ def test_every_score_has_a_unit_a_direction_and_a_name() -> None:
 
 def test_scores_are_wanted_in_any_order_and_given_in_one() -> None:
     assert check_scores(["si_sdr", "stoi", "si_sdr"]) == ("stoi", "si_sdr")
-    assert check_scores(["all"]) == tuple(SPEECH_SCORES)
+    assert check_scores(["all"]) == check_scores("all") == tuple(SPEECH_SCORES)
+    assert check_scores("lsd") == ("lsd",)
     assert check_scores(["all"], reference=False) == MOS
     assert check_scores(DEFAULT_SCORES) == DEFAULT_SCORES
+
+
+def test_one_score_needs_no_list() -> None:
+    pair = SpeechPair(reference=CLEAN, estimate=NOISY)
+    (found,) = score_pairs([pair], scores="lsd")
+    assert found == score_speech(reference=CLEAN, estimate=NOISY, scores=["lsd"])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from squall.engine.experiment import Experiment
 from squall.engine.tasks import open_experiment
-from squall.enhance.settings import EnhancementConfig
+from squall.enhance.settings import ALL, EnhancementConfig
 from squall.files import disk_full
 
 __all__ = ["enhance_files", "enhance_stream"]
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from squall.enhance.enhancer import Enhancer
 
 _OnShare = Callable[[float, str], None]
-_STREAM_BYTES = 3200
+_READ_S = 0.01  # at a time: what is waited for comes on top of the delay
 
 
 def enhance_files(options: argparse.Namespace) -> int:
@@ -103,7 +104,12 @@ def _enhancers(
 
     def nearest(path: Path) -> tuple[Enhancer, tuple[str, ...]]:
         name = nearest_to_file(path, models, experiment.config)
-        return load(models[name]), (f"its noise is nearest to that of the model {name}",)
+        why = (
+            f"no noise is clearly nearest to its own: the model {name}"
+            if name == ALL
+            else f"its noise is nearest to that of the model {name}"
+        )
+        return load(models[name]), (why,)
 
     return nearest
 
@@ -130,16 +136,19 @@ def enhance_stream(options: argparse.Namespace) -> int:
     stream = EnhancementStream(Enhancer.load(folder, experiment.config))
     rate_hz = options.stream
     lost = "; what is above 8000 Hz is lost" if rate_hz > SAMPLE_RATE_HZ else ""
-    print(f"delay {stream.latency_s:.2f} s, beside that of computing{lost}", file=sys.stderr)
+    also = " and resampling" if rate_hz != SAMPLE_RATE_HZ else ""
+    delay = f"delay {stream.latency_s:.2f} s, beside that of computing{also}{lost}"
+    print(delay, file=sys.stderr, flush=True)
     down, up = (
         soxr.ResampleStream(one, other, 1, dtype="float32", quality="HQ") if one != other else None
         for one, other in ((rate_hz, SAMPLE_RATE_HZ), (SAMPLE_RATE_HZ, rate_hz))
     )
+    at_once = 2 * math.ceil(_READ_S * rate_hz)
     taken = given = 0
     last = False
     while not last:
-        data = sys.stdin.buffer.read(_STREAM_BYTES)
-        last = len(data) < _STREAM_BYTES
+        data = sys.stdin.buffer.read(at_once)
+        last = len(data) < at_once
         samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2") / np.float32(32768)
         taken += len(samples)
         part = down.resample_chunk(samples, last=last) if down else samples

@@ -21,6 +21,7 @@ from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, audio_below, read_a
 from squall.cli.score_words import (
     Recognise,
     WordsTable,
+    find_texts,
     load_recogniser,
     print_rows,
     recognise_folders,
@@ -72,18 +73,17 @@ def score_speech_files(options: argparse.Namespace) -> int:
     Raises:
         FileNotFoundError: a folder without audio.
         ValueError: an unknown score, a package that one needs is missing, two files of one name,
-            nothing to score, a file and a folder, or an output would replace a file that is scored;
-            a recogniser without texts, or texts without one.
+            nothing to score, a file and a folder, or an output would replace an input or another
+            output; a recogniser without texts, or texts without one, or a file without text.
     """
     names = _wanted_scores(options.scores, reference=options.reference is not None)
     folders = {str(estimate): estimate for estimate in options.estimate}
     if len(folders) < len(options.estimate):
         raise ValueError("--estimate has a file or folder twice")
     found = {name: _find_pairs(options.reference, path) for name, path in folders.items()}
-    for output in (options.csv, options.html, options.words):
-        for pairs, _ in found.values():
-            refuse_inputs(output, filter(None, chain.from_iterable(pairs.values())))
-    recognise, texts = _recogniser(options)
+    _check_outputs(options)
+    speech = _speech(found, options.reference)
+    recognise, texts = _recogniser(options, speech)
     several = len(folders) > 1
     lag = ["lag_samples"] if options.reference else []
     head = [*(["estimate"] if several else []), "file", *names, *lag, "reason"]
@@ -126,11 +126,10 @@ def score_speech_files(options: argparse.Namespace) -> int:
         _print_table(means)
     differences = [row for row in _differences(scored, names) if several]
     if differences:
-        note = "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0"
-        print_rows(_DIFFERENCE_HEAD, differences, note)
+        print_rows(_DIFFERENCE_HEAD, differences, _DIFFERENCE_NOTE)
     words = None
     if recognise:
-        words, unheard = recognise_folders(_speech(found, options.reference), texts, recognise)
+        words, unheard = recognise_folders(speech, texts, recognise)
         print_rows(words.head, words.rows, words.note)
         if options.words:
             write_words(options.words, words)
@@ -142,7 +141,25 @@ def score_speech_files(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _recogniser(options: argparse.Namespace) -> tuple[Recognise | None, dict[str, str]]:
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse outputs that would replace an input or one another, before anything is scored."""
+    given = filter(None, (options.reference, options.text, *options.estimate))
+    inputs = [*chain.from_iterable(audio_below(p) if p.is_dir() else [p] for p in given)]
+    places: set[str] = set()
+    for output in filter(None, (options.csv, options.html, options.words)):
+        if output.is_dir():
+            raise ValueError(f"{output} is a folder: give the name of a file")
+        refuse_inputs(output, inputs)
+        if output.exists() and not output.is_file():
+            continue  # a device, which takes several
+        if (place := os.path.realpath(output)) in places:
+            raise ValueError(f"{output} is to be written twice: give another output")
+        places.add(place)
+
+
+def _recogniser(
+    options: argparse.Namespace, speech: Mapping[str, Mapping[str, Path]]
+) -> tuple[Recognise | None, dict[str, str]]:
     """The recogniser and the texts that are asked for, loaded before anything is scored."""
     if (options.recogniser is None) != (options.text is None):
         raise ValueError("--recogniser and --text FILE, with what is said, go together")
@@ -151,6 +168,7 @@ def _recogniser(options: argparse.Namespace) -> tuple[Recognise | None, dict[str
             raise ValueError("--words writes what a recogniser understood: give --recogniser")
         return None, {}
     texts, _ = read_transcripts(options.text)
+    find_texts(speech, texts)
     return load_recogniser(options.recogniser), texts
 
 
@@ -173,7 +191,7 @@ def _speech(
 
 def _utterance(name: str, given: str) -> str:
     """The name of an utterance: its file's below a folder; empty of a file that stands alone."""
-    return "" if name == given else name
+    return name if Path(given).is_dir() else ""
 
 
 def _tell_lags(lags: Sequence[int | None]) -> None:
@@ -185,6 +203,9 @@ def _tell_lags(lags: Sequence[int | None]) -> None:
         )
 
 
+_DIFFERENCE_NOTE = (
+    "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0"
+)
 _DIFFERENCE_HEAD = ("estimate", "score", "difference", "95 % interval", "p", "files")
 
 
@@ -402,9 +423,11 @@ def _write_page(
         sections.append(Section(title, f"{shown}<p>Interval: {_INTERVAL}.</p>"))
     if differences:
         shown = table_html(list(_DIFFERENCE_HEAD), [list(row) for row in differences])
+        shown += f"<p>{_DIFFERENCE_NOTE}</p>"
         sections.append(Section("Differences from the first estimate", shown))
     if words:
-        sections.append(Section("Words", table_html(list(words.head), words.rows)))
+        shown = f"{table_html(list(words.head), words.rows)}<p>{words.note}</p>"
+        sections.append(Section("Words", shown))
     titles = [declared(name).title if name in SPEECH_SCORES else name for name in head]
     sections.append(Section("Files", table_html(titles, [list(row) for row in rows])))
     with atomic_write(path) as file:

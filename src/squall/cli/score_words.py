@@ -23,7 +23,14 @@ from squall.scoring.error_rates import ErrorReport, score_texts
 from squall.scoring.resampling import BootstrapDifference, BootstrapInterval, NoIntervalError
 from squall.scoring.significance import mapsswe
 
-__all__ = ["WordsTable", "load_recogniser", "print_rows", "recognise_folders", "write_words"]
+__all__ = [
+    "WordsTable",
+    "find_texts",
+    "load_recogniser",
+    "print_rows",
+    "recognise_folders",
+    "write_words",
+]
 
 Recognise = Callable[[NDArray[np.float32]], str]
 """The words that samples (N,) at 16 kHz say."""
@@ -107,6 +114,32 @@ def _interval(compute: Callable[[], BootstrapInterval | BootstrapDifference]) ->
     return f"{100 * found.low:.2f} to {100 * found.high:.2f}"
 
 
+def find_texts(
+    folders: Mapping[str, Mapping[str, Path]], texts: Mapping[str, str]
+) -> dict[str, str]:
+    """What is said in the utterances that every folder has.
+
+    Args:
+        folders, texts: as `recognise_folders` takes them.
+
+    Raises:
+        ValueError: no utterance is in all folders, one has no text, or no text has a word.
+    """
+    common = sorted(set.intersection(*(set(files) for files in folders.values())))
+    if not common:
+        raise ValueError(f"no file is in all of {', '.join(folders)}: there is nothing to compare")
+    said = {name: texts.get(name, texts.get(name.rpartition("/")[2])) for name in common}
+    if without := [name for name, text in said.items() if text is None]:
+        raise ValueError(
+            f"{len(without)} of {len(common)} files have no text, {without[0]!r} among them: its "
+            "line begins with the file's name, or its path below the folder, without suffix"
+        )
+    found = {name: text for name, text in said.items() if text is not None}
+    if not any(map(plain_words, found.values())):
+        raise ValueError(f"the texts of all {len(found)} files are empty: there is no error rate")
+    return found
+
+
 def recognise_folders(
     folders: Mapping[str, Mapping[str, Path]],
     texts: Mapping[str, str],
@@ -125,18 +158,12 @@ def recognise_folders(
         could not be.
 
     Raises:
-        ValueError: an utterance has no text, or none is in all folders.
+        ValueError: as `find_texts`, or no utterance could be recognised.
     """
-    common = sorted(set.intersection(*(set(files) for files in folders.values())))
-    said = {name: texts.get(name, texts.get(name.rpartition("/")[2])) for name in common}
-    if without := [name for name, text in said.items() if text is None]:
-        raise ValueError(
-            f"{len(without)} of {len(common)} files have no text, {without[0]!r} among them: its "
-            "line begins with the file's name, or its path below the folder, without suffix"
-        )
+    said = find_texts(folders, texts)
     found: dict[str, dict[str, str]] = {name: {} for name in folders}
     failed = 0
-    for number, utterance in enumerate(common, start=1):
+    for number, utterance in enumerate(said, start=1):
         try:
             heard = {name: _heard(files[utterance], recognise) for name, files in folders.items()}
         except (AudioError, OSError, ValueError, RuntimeError, MemoryError) as error:
@@ -145,9 +172,9 @@ def recognise_folders(
             continue
         for name, text in heard.items():
             found[name][utterance] = plain_words(text)
-        print(f"recognised {number} of {len(common)}: {utterance}", file=sys.stderr)
+        print(f"recognised {number} of {len(said)}: {utterance}", file=sys.stderr)
     heard_all = next(iter(found.values()))
-    kept = {name: plain_words(text or "") for name, text in said.items() if name in heard_all}
+    kept = {name: plain_words(text) for name, text in said.items() if name in heard_all}
     if not kept:
         raise ValueError("no utterance could be recognised in all folders, see above")
     reports = {

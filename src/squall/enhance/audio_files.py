@@ -223,6 +223,8 @@ def nearest_to_file(path: Path, models: Mapping[str, Path], config: EnhancementC
             if sum(map(len, heard)) >= _HEARD_S * SAMPLE_RATE_HZ:
                 break
     samples = np.concatenate(heard)[: round(_HEARD_S * SAMPLE_RATE_HZ)]
+    if not len(samples):  # one sample at a high rate
+        samples = np.zeros(1, np.float32)
     settings = config.features
     features = extract(
         samples,

@@ -123,8 +123,8 @@ def score_segmental_snr(
         remove_mean: take the mean of each signal away first.
 
     Returns:
-        Decibels, the higher the better. NaN where a signal is shorter than 45 ms (two frames of
-        30 ms, 7.5 ms apart, and what the last one leaves), silent, or a sample is not finite.
+        Decibels, the higher the better. NaN where a signal is shorter than 37.5 ms (two frames of
+        30 ms, 7.5 ms apart, the last of which is left out), silent, or a sample is not finite.
 
     Raises:
         ValueError: the signals are not vectors of one length.
@@ -320,7 +320,9 @@ def score_composite(
 
     Source: Hu, Loizou 2008, "Evaluation of objective quality measures for speech enhancement".
     """
-    wide = sample_rate_hz != 8000
+    if sample_rate_hz not in (8000, 16000):
+        raise ValueError(f"composites take 8000 or 16000 Hz, not {sample_rate_hz}: resample first")
+    wide = sample_rate_hz == 16000
     clean, enhanced = as_signals(reference, estimate)
     if pesq is None:
         pesq = score_pesq(
@@ -362,7 +364,7 @@ def _unframed(clean: Signal, enhanced: Signal, sample_rate_hz: int) -> str:
     """Why there are no frames of both signals, or an empty text."""
     if reason := unfit(reference=clean, estimate=enhanced):
         return reason
-    return "" if _frame_count(len(clean), sample_rate_hz) else "shorter than 45 ms"
+    return "" if _frame_count(len(clean), sample_rate_hz) else "shorter than 37.5 ms"
 
 
 def _frame_count(samples: int, sample_rate_hz: int) -> int:

@@ -161,12 +161,13 @@ def check_scores(names: Sequence[str], *, reference: bool = True) -> tuple[str, 
     """Names of scores in the order of the tables, each once.
 
     Args:
-        names: of `SPEECH_SCORES`; `all` stands for all that can be computed.
+        names: of `SPEECH_SCORES`, or a single one; `all` stands for all that can be computed.
         reference: whether there is clean speech to compare with.
 
     Raises:
         ValueError: there is no such score, none is named, or one needs the clean speech.
     """
+    names = [names] if isinstance(names, str) else names
     possible = [n for n, score in SPEECH_SCORES.items() if reference or not score.needs_reference]
     wanted = {*possible, *names} - {"all"} if "all" in names else set(names)
     if unknown := [name for name in names if name not in SPEECH_SCORES and name != "all"]:
@@ -243,7 +244,7 @@ def score_speech(
     Args:
         estimate: (N,) the noisy or enhanced speech.
         reference: (N,) the clean speech, aligned with it; None where no score needs it.
-        scores: names in `SPEECH_SCORES`, or `all`.
+        scores: names as `check_scores` takes them.
         sample_rate_hz: 16000 or 8000; at 8000 wide-band PESQ and DNSMOS are NaN, and the composite
             measures are those of narrow-band PESQ.
         remove_mean: as in `score_stoi` and `score_pesq`; SI-SDR is always without means, DNSMOS
@@ -299,7 +300,7 @@ def score_pairs(
     """
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be at least 1")
-    how = (tuple(scores), sample_rate_hz, remove_mean)
+    how = (scores if isinstance(scores, str) else tuple(scores), sample_rate_hz, remove_mean)
     if jobs == 1:
         for pair in pairs:
             yield _score_pair(pair, *how)
