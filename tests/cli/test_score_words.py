@@ -105,6 +105,10 @@ def test_scores_of_several_folders_stand_in_one_table_and_are_compared(
         str(folders["enhanced"])
     ] * 3
     assert f"{folders['enhanced']}  si_sdr" in out
+    (row,) = [
+        line for line in out.splitlines() if line.startswith(f"{folders['enhanced']}  si_sdr")
+    ]
+    assert row.split()[3:] == ["-", "3"]  # three files tell no spread
     assert "difference from the first estimate" in out
 
 

@@ -32,7 +32,6 @@ from squall.report.page import Section, page_html, table_html
 from squall.scoring.bootstrap import compare_means
 from squall.scoring.delay import align_signals, find_lag
 from squall.scoring.metrics import declared
-from squall.scoring.resampling import NoIntervalError
 from squall.scoring.speech_scores import (
     DEFAULT_SCORES,
     SPEECH_SCORES,
@@ -52,6 +51,7 @@ __all__ = ["score_speech_files"]
 # Resampling and codecs pad by a few milliseconds; a larger difference is another recording.
 _CUT_AT_MOST_S = 0.010
 _LAG_AT_MOST_S = 0.020
+_FEWEST_FILES = 5  # resamples of fewer say little of their spread, and call any difference sure
 
 _Paths = tuple[Path | None, Path]  # reference, estimate
 
@@ -204,7 +204,8 @@ def _tell_lags(lags: Sequence[int | None]) -> None:
 
 
 _DIFFERENCE_NOTE = (
-    "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0"
+    "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0; none below "
+    f"{_FEWEST_FILES} files"
 )
 _DIFFERENCE_HEAD = ("estimate", "score", "difference", "95 % interval", "p", "files")
 
@@ -225,12 +226,10 @@ def _differences(
             if both:
                 a, b = np.array(both).T
                 row[2] = f"{(a - b).mean():+.4f}"
-                try:
-                    difference = compare_means(values_a=a, values_b=b)
-                    row[3] = f"{difference.low:+.4f} to {difference.high:+.4f}"
-                    row[4] = f"{difference.p_value:.4f}"
-                except NoIntervalError:
-                    pass
+            if len(both) >= _FEWEST_FILES:
+                difference = compare_means(values_a=a, values_b=b)
+                row[3] = f"{difference.low:+.4f} to {difference.high:+.4f}"
+                row[4] = f"{difference.p_value:.4f}"
             yield row
 
 
