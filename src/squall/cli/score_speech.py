@@ -204,8 +204,8 @@ def _tell_lags(lags: Sequence[int | None]) -> None:
 
 
 _DIFFERENCE_NOTE = (
-    "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0; none below "
-    f"{_FEWEST_FILES} files"
+    "difference from the first estimate; bootstrap over files, 10,000 resamples, seed 0; "
+    f"none below {_FEWEST_FILES} files"
 )
 _DIFFERENCE_HEAD = ("estimate", "score", "difference", "95 % interval", "p", "files")
 
