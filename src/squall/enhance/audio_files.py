@@ -7,6 +7,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +17,6 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from squall.audio.features import extract
 from squall.audio.frames import HOP_S
 from squall.audio.offset import describe_offset
 from squall.audio.reading import (
@@ -28,6 +28,7 @@ from squall.audio.reading import (
     open_audio,
 )
 from squall.enhance.enhancer import Enhancer
+from squall.enhance.frames import features_of
 from squall.enhance.nearest import nearest_model
 from squall.enhance.settings import EnhancementConfig
 from squall.files import atomic_path
@@ -193,8 +194,10 @@ def enhance_file(
             with tempfile.TemporaryFile(dir=folder) as noisy, open_audio(job.source) as stream:
                 sink = _Sink(job.target, stream)
                 length, offsets = _spool(stream, noisy)
-                with open_audio(job.source) as again:
-                    peak = _enhance(enhancer, noisy, result, again, length, report)
+                # Once more from its beginning, for the band that the model does not hear.
+                above = stream.info.sample_rate_hz > SAMPLE_RATE_HZ
+                with open_audio(job.source) if above else nullcontext(stream) as source:
+                    peak = _enhance(enhancer, noisy, result, source, length, report)
             if not math.isfinite(peak):
                 raise AudioError(f"{job.source}: its samples are too large to be enhanced")
             scale = _PEAK / peak if peak > 1.0 and sink.limited else 1.0
@@ -225,15 +228,7 @@ def nearest_to_file(path: Path, models: Mapping[str, Path], config: EnhancementC
     samples = np.concatenate(heard)[: round(_HEARD_S * SAMPLE_RATE_HZ)]
     if not len(samples):  # one sample at a high rate
         samples = np.zeros(1, np.float32)
-    settings = config.features
-    features = extract(
-        samples,
-        settings.sets,
-        deltas=settings.deltas,
-        arma_order=settings.arma_order,
-        level_over=settings.level_over,
-        remove_mean=config.remove_mean,
-    )
+    features = features_of(samples, config)
     return nearest_model(models, features)
 
 

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.audio.features import extract
 from squall.audio.frontend import FrontEnd, build_front_end
 from squall.audio.masks import ideal_binary_mask, ideal_ratio_mask
 from squall.audio.mixing import MixedSignal, Mixture, make_mixture
 from squall.audio.noise import read_noise
 from squall.corpora.manifest import Utterance
 from squall.enhance.corpus import read_samples, write_wav
-from squall.enhance.frames import FrameSet
+from squall.enhance.frames import FrameSet, features_of
 from squall.enhance.settings import EnhancementConfig, MaskConfig
 from squall.workers import map_in_processes
 
@@ -158,18 +157,10 @@ def _extract(
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     source, mixtures, config = task
     front_end = build_front_end(config.frontend.name, **config.frontend.parameters)
-    settings = config.features
     pairs = []
     for mixture in mixtures:
         mixed = source.make(mixture)
-        features = extract(
-            mixed.noisy,
-            settings.sets,
-            deltas=settings.deltas,
-            arma_order=settings.arma_order,
-            level_over=settings.level_over,
-            remove_mean=config.remove_mean,
-        )
+        features = features_of(mixed.noisy, config)
         pairs.append((features, ideal_mask(mixed, mixture.snr_db, front_end, config.mask)))
     return pairs
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.audio.features import MARGIN_S, LevelOver, extract, level_gain
+from squall.audio.features import MARGIN_S, LevelOver, level_gain
 from squall.audio.frames import HOP_S, as_signal
 from squall.audio.frontend import FrontEnd, build_front_end
 from squall.audio.level import active_rms, frame_powers
 from squall.audio.reading import SAMPLE_RATE_HZ
+from squall.enhance.frames import features_of
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig
 
@@ -124,15 +125,7 @@ class Enhancer:
             yield part[start - first : end - first]
 
     def _whole(self, samples: Samples, gain: float) -> Samples:
-        settings = self.config.features
-        features = extract(
-            samples,
-            settings.sets,
-            deltas=settings.deltas,
-            arma_order=settings.arma_order,
-            gain=gain,
-            remove_mean=False,
-        )
+        features = features_of(samples, self.config, gain=gain)
         mask = self.model.estimate(features)
         return put_mask(samples, mask, config=self.config, front_end=self.front_end)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from squall.audio.features import extract
+from squall.enhance.settings import EnhancementConfig
 from squall.files import atomic_path, read_json, write_json
 
-__all__ = ["FrameSet", "average_windows", "draw_frames", "mask_windows"]
+__all__ = ["FrameSet", "average_windows", "draw_frames", "features_of", "mask_windows"]
 
 Array = NDArray[np.float32]
 
@@ -155,3 +157,28 @@ def _places(frames: int, context: int) -> NDArray[np.intp]:
     offsets = np.arange(-context, context + 1)
     places: NDArray[np.intp] = np.clip(np.arange(frames)[:, None] + offsets, 0, frames - 1)
     return places
+
+
+def features_of(
+    samples: NDArray[np.float32], config: EnhancementConfig, *, gain: float | None = None
+) -> NDArray[np.float32]:
+    """The features (T, D) of a signal (N,) at 16 kHz, without context, as the settings say.
+
+    Args:
+        samples: a whole signal, whose level and mean are measured, or a part of one.
+        config: the settings that a model is trained with.
+        gain: of the whole signal, for a part of it, whose mean was then taken away before.
+
+    Raises:
+        ValueError: as `squall.audio.features.extract` does.
+    """
+    settings = config.features
+    return extract(
+        samples,
+        settings.sets,
+        deltas=settings.deltas,
+        arma_order=settings.arma_order,
+        level_over=settings.level_over,
+        gain=gain,
+        remove_mean=config.remove_mean if gain is None else False,
+    )

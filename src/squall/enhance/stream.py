@@ -7,11 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.audio.features import MARGIN_S, extract, level_gain
+from squall.audio.features import MARGIN_S, level_gain
 from squall.audio.frames import HOP_S, as_signal
 from squall.audio.level import active_rms, frame_powers
 from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.enhance.enhancer import Enhancer, put_mask
+from squall.enhance.frames import features_of
 
 __all__ = ["EnhancementStream"]
 
@@ -51,9 +52,9 @@ class EnhancementStream:
         settings = enhancer.config.features
         hop = round(HOP_S * SAMPLE_RATE_HZ)
         reach = math.ceil(enhancer.front_end.margin_samples / hop)
-        self._context = settings.context + enhancer.config.mask.context
+        context = settings.context + enhancer.config.mask.context
         self._hop, self._block = hop, round(_BLOCK_S * SAMPLE_RATE_HZ) // hop * hop
-        self._ahead = (reach + 2 + _AHEAD_FRAMES + self._context) * hop
+        self._ahead = (reach + 2 + _AHEAD_FRAMES + context) * hop
         self._behind = math.ceil(MARGIN_S / HOP_S) * hop
         self.latency_s = (self._block + self._ahead) / SAMPLE_RATE_HZ
         self._heard = np.zeros(0, np.float32)  # from `_start` on
@@ -94,15 +95,7 @@ class EnhancementStream:
         heard = self._heard[: self._done + count + self._ahead - self._start]
         if config.remove_mean:
             heard = heard - np.float32(self._total / max(self._count, 1))
-        settings = config.features
-        features = extract(
-            heard,
-            settings.sets,
-            deltas=settings.deltas,
-            arma_order=settings.arma_order,
-            gain=self._gain(),
-            remove_mean=False,
-        )
+        features = features_of(heard, config, gain=self._gain())
         # Only what the block's resynthesis hears is estimated; features remember longer.
         first = max(0, (self._done - self._start - self._ahead) // hop)
         mask = self._enhancer.model.estimate(features[first:])
