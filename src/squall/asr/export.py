@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from squall.audio.containers import SAMPLE_BYTES, sphere_header
+from squall.audio.containers import SAMPLE_BYTES, inspect, sphere_header
 from squall.audio.reading import END_TOLERANCE_S, SAMPLE_RATE_HZ, audio_info
 from squall.corpora.manifest import Utterance, raw_format, read_utterance
 from squall.files import atomic_path, atomic_write
@@ -163,6 +163,8 @@ def _as_it_lies(utterance: Utterance) -> bool:
     if not is_whole or info.channels != 1:
         return False
     if info.sample_rate_hz != SAMPLE_RATE_HZ or sphere_header(Path(path)) is not None:
+        return False
+    if inspect(Path(path)).conversions:
         return False
     plain = soundfile.info(path)
     is_read = plain.format in _READ_BY_ESPNET and plain.subtype in SAMPLE_BYTES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = ["Buffer", "SampleData", "behind_id3", "find_sample_data"]
@@ -32,6 +32,8 @@ class SampleData:
         size_at: place of the field with the size.
         size_field: what that field would say of `present`.
         formats: names that `soundfile` has for such a file.
+        at: place of the first sample.
+        wav_format: the first 16 bytes of a little-endian WAV file's chunk `fmt `; none elsewhere.
     """
 
     stated: int | None
@@ -39,6 +41,8 @@ class SampleData:
     size_at: int
     size_field: bytes
     formats: tuple[str, ...]
+    at: int
+    wav_format: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -82,16 +86,20 @@ def find_sample_data(data: Buffer) -> SampleData | None:
     if (layout := _LAYOUTS.get(data[:4])) is None:
         return None
     long_size_at = None
+    wav_format = b""
     for name, start, size in _chunks(data, layout, layout.first):
         if not _is_name(name):
             return None
-        if name == b"ds64":
+        if name == b"fmt " and layout.order == "little":
+            wav_format = data[start : start + 16]
+        elif name == b"ds64":
             long_size_at = start + 8
         elif name == layout.name and size == 0xFFFFFFFF and long_size_at is not None:
             size = int.from_bytes(data[long_size_at : long_size_at + 8], "little")
             return _sample_data(data, layout, start, size, size_at=long_size_at, size_bytes=8)
         elif name == layout.name:
-            return _sample_data(data, layout, start, size, size_at=start - layout.size_bytes)
+            found = _sample_data(data, layout, start, size, size_at=start - layout.size_bytes)
+            return found and replace(found, wav_format=wav_format)
     return None
 
 
@@ -118,7 +126,8 @@ def _sample_data(
     is_open = is_open or (size <= layout.before < present)
     field = min(present + layout.counted, 256**size_bytes - 1).to_bytes(size_bytes, layout.order)
     stated = None if is_open else max(0, size - layout.before)
-    return SampleData(stated, present - layout.before, size_at, field, layout.formats)
+    at = start + layout.before
+    return SampleData(stated, present - layout.before, size_at, field, layout.formats, at)
 
 
 def _is_open(size: int, size_bytes: int) -> bool:

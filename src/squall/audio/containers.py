@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from squall.audio.chunks import Buffer, behind_id3, find_sample_data
 from squall.audio.flac import read_flac_length
+from squall.audio.line_ends import are_converted, restore
 from squall.audio.mpeg import read_mpeg_length
 from squall.audio.ogg import read_links
 
@@ -52,6 +53,13 @@ _OGG_TOLERANCE_S, _LONGEST_OGG_PAGE_S = 0.05, 30.0
 _LONG_BYTES = 1 << 20
 _BLOCK_FRAMES = 1 << 20
 _FRAMES_UNKNOWN = (1 << 63) - 1
+# In a chunk `fmt `: integers (1) of one channel; 14 bytes later the bits of a sample, 16.
+_WAV_16_BIT_MONO = b"\1\0\1\0" + b"\x10\0"
+_CONVERTED = (
+    "damaged: it has no byte 13 and too many 10, as of a program that took it for text and "
+    "converted its line ends. Copy or download the file again, as binary"
+)
+_RESTORED = ("restored: a program took it for text and converted its line ends",)
 _WRITE_AGAIN = "Write it again with the program that made it"
 
 
@@ -125,6 +133,7 @@ class Inspected:
         frames: samples in one channel; None where they are not known.
         mpeg_s: the length in seconds of an MP3 that does not state it; None for all else.
         ogg_s: the length in seconds by the pages of an Ogg file; None for all else.
+        conversions: what `mend` does to the samples, in words; empty where it does nothing to them.
     """
 
     formats: tuple[str, ...] = ()
@@ -133,17 +142,20 @@ class Inspected:
     frames: int | None = None
     mpeg_s: float | None = None
     ogg_s: float | None = None
+    conversions: tuple[str, ...] = ()
 
 
 def inspect(path: Path) -> Inspected:
     """Compare the length that a file's header states with the samples that are there.
 
     libsndfile goes by one of the two and says nothing. Of a header that leaves the length open, as
-    programs write it that stream to a pipe, `mended` makes one that states it.
+    programs write it that stream to a pipe, `mended` makes one that states it; of 16-bit samples
+    whose line ends were converted, those that `squall.audio.line_ends` guesses.
 
     Raises:
         AudioError: the two differ, since the file is cut off, recordings were joined or the header
-            is wrong; or it is an MP3 of variable bit rate without its length, of which libsndfile
+            is wrong; line ends in it were converted, and its samples are not 16-bit ones of one
+            channel; or it is an MP3 of variable bit rate without its length, of which libsndfile
             reads only a part.
     """
     status = path.stat()
@@ -161,7 +173,7 @@ def _inspect(path: Path, size: int) -> Inspected:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = behind_id3(data)
         if data[:8] == b"NIST_1A\n":
-            return _inspect_sphere(path, size)
+            return _inspect_sphere(path, data)
         if data[:4] == b"OggS":
             return _inspect_ogg(path, data)
         if data[start : start + 4] == b"fLaC":
@@ -171,19 +183,18 @@ def _inspect(path: Path, size: int) -> Inspected:
         return _inspect_chunks(path, data)
 
 
-def _inspect_sphere(path: Path, size: int) -> Inspected:
+def _inspect_sphere(path: Path, data: mmap.mmap) -> Inspected:
     """libsndfile finds a field by its name anywhere in the header, in `orig_sample_rate` too: it
     is shown a header that has only the fields that it needs.
     """
     header = sphere_header(path) or {}
-    with path.open("rb") as file:
-        first = file.read(16)
+    first = data[:16]
     header_bytes = int(first[8:])
     try:
         numbers = {name: int(header[name]) for name in _SPHERE_NUMBERS if name in header}
         frame_bytes = numbers["channel_count"] * numbers["sample_n_bytes"]
         numbers["sample_rate"] = int(header["sample_rate"])
-        present = (size - header_bytes) // frame_bytes
+        present = (len(data) - header_bytes) // frame_bytes
         numbers.setdefault("sample_count", present)
     except (KeyError, ValueError, ZeroDivisionError) as error:
         raise AudioError(f"{path}: a bad or missing field in its header: {error}") from error
@@ -192,7 +203,15 @@ def _inspect_sphere(path: Path, size: int) -> Inspected:
     lines = [f"{name} -i {number}" for name, number in numbers.items()]
     lines += [f"{name} -s{len(text)} {text}" for name, text in texts.items()]
     clean = first + "\n".join([*lines, "end_head\n"]).encode("latin-1")
-    return Inspected(("NIST",), (0, clean.ljust(header_bytes)), present * frame_bytes, present)
+    clean = clean.ljust(header_bytes)
+    end = header_bytes + present * frame_bytes
+    if not are_converted(data, header_bytes, end):
+        return Inspected(("NIST",), (0, clean), end - header_bytes, present)
+    is_16_bit = numbers["sample_n_bytes"] == 2 and "pcm" in header.get("sample_coding", "pcm")
+    if not is_16_bit or numbers["channel_count"] > 1 or texts.get("sample_byte_format") != "01":
+        raise AudioError(f"{path}: {_CONVERTED}")
+    mend = (0, clean + restore(data[header_bytes:end]))
+    return Inspected(("NIST",), mend, end - header_bytes, present, conversions=_RESTORED)
 
 
 def _inspect_ogg(path: Path, data: Buffer) -> Inspected:
@@ -253,13 +272,20 @@ def _inspect_chunks(path: Path, data: Buffer) -> Inspected:
     found = find_sample_data(data)
     if found is None:
         return Inspected()
-    if found.stated is None:
+    converted = are_converted(data, found.at, found.at + found.present)
+    if found.stated is None and not converted:
         return Inspected(found.formats, (found.size_at, found.size_field), found.present)
     # ffmpeg too goes by the size in the header, unless it is told not to, which it can be for WAV.
     is_wav = "WAV" in found.formats
     then = conversion_hint(path, "-ignore_length 1 ") if is_wav else _WRITE_AGAIN
-    _compare(path, found.stated, found.present, "bytes", then=then)
-    return Inspected(found.formats, None, found.present)
+    if found.stated is not None:
+        _compare(path, found.stated, found.present, "bytes", then=then)
+    if not converted:
+        return Inspected(found.formats, None, found.present)
+    if found.stated is None or found.wav_format[:4] + found.wav_format[14:] != _WAV_16_BIT_MONO:
+        raise AudioError(f"{path}: {_CONVERTED}")
+    samples = restore(data[found.at : found.at + found.present])
+    return Inspected(found.formats, (found.at, samples), found.present, conversions=_RESTORED)
 
 
 def mended(path: Path, found: Inspected) -> AbstractContextManager[str | io.FileIO]:

@@ -239,12 +239,12 @@ def open_audio(path: str | Path) -> Iterator[AudioStream]:
     if (header := _shorten_header(path)) is not None:
         whole = _Whole(decode_shorten(path, header))
         info = _info(len(whole.samples), int(header["sample_rate"]), whole.samples.shape[1])
-        notes = ("decoded from shorten by ffmpeg",)
-        yield AudioStream(path, _not_empty(path, info), "NIST", "PCM_16", whole, notes)
+        how = ("decoded from shorten by ffmpeg",)
+        yield AudioStream(path, _not_empty(path, info), "NIST", "PCM_16", whole, how)
         return
-    with _open(path) as (file, frames):
-        info = _info(frames, file.samplerate, file.channels)
-        yield AudioStream(path, _not_empty(path, info), file.format, file.subtype, file)
+    with _open(path) as (file, frames, notes):
+        info = _not_empty(path, _info(frames, file.samplerate, file.channels))
+        yield AudioStream(path, info, file.format, file.subtype, file, notes)
 
 
 def audio_below(folder: Path) -> list[Path]:
@@ -308,7 +308,7 @@ def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
             return _info(*(int(header[field]) for field in fields))
         except (KeyError, ValueError) as error:
             raise AudioError(f"{path}: a bad or missing field in its header: {error}") from error
-    with _open(path) as (file, frames):
+    with _open(path) as (file, frames, _):
         return _info(frames, file.samplerate, file.channels)
 
 
@@ -369,14 +369,14 @@ def _shorten_header(path: Path) -> dict[str, str] | None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[Any, int]]:
-    """A file and the number of its frames."""
+def _open(path: Path) -> Iterator[tuple[Any, int, tuple[str, ...]]]:
+    """A file, the number of its frames and what is done to its samples."""
     if path.suffix.lower() in _HEADERLESS:
         raise AudioError(f"{path}: no header; give its sampling rate as raw=RawFormat(...)")
     found = inspect(path)
     try:
         with mended(path, found) as source, soundfile.SoundFile(source) as file:
-            yield file, count_frames(path, file, found)
+            yield file, count_frames(path, file, found), found.conversions
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         hint = "" if found.formats else f". If it is audio: {conversion_hint(path)}"
@@ -384,12 +384,12 @@ def _open(path: Path) -> Iterator[tuple[Any, int]]:
 
 
 def _decode(path: Path, start_s: float, duration_s: float | None) -> _Decoded:
-    with _open(path) as (file, frames):
+    with _open(path) as (file, frames, notes):
         first, count = _span(path, (start_s, duration_s), frames, file.samplerate)
         _go_to(file, first)
         samples = file.read(count, dtype="float32", always_2d=True)
         _check_count(path, frames, first, count, len(samples))
-        return _Decoded(samples, int(file.samplerate), is_lossy=file.format in _LOSSY)
+        return _Decoded(samples, int(file.samplerate), notes, is_lossy=file.format in _LOSSY)
 
 
 def _go_to(file: Any, first: int) -> None:
