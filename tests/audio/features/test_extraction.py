@@ -57,6 +57,7 @@ def test_the_sources_dimensions():
         "rasta_plp": 13,
         "mfcc": 31,
         "gammatone": 64,
+        "snr": 64,
     }
     assert feature_dimensions() == extract(speech_like(0.2)).shape[1] == 246
     assert feature_dimensions(["mfcc", "ams"], deltas=False) == 46
@@ -197,7 +198,7 @@ def test_wrong_samples_are_refused():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sets": ("mfcc", "plp")}, "'plp'; choose from ams, rasta_plp, mfcc, gammatone"),
+        ({"sets": ("mfcc", "plp")}, "'plp'; choose from ams, rasta_plp, mfcc, gammatone, snr"),
         ({"sets": ()}, "no feature set"),
         ({"sets": ("mfcc", "mfcc")}, "twice"),
         ({"arma_order": -1}, "-1"),

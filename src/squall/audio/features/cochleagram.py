@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from squall.audio.frames import as_signal
 from squall.audio.gammatone import GammatoneFilterbank
 
-__all__ = ["GAMMATONE_DIMENSIONS", "gammatone_energies"]
+__all__ = ["GAMMATONE_DIMENSIONS", "channel_energies", "gammatone_energies"]
 
 GAMMATONE_DIMENSIONS = 64
 
@@ -39,9 +39,13 @@ def gammatone_energies(
 
     Source: Chen, Wang, Wang 2014 (gammatone feature, GF).
     """
-    energies = _filterbank(sample_rate_hz).energies(as_signal(samples))  # (T, 64)
-    compressed: NDArray[np.float32] = np.cbrt(energies)
+    compressed: NDArray[np.float32] = np.cbrt(channel_energies(samples, sample_rate_hz))
     return compressed.astype(np.float32, copy=False)
+
+
+def channel_energies(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    """The energies (T, 64) that `gammatone_energies` compresses."""
+    return _filterbank(sample_rate_hz).energies(as_signal(samples))
 
 
 @lru_cache

@@ -15,6 +15,7 @@ from squall.audio.features.deltas import regression_deltas
 from squall.audio.features.mfcc import MFCC_DIMENSIONS, mel_cepstrum
 from squall.audio.features.rasta_plp import RASTA_PLP_DIMENSIONS, rasta_plp
 from squall.audio.features.smoothing import arma
+from squall.audio.features.snr import SNR_DIMENSIONS, snr
 from squall.audio.frames import as_signal, whole_hz
 from squall.audio.level import active_rms, frame_powers
 from squall.audio.offset import subtract_mean
@@ -51,6 +52,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
     "rasta_plp": FeatureSet(rasta_plp, RASTA_PLP_DIMENSIONS),
     "mfcc": FeatureSet(mel_cepstrum, MFCC_DIMENSIONS),
     "gammatone": FeatureSet(gammatone_energies, GAMMATONE_DIMENSIONS),
+    "snr": FeatureSet(snr, SNR_DIMENSIONS),
 }
 
 DEFAULT_SETS = ("ams", "rasta_plp", "mfcc", "gammatone")
@@ -58,9 +60,9 @@ DEFAULT_SETS = ("ams", "rasta_plp", "mfcc", "gammatone")
 MARGIN_S = 2.0
 """Seconds to add on each side of a block so that its features are those of the whole file.
 
-The slowest memory is RASTA's pole, 0.94 per frame: what lies 2 s back counts 4e-6, and deltas and
-ARMA reach 6 frames ahead. Features differ by less than 1e-3 of their standard deviation if the
-block starts at a multiple of the hop and both calls get the same `gain`.
+The slowest memory is RASTA's pole, 0.94 per frame: what lies 2 s back counts 4e-6; `snr` remembers
+1.6 s. Deltas and ARMA reach 6 frames ahead. Features differ by less than 1e-3 of their standard
+deviation if the block starts at a multiple of the hop and both calls get the same `gain`.
 """
 
 
