@@ -15,6 +15,7 @@ from squall.engine.experiment import Experiment
 from squall.engine.scored import read_json, read_run
 from squall.enhance.estimators.registry import order_of_systems
 from squall.enhance.evaluation import read_training
+from squall.enhance.report.agreement import agreement_section
 from squall.enhance.report.comparison import scored_runs
 from squall.enhance.report.dots import score_section
 from squall.enhance.report.examples import example_section
@@ -103,6 +104,7 @@ def _sections(
         *_kernels(runs),
         Section("Training", "".join(_training_figures(runs))),
         Section("Mask error of each channel", _channel_figure(runs) + _correlation_figures(runs)),
+        agreement_section(runs),
         example_section(experiments, runs),
     ]
     # Where nothing is trained there is neither training nor a mask.
