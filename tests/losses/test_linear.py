@@ -112,7 +112,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_CHUNK_BYTES_PER_THREAD", "_LEAST_CHUNK_BYTES", "_MOST_CHUNK_BYTES"):
         monkeypatch.setattr(chunks, name, 8 * 11 * 3)
     monkeypatch.setattr(chunks, "_PART_BYTES", 8 * 5 * 4)
-    monkeypatch.setattr(gram, "_ROWS_IN_ONE_SUM", 4)
+    monkeypatch.setattr(gram, "_PART_BYTES", 8 * 5 * 4)
 
 
 def test_cases_name_every_loss() -> None:

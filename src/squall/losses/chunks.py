@@ -124,37 +124,38 @@ def chunk_pass(head: Head, plan: Plan, gradients: Gradients) -> Tensor:
     most = chunk_bytes(row_bytes, plan, head.hidden.device, what="logits") // row_bytes
     step = -(-tokens // -(-tokens // most))  # as few chunks, but equal ones
     buffer = head.hidden.new_empty(step, classes, dtype=plan.dtype)
-    bias = None if head.bias is None else head.bias.to(dtype)
+    bias = None if head.bias is None else head.bias.to(plan.dtype)
     for start in range(0, tokens, step):
         chunk = slice(start, start + step)
         hidden = head.hidden[chunk].to(plan.dtype)
         logits = buffer[: len(hidden)]
         for part in weight_parts(head.weight, plan):
-            torch.mm(hidden, head.weight[part].to(plan.dtype).T, out=logits[:, part])
+            weight = head.weight[part].to(plan.dtype)
+            if bias is None:
+                torch.mm(hidden, weight.T, out=logits[:, part])
+            else:
+                torch.addmm(bias[part], hidden, weight.T, out=logits[:, part])
         rows = None if head.rows is None else head.rows[chunk]
         index = head.target[chunk]
-        values[chunk] = _values_in_place(logits, bias, index, rows, plan, bool(gradients))
+        values[chunk] = _values_in_place(logits, index, rows, plan, bool(gradients))
         _add_gradients(gradients, logits, hidden, head.weight, chunk, plan)
     return values
 
 
 def _values_in_place(
     logits: Tensor,
-    bias: Tensor | None,
     index: Tensor,
     rows: Tensor | None,
     plan: Plan,
     with_gradient: bool,
 ) -> Tensor:
-    """Values (n,) of logits (n, V) before the bias, which are replaced by their gradient."""
+    """Values (n,) of logits (n, V), which are replaced by their gradient if there is one."""
     dtype = accumulation_dtype(plan.dtype)
     logits = logits.unsqueeze(0)
     index = index.view(1, -1, 1)
     values = torch.empty(index.shape, dtype=dtype, device=logits.device)
     for block in blocks(logits):
         work = logits[block].to(dtype)
-        if bias is not None:
-            work.add_(bias)
         if plan.softcap is not None:
             work.div_(plan.softcap).tanh_()
             slopes = 1 - work.square() if with_gradient else None

@@ -14,67 +14,74 @@ c sum_j f_j^2, summed over the tokens, are
 and what the true class has of its own, b (f_y - M)^2 - c f_y^2, adds its derivative
 2b (f_y - M) - 2c f_y times w_y to h's, times h to row y of W's and times 1 to entry y of b's.
 
-Convention: a difference of large numbers has the rounding errors of the large ones. They are large
-where f_y^2 is nearly all of the sum, or h nearly orthogonal to a component that all rows of W have
-in common. The sum of the squares of all products that make the logits,
+Convention: all of the first and its difference to f_y^2 is computed in float64, whatever the dtype,
+as a difference of large numbers has the rounding errors of the large ones. They are large where
+f_y^2 is nearly all of the sum, as it is after a training with these losses, or where h is nearly
+orthogonal to a component that all rows of W have in common. What the sum is made of has the size
 
-    (sqrt(sum_d h_d^2 G_dd) + sqrt(s))^2 + |f_y| (|w_y| |h| + |b_y|),
+    (sqrt(sum_d h_d^2 G_dd) + sqrt(s))^2 + |f_y| (|w_y| |h| + |b_y|).
 
-says how large; a token whose value is less than 1/16 of it goes through the logits after all.
+Where that is so much above the value of a token that float64 does not save the digits of float32,
+or for float64 itself more than 16 times the value, the token goes through its logits after all.
+W K + b k' is computed in float32 for float32 and half precision, which is twice as quick, unless
+the norms say the same of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from squall.losses.chunks import Gradients, Head, Plan, chunk_bytes, chunk_pass, weight_parts
+from squall.losses.chunks import Gradients, Head, Plan, chunk_bytes, chunk_pass
 from squall.losses.formulas import accumulation_dtype
 
 __all__ = ["gram_pass", "gram_pays"]
 
-# How many times the rounding errors may be those of the plain sum.
+# How many times the rounding errors may be those of the plain sum in the dtype of accumulation.
 _MOST_CANCELLATION = 16.0
-# Rows of W whose products are summed before the sum goes on in float64.
-_ROWS_IN_ONE_SUM = 4096
-# Tensors (n, D) that a chunk of n tokens holds.
+# Of a part of W in float64, whose products are added to the matrix at once.
+_PART_BYTES = 4 * 2**20
+# The matrix is symmetric: of 4 x 4 blocks, 10 are computed.
+_BLOCKS = 4
+# A product of float64, in products of float32.
+_COST_OF_FLOAT64 = 2.0
+# Tensors (n, D) in float64 that a chunk of n tokens holds.
 _TENSORS_OF_A_CHUNK = 5
 
 
 def gram_pays(head: Head, plan: Plan, gradients: Gradients) -> bool:
-    """Whether the Gram matrix can be used, and takes fewer products than the logits."""
+    """Whether the Gram matrix can be used, and takes less work than the logits."""
     if plan.terms.cross_entropy or plan.terms.z_loss or plan.softcap is not None:
         return False
     tokens, classes, width = len(head.target), *head.weight.shape
-    if plan.max_bytes is not None and 2 * 8 * width**2 > plan.max_bytes:
+    if plan.max_bytes is not None and 3 * 8 * width**2 > plan.max_bytes:
         return False
     of_weight = gradients.weight is not None
     of_logits = tokens * classes * width * (1 + of_weight + (gradients.hidden is not None))
-    of_gram = (classes * (1 + of_weight) + tokens * (1 + of_weight)) * width**2
-    return of_gram < of_logits
+    half = _COST_OF_FLOAT64 * (1 + 1 / _BLOCKS) / 2  # of a matrix that is symmetric
+    of_gram = classes * (half + of_weight) + tokens * (_COST_OF_FLOAT64 + half * of_weight)
+    return of_gram * width**2 < of_logits
 
 
 def gram_pass(head: Head, plan: Plan, gradients: Gradients) -> Tensor:
     """The value of each token (N,), and its gradients added to `gradients`."""
-    dtype = accumulation_dtype(plan.dtype)
     tokens, width = head.hidden.shape
     gram = _gram(head, plan)
+    values = head.hidden.new_empty(tokens, dtype=accumulation_dtype(plan.dtype))
     moments = _Moments.zeros(width, gram.matrix)
-    values = gram.matrix.new_empty(tokens)
     doubtful = torch.empty_like(values, dtype=torch.bool)
-    row_bytes = _TENSORS_OF_A_CHUNK * width * dtype.itemsize
+    row_bytes = _TENSORS_OF_A_CHUNK * width * gram.matrix.itemsize
     step = chunk_bytes(row_bytes, plan, values.device, what="hidden features") // row_bytes
     for start in range(0, tokens, step):
         chunk = slice(start, start + step)
         values[chunk], doubtful[chunk] = _of_chunk(head, chunk, plan, gram, gradients, moments)
-    _add_moments(head, plan, moments, gradients)
+    _add_moments(head, plan, gram, moments, gradients)
     (rest,) = doubtful.nonzero(as_tuple=True)
     if len(rest):
-        by_hidden = (
-            None if gradients.hidden is None else gradients.hidden.new_zeros(len(rest), width)
-        )
+        by_hidden = None if gradients.hidden is None else gradients.hidden[rest].zero_()
         others = Gradients(by_hidden, gradients.weight, gradients.bias)
         values[rest] = chunk_pass(head.at(rest), plan, others)
         if gradients.hidden is not None and by_hidden is not None:
@@ -83,7 +90,7 @@ def gram_pass(head: Head, plan: Plan, gradients: Gradients) -> Tensor:
 
 
 class _Gram(NamedTuple):
-    """G = W'W (D, D), u = W'b (D,) and s = b'b, in the dtype of accumulation."""
+    """G = W'W (D, D), u = W'b (D,) and s = b'b, in float64 where the device has it."""
 
     matrix: Tensor
     by_bias: Tensor
@@ -91,23 +98,44 @@ class _Gram(NamedTuple):
 
 
 def _gram(head: Head, plan: Plan) -> _Gram:
-    dtype = accumulation_dtype(plan.dtype)
     width = head.weight.shape[1]
-    matrix = head.hidden.new_zeros(width, width, dtype=torch.float64)
+    dtype = torch.float32 if head.weight.device.type == "mps" else torch.float64
+    matrix = head.weight.new_zeros(width, width, dtype=dtype)
     by_bias, bias_square = matrix.new_zeros(width), matrix.new_zeros(())
-    for start in range(0, len(head.weight), _ROWS_IN_ONE_SUM):
-        part = slice(start, start + _ROWS_IN_ONE_SUM)
+    for part in _parts(head.weight, plan):
         weight = head.weight[part].to(dtype)
-        matrix += weight.T @ weight
+        _add_symmetric_product(matrix, weight, weight)
         if head.bias is not None:
             bias = head.bias[part].to(dtype)
-            by_bias += bias @ weight
-            bias_square += bias @ bias
-    return _Gram(matrix.to(dtype), by_bias.to(dtype), bias_square.to(dtype))
+            by_bias.addmv_(weight.T, bias)
+            bias_square.add_(bias @ bias)
+    return _Gram(_mirrored(matrix), by_bias, bias_square)
+
+
+def _parts(weight: Tensor, plan: Plan) -> Iterator[slice]:
+    """Slices over the rows of W that have the size of a part in float64."""
+    classes, width = weight.shape
+    part_bytes = _PART_BYTES if plan.max_bytes is None else min(_PART_BYTES, plan.max_bytes // 4)
+    rows = max(1, part_bytes // (8 * width))
+    for start in range(0, classes, rows):
+        yield slice(start, start + rows)
+
+
+def _add_symmetric_product(matrix: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a'b, which is symmetric, to a matrix, in the blocks above its diagonal and on it."""
+    columns = -(-len(matrix) // _BLOCKS)
+    for first in range(0, len(matrix), columns):
+        block = slice(first, first + columns)
+        matrix[block, first:].addmm_(a[:, block].T, b[:, first:])
+
+
+def _mirrored(matrix: Tensor) -> Tensor:
+    """The matrix with its upper half in place of the lower one."""
+    return matrix.triu_().add_(matrix.triu(1).T)
 
 
 class _Moments(NamedTuple):
-    """K = sum_n r_n h_n h_n' (D, D), k = sum_n r_n h_n (D,) and sum_n r_n."""
+    """K = sum_n r_n h_n h_n' (D, D), its upper half, k = sum_n r_n h_n (D,) and sum_n r_n."""
 
     second: Tensor
     first: Tensor
@@ -126,52 +154,74 @@ def _of_chunk(
     The others have what is their own of the gradients added to `gradients`, and what all classes
     have in common to `moments`.
     """
-    terms = plan.terms
-    hidden, index = head.hidden[chunk].to(gram.matrix.dtype), head.target[chunk]  # (n, D), (n,)
-    own = head.weight[index].to(hidden.dtype)
+    terms, wide = plan.terms, gram.matrix.dtype
+    hidden, index = head.hidden[chunk].to(wide), head.target[chunk]  # (n, D), (n,)
+    own = head.weight[index].to(wide)
     true = (own * hidden).sum(-1)
     reach = own.norm(dim=-1) * hidden.norm(dim=-1)
     if head.bias is not None:
-        bias = head.bias[index].to(hidden.dtype)
+        bias = head.bias[index].to(wide)
         true, reach = true + bias, reach + bias.abs()
     images = hidden @ gram.matrix  # (n, D)
     squares = (images * hidden).sum(-1) + 2 * (hidden @ gram.by_bias) + gram.bias_square
     offsets = true - terms.true_aim
     values = terms.true * offsets.square() + terms.wrong * (squares - true.square())
     norms = (hidden.square() @ gram.matrix.diagonal()).sqrt() + gram.bias_square.sqrt()
-    errors = terms.wrong * (norms.square() + true.abs() * reach)
-    trusted = errors <= _MOST_CANCELLATION * values  # not so where either is NaN
+    sizes = terms.wrong * (norms.square() + true.abs() * reach)
+    dtype = accumulation_dtype(plan.dtype)
+    saved_digits = torch.finfo(dtype).eps / torch.finfo(wide).eps
+    trusted = sizes <= _MOST_CANCELLATION * saved_digits * values  # not so where either is NaN
     if gradients:
-        rows = trusted.to(hidden.dtype)
+        rows = trusted.to(wide)
         if head.rows is not None:
             rows *= head.rows[chunk]
-        at_true = rows * (2 * terms.true * offsets - 2 * terms.wrong * true)
+        at_true = (rows * (2 * terms.true * offsets - 2 * terms.wrong * true)).unsqueeze(-1)
         if gradients.hidden is not None:
             images.add_(gram.by_bias).mul_(2 * terms.wrong * rows.unsqueeze(-1))
-            gradients.hidden[chunk] = images.addcmul_(own, at_true.unsqueeze(-1))
-        if gradients.weight is not None:
-            gradients.weight.index_add_(0, index, at_true.unsqueeze(-1) * hidden)
-            moments.second.addmm_((rows.unsqueeze(-1) * hidden).T, hidden)
+            gradients.hidden[chunk] = images.addcmul_(own, at_true).to(dtype)
         if gradients.bias is not None:
-            gradients.bias.index_add_(0, index, at_true)
+            gradients.bias.index_add_(0, index, at_true.squeeze(-1).to(dtype))
+        if gradients.weight is not None:
+            gradients.weight.index_add_(0, index, (at_true * hidden).to(dtype))
+            _add_symmetric_product(moments.second, rows.unsqueeze(-1) * hidden, hidden)
         moments.first.add_(rows @ hidden)
         moments.rows.add_(rows.sum())
-    return values, ~trusted
+    return values.to(dtype), ~trusted
 
 
-def _add_moments(head: Head, plan: Plan, moments: _Moments, gradients: Gradients) -> None:
+def _add_moments(
+    head: Head, plan: Plan, gram: _Gram, moments: _Moments, gradients: Gradients
+) -> None:
     """Add the gradients by W and b of what all classes have in common."""
-    dtype, factor = moments.first.dtype, 2 * plan.terms.wrong
-    bias = None if head.bias is None else head.bias.to(dtype)
-    for part in weight_parts(head.weight, plan):
-        if gradients.weight is None and gradients.bias is None:
-            return
+    if gradients.weight is None and gradients.bias is None:
+        return
+    factor, wide = 2 * plan.terms.wrong, gram.matrix.dtype
+    second, first = _mirrored(moments.second), moments.first
+    dtype = accumulation_dtype(plan.dtype)
+    if gradients.weight is None or _cancels(gram, second, first, dtype):
+        dtype = wide
+    for part in _parts(head.weight, plan):
         weight = head.weight[part].to(dtype)
+        bias = None if head.bias is None else head.bias[part].to(dtype)
         if gradients.weight is not None:
-            gradients.weight[part].addmm_(weight, moments.second, alpha=factor)
+            products = weight @ second.to(dtype)
             if bias is not None:
-                gradients.weight[part].addr_(bias[part], moments.first, alpha=factor)
+                products.addr_(bias, first.to(dtype))
+            gradients.weight[part].add_(products, alpha=factor)
         if gradients.bias is not None:
-            gradients.bias[part].addmv_(weight, moments.first, alpha=factor)
-    if gradients.bias is not None and bias is not None:
-        gradients.bias.add_(factor * moments.rows * bias)
+            sums = weight @ first.to(dtype)
+            if bias is not None:
+                sums.add_(moments.rows.to(dtype) * bias)
+            gradients.bias[part].add_(sums, alpha=factor)
+
+
+def _cancels(gram: _Gram, second: Tensor, first: Tensor, dtype: torch.dtype) -> bool:
+    """Whether W K + b k' is much smaller than the products that it is made of."""
+    if dtype == gram.matrix.dtype:
+        return False
+    images = gram.matrix @ second + torch.outer(gram.by_bias, first)  # W' (W K + b k')
+    by_first = second @ gram.by_bias + gram.bias_square * first  # (W K + b k')' b
+    squares = (images * second).sum() + by_first @ first
+    made_of = gram.matrix.diagonal() @ second.square().sum(-1)
+    made_of = made_of + gram.bias_square * first.square().sum()
+    return not bool(made_of <= _MOST_CANCELLATION**2 * squares)
