@@ -23,8 +23,8 @@ orthogonal to a component that all rows of W have in common. What the sum is mad
 
 Where that is so much above the value of a token that float64 does not save the digits of float32,
 or for float64 itself more than 16 times the value, the token goes through its logits after all.
-W K + b k' is computed in float32 for float32 and half precision, which is twice as quick, unless
-the norms say the same of it.
+The rows of W K + b k' at true classes are in float64 too, and the others in float32 for float32 and
+half precision, which is twice as quick, unless the norms say the same of them.
 """
 
 from __future__ import annotations
@@ -62,23 +62,27 @@ def gram_pays(head: Head, plan: Plan, gradients: Gradients) -> bool:
     of_weight = gradients.weight is not None
     of_logits = tokens * classes * width * (1 + of_weight + (gradients.hidden is not None))
     half = _COST_OF_FLOAT64 * (1 + 1 / _BLOCKS) / 2  # of a matrix that is symmetric
-    of_gram = classes * (half + of_weight) + tokens * (_COST_OF_FLOAT64 + half * of_weight)
+    of_gram = classes * (half + of_weight)
+    of_gram += tokens * (_COST_OF_FLOAT64 + (half + _COST_OF_FLOAT64) * of_weight)
     return of_gram * width**2 < of_logits
 
 
 def gram_pass(head: Head, plan: Plan, gradients: Gradients) -> Tensor:
-    """The value of each token (N,), and its gradients added to `gradients`."""
+    """The value of each token (N,), and its gradients added to `gradients`, which are of zeros."""
     tokens, width = head.hidden.shape
     gram = _gram(head, plan)
     values = head.hidden.new_empty(tokens, dtype=accumulation_dtype(plan.dtype))
-    moments = _Moments.zeros(width, gram.matrix)
+    sums = None
+    if gradients.weight is not None or gradients.bias is not None:
+        sums = _Sums.of(head.target, gram.matrix)
     doubtful = torch.empty_like(values, dtype=torch.bool)
     row_bytes = _TENSORS_OF_A_CHUNK * width * gram.matrix.itemsize
     step = chunk_bytes(row_bytes, plan, values.device, what="hidden features") // row_bytes
     for start in range(0, tokens, step):
         chunk = slice(start, start + step)
-        values[chunk], doubtful[chunk] = _of_chunk(head, chunk, plan, gram, gradients, moments)
-    _add_moments(head, plan, gram, moments, gradients)
+        values[chunk], doubtful[chunk] = _of_chunk(head, chunk, plan, gram, gradients, sums)
+    if sums is not None:
+        _finish(head, plan, gram, sums, gradients)
     (rest,) = doubtful.nonzero(as_tuple=True)
     if len(rest):
         by_hidden = None if gradients.hidden is None else gradients.hidden[rest].zero_()
@@ -134,25 +138,43 @@ def _mirrored(matrix: Tensor) -> Tensor:
     return matrix.triu_().add_(matrix.triu(1).T)
 
 
-class _Moments(NamedTuple):
-    """K = sum_n r_n h_n h_n' (D, D), its upper half, k = sum_n r_n h_n (D,) and sum_n r_n."""
+class _Sums(NamedTuple):
+    """What the tokens add to the gradients by W and b, in the dtype of the Gram matrix.
+
+    K = sum_n r_n h_n h_n' (D, D), of which the upper half is filled, k = sum_n r_n h_n (D,) and
+    sum_n r_n are for all classes. Of the U classes that are some token's, `of_token` (N,) has the
+    number among them, and `own` (U, D) and `own_bias` (U,) what they have of their own.
+    """
 
     second: Tensor
     first: Tensor
     rows: Tensor
+    classes: Tensor
+    of_token: Tensor
+    own: Tensor
+    own_bias: Tensor
 
     @classmethod
-    def zeros(cls, width: int, like: Tensor) -> _Moments:
-        return cls(like.new_zeros(width, width), like.new_zeros(width), like.new_zeros(()))
+    def of(cls, target: Tensor, gram: Tensor) -> _Sums:
+        classes, of_token = torch.unique(target, return_inverse=True)
+        width, count = len(gram), len(classes)
+        second, first, rows = (gram.new_zeros(s) for s in ((width, width), (width,), ()))
+        own, own_bias = gram.new_zeros(count, width), gram.new_zeros(count)
+        return cls(second, first, rows, classes, of_token, own, own_bias)
 
 
 def _of_chunk(
-    head: Head, chunk: slice, plan: Plan, gram: _Gram, gradients: Gradients, moments: _Moments
+    head: Head,
+    chunk: slice,
+    plan: Plan,
+    gram: _Gram,
+    gradients: Gradients,
+    sums: _Sums | None,
 ) -> tuple[Tensor, Tensor]:
     """Values (n,) and which of them are in doubt.
 
-    The others have what is their own of the gradients added to `gradients`, and what all classes
-    have in common to `moments`.
+    The gradient by hidden of the others is put into `gradients`, and what they have for those by
+    weight and bias is added to `sums`.
     """
     terms, wide = plan.terms, gram.matrix.dtype
     hidden, index = head.hidden[chunk].to(wide), head.target[chunk]  # (n, D), (n,)
@@ -179,46 +201,65 @@ def _of_chunk(
         if gradients.hidden is not None:
             images.add_(gram.by_bias).mul_(2 * terms.wrong * rows.unsqueeze(-1))
             gradients.hidden[chunk] = images.addcmul_(own, at_true).to(dtype)
-        if gradients.bias is not None:
-            gradients.bias.index_add_(0, index, at_true.squeeze(-1).to(dtype))
-        if gradients.weight is not None:
-            gradients.weight.index_add_(0, index, (at_true * hidden).to(dtype))
-            _add_symmetric_product(moments.second, rows.unsqueeze(-1) * hidden, hidden)
-        moments.first.add_(rows @ hidden)
-        moments.rows.add_(rows.sum())
+        if sums is not None:
+            of_token = sums.of_token[chunk]
+            sums.own_bias.index_add_(0, of_token, at_true.squeeze(-1))
+            sums.first.add_(rows @ hidden)
+            sums.rows.add_(rows.sum())
+        if sums is not None and gradients.weight is not None:
+            sums.own.index_add_(0, of_token, at_true * hidden)
+            _add_symmetric_product(sums.second, rows.unsqueeze(-1) * hidden, hidden)
     return values.to(dtype), ~trusted
 
 
-def _add_moments(
-    head: Head, plan: Plan, gram: _Gram, moments: _Moments, gradients: Gradients
-) -> None:
-    """Add the gradients by W and b of what all classes have in common."""
-    if gradients.weight is None and gradients.bias is None:
-        return
-    factor, wide = 2 * plan.terms.wrong, gram.matrix.dtype
-    second, first = _mirrored(moments.second), moments.first
+def _finish(head: Head, plan: Plan, gram: _Gram, sums: _Sums, gradients: Gradients) -> None:
+    """The gradients by weight and bias from the sums over the tokens."""
+    wide = gram.matrix.dtype
     dtype = accumulation_dtype(plan.dtype)
-    if gradients.weight is None or _cancels(gram, second, first, dtype):
+    sums = sums._replace(second=_mirrored(sums.second))
+    if gradients.weight is None or _cancels(gram, sums, dtype):
         dtype = wide
+    factor = 2 * plan.terms.wrong
     for part in _parts(head.weight, plan):
-        weight = head.weight[part].to(dtype)
-        bias = None if head.bias is None else head.bias[part].to(dtype)
-        if gradients.weight is not None:
-            products = weight @ second.to(dtype)
-            if bias is not None:
-                products.addr_(bias, first.to(dtype))
-            gradients.weight[part].add_(products, alpha=factor)
-        if gradients.bias is not None:
-            sums = weight @ first.to(dtype)
-            if bias is not None:
-                sums.add_(moments.rows.to(dtype) * bias)
-            gradients.bias[part].add_(sums, alpha=factor)
+        _common(head, part, sums, factor, dtype, gradients)
+    step = len(head.weight[next(_parts(head.weight, plan))])
+    for start in range(0, len(sums.classes), step):
+        own = slice(start, start + step)
+        _common(head, sums.classes[own], sums, factor, wide, gradients, own)
 
 
-def _cancels(gram: _Gram, second: Tensor, first: Tensor, dtype: torch.dtype) -> bool:
+def _common(
+    head: Head,
+    part: slice | Tensor,
+    sums: _Sums,
+    factor: float,
+    dtype: torch.dtype,
+    gradients: Gradients,
+    own: slice | None = None,
+) -> None:
+    """Rows of the gradients: c's part of all tokens, and what is the classes' own if asked for."""
+    weight = head.weight[part].to(dtype)
+    bias = None if head.bias is None else head.bias[part].to(dtype)
+    if gradients.weight is not None:
+        rows = weight @ sums.second.to(dtype)
+        if bias is not None:
+            rows.addr_(bias, sums.first.to(dtype))
+        rows.mul_(factor)
+        if own is not None:
+            rows.add_(sums.own[own])
+        gradients.weight[part] = rows.to(gradients.weight.dtype)
+    if gradients.bias is not None and bias is not None:
+        column = factor * (weight @ sums.first.to(dtype) + sums.rows.to(dtype) * bias)
+        if own is not None:
+            column.add_(sums.own_bias[own])
+        gradients.bias[part] = column.to(gradients.bias.dtype)
+
+
+def _cancels(gram: _Gram, sums: _Sums, dtype: torch.dtype) -> bool:
     """Whether W K + b k' is much smaller than the products that it is made of."""
     if dtype == gram.matrix.dtype:
         return False
+    second, first = sums.second, sums.first
     images = gram.matrix @ second + torch.outer(gram.by_bias, first)  # W' (W K + b k')
     by_first = second @ gram.by_bias + gram.bias_square * first  # (W K + b k')' b
     squares = (images * second).sum() + by_first @ first
