@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -396,6 +399,86 @@ def test_micro_batches_add_up_to_the_batch(config: dict[str, Any]) -> None:
     for part in (slice(0, 5), slice(5, 12)):
         (loss(hidden[part], head.weight, target[part], head.bias) / 11).backward()
     assert_same([head.weight.grad, head.bias.grad], expected[2:])  # type: ignore[list-item]
+
+
+class Tied(nn.Module):
+    """A language model of one layer, whose head is its embedding; with the loss in its forward."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 5, dtype=torch.float64)
+        self.layer = nn.Linear(5, 5, dtype=torch.float64)
+        self.loss = LINEAR_LOSSES[name]()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = torch.tanh(self.layer(self.embedding(tokens[:, :-1])))
+        value: Tensor = self.loss(hidden, self.embedding.weight, tokens[:, 1:])
+        return value
+
+
+@pytest.mark.parametrize("name", LINEAR_LOSSES)
+def test_weight_may_be_an_embeddings(name: str) -> None:
+    model, tokens = Tied(name), torch.randint(11, (4, 6))
+    model(tokens).backward()
+    expected = copy.deepcopy(model)
+    expected.zero_grad()
+    hidden = torch.tanh(expected.layer(expected.embedding(tokens[:, :-1])))
+    logits = hidden @ expected.embedding.weight.T
+    build_loss(name, class_dim=-1)(logits, tokens[:, 1:]).backward()
+    for one, other in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["square", "squentropy"])
+def test_compiler_leaves_the_loss_as_it_is(name: str) -> None:
+    model, tokens = Tied(name), torch.randint(11, (4, 6))
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="aot_eager")
+    found, expected = [], []
+    for of, out in ((compiled, found), (model, expected)):
+        model.zero_grad()
+        value = of(tokens)
+        value.backward()
+        out.extend([value.detach(), *(p.grad.clone() for p in model.parameters())])  # type: ignore[union-attr]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    torch.compiler.reset()
+    with pytest.raises(Exception, match="disable"):
+        torch.compile(model, backend="aot_eager", fullgraph=True)(tokens)
+
+
+RANK = """
+import sys, torch, torch.distributed as dist
+from torch import nn
+from squall.losses import LinearSquentropyLoss
+store, rank = sys.argv[1], int(sys.argv[2])
+dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(11, 5, dtype=torch.float64)
+        self.loss = LinearSquentropyLoss()
+    def forward(self, tokens):
+        hidden = torch.tanh(self.embedding(tokens[:, :-1]))
+        return self.loss(hidden, self.embedding.weight, tokens[:, 1:])
+torch.manual_seed(0)
+model = Model()
+tokens = torch.randint(11, (4, 6))
+model(tokens).backward()
+expected = model.embedding.weight.grad.clone()
+model.zero_grad()
+parallel = nn.parallel.DistributedDataParallel(model)
+parallel(tokens[2 * rank : 2 * rank + 2]).backward()
+torch.testing.assert_close(model.embedding.weight.grad, expected)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_distributed_data_parallel_averages_the_gradients(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", RANK, str(tmp_path / "store")]
+    ranks = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
 
 
 def test_gradient_of_the_weight_is_given_away() -> None:

@@ -11,18 +11,25 @@ tensor when all factors are in, as in `squall.losses.tokenwise`.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+from typing_extensions import ParamSpec
 
 from squall.losses.chunks import Gradients, Head, Plan, chunk_pass
 from squall.losses.formulas import accumulation_dtype, token_values
 from squall.losses.gram import gram_pass, gram_pays
 
-__all__ = ["head_losses", "plain_losses"]
+__all__ = ["head_losses", "plain_losses", "uncompiled"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def head_losses(head: Head, plan: Plan, *, summed: bool) -> Tensor:
@@ -36,6 +43,23 @@ def head_losses(head: Head, plan: Plan, *, summed: bool) -> Tensor:
     wanted = tuple(torch.is_grad_enabled() and t is not None and t.requires_grad for t in tensors)
     loss: Tensor = _HeadLosses.apply(*head, plan, summed, wanted)  # type: ignore[no-untyped-call]
     return loss
+
+
+def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, which `torch.compile` leaves as it is: a graph ends before it.
+
+    As `torch.compiler.disable`, which takes over a second to import, does; but that is imported
+    only where something has imported the compiler already.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling() or "torch._dynamo" in sys.modules:
+            disabled = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+            return cast(R, disabled(*args, **kwargs))
+        return function(*args, **kwargs)
+
+    return run
 
 
 def plain_losses(head: Head, plan: Plan) -> Tensor:

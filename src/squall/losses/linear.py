@@ -59,7 +59,7 @@ from squall.losses.arguments import (
 )
 from squall.losses.chunks import Head, Plan
 from squall.losses.formulas import accumulation_dtype
-from squall.losses.fused import head_losses, plain_losses
+from squall.losses.fused import head_losses, plain_losses, uncompiled
 from squall.losses.terms import (
     Terms,
     ccql_terms,
@@ -214,6 +214,7 @@ def linear_squentropy_loss(
     return linear_loss(hidden, weight, target, bias, terms, **options)
 
 
+@uncompiled
 def linear_loss(
     hidden: Tensor,
     weight: Tensor,
