@@ -131,43 +131,51 @@ def chunk_pass(head: Head, plan: Plan, gradients: Gradients) -> Tensor:
         logits = buffer[: len(hidden)]
         for part in weight_parts(head.weight, plan):
             weight = head.weight[part].to(plan.dtype)
-            if bias is None:
+            if bias is None or plan.dtype == dtype:  # added later, while a block is in cache
                 torch.mm(hidden, weight.T, out=logits[:, part])
-            else:
+            else:  # before the logits are rounded
                 torch.addmm(bias[part], hidden, weight.T, out=logits[:, part])
         rows = None if head.rows is None else head.rows[chunk]
+        later = bias if plan.dtype == dtype else None
         index = head.target[chunk]
-        values[chunk] = _values_in_place(logits, index, rows, plan, bool(gradients))
+        values[chunk] = _values_in_place(logits, later, index, rows, plan, bool(gradients))
         _add_gradients(gradients, logits, hidden, head.weight, chunk, plan)
     return values
 
 
 def _values_in_place(
     logits: Tensor,
+    bias: Tensor | None,
     index: Tensor,
     rows: Tensor | None,
     plan: Plan,
     with_gradient: bool,
 ) -> Tensor:
-    """Values (n,) of logits (n, V), which are replaced by their gradient if there is one."""
+    """Values (n,) of logits (n, V), which are replaced by their gradient if there is one.
+
+    A bias (V,) is added to the logits first.
+    """
+    logits, index = logits.unsqueeze(0), index.view(1, -1, 1)
+    factors = None if rows is None else rows.view(1, -1, 1)
     dtype = accumulation_dtype(plan.dtype)
-    logits = logits.unsqueeze(0)
-    index = index.view(1, -1, 1)
     values = torch.empty(index.shape, dtype=dtype, device=logits.device)
     for block in blocks(logits):
         work = logits[block].to(dtype)
+        slopes: Tensor | None = None
+        if bias is not None:
+            work.add_(bias)
         if plan.softcap is not None:
             work.div_(plan.softcap).tanh_()
-            slopes = 1 - work.square() if with_gradient else None
+            slopes = work.square().neg_().add_(1) if with_gradient else None
             work.mul_(plan.softcap)
         gradient = work if with_gradient else None
         values[block] = block_losses(work, index[block], plan.terms, gradient)
         if gradient is None:
             continue
-        if plan.softcap is not None and slopes is not None:
+        if slopes is not None:
             gradient.mul_(slopes)
-        if rows is not None:
-            gradient.mul_(rows.view(1, -1, 1)[block])
+        if factors is not None:
+            gradient.mul_(factors[block])
         if gradient.dtype != logits.dtype:
             logits[block] = gradient
     return values.view(-1)
