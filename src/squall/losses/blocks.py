@@ -74,7 +74,8 @@ def block_losses(logits: Tensor, index: Tensor, terms: Terms, gradient: Tensor |
     if terms.wrong:
         values.add_(_wrong_squares(logits, true, index), alpha=terms.wrong)
     if gradient is not None:
-        work = _at_wrong_classes(logits, work, terms, of_probs).scatter_(-1, index, at_true)
+        at_wrong = _at_wrong_classes(logits, work, terms, of_probs, in_place=gradient is logits)
+        work = at_wrong.scatter_(-1, index, at_true)
         if work is not gradient:
             gradient.copy_(work)
     return values
@@ -109,19 +110,26 @@ def _wrong_squares(logits: Tensor, true: Tensor, index: Tensor) -> Tensor:
 
 
 def _at_wrong_classes(
-    logits: Tensor, work: Tensor | None, terms: Terms, of_probs: Tensor | float
+    logits: Tensor,
+    work: Tensor | None,
+    terms: Terms,
+    of_probs: Tensor | float,
+    *,
+    in_place: bool,
 ) -> Tensor:
-    """The gradient as a wrong class has it.
+    """The gradient as a wrong class has it, in `work` or, if that helps, in place of the logits.
 
     `work` holds the probs, if the loss has any, and `of_probs` their factor, one or a column.
     """
     if work is None or not (terms.cross_entropy or terms.z_loss):
-        return torch.mul(logits, 2 * terms.wrong, out=work)
+        return torch.mul(logits, 2 * terms.wrong, out=logits if in_place else work)
     if isinstance(of_probs, Tensor) or of_probs != 1:
         work.mul_(of_probs)
     if terms.label_smoothing:
         work.sub_(terms.cross_entropy * terms.label_smoothing / logits.shape[-1])
-    return work.add_(logits, alpha=2 * terms.wrong) if terms.wrong else work
+    if not terms.wrong:
+        return work
+    return torch.add(work, logits, alpha=2 * terms.wrong, out=logits if in_place else work)
 
 
 def _is_cheap_to_ask(tensor: Tensor) -> bool:
