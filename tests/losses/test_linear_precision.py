@@ -218,6 +218,27 @@ def test_gradient_is_rounded_after_all_its_factors(
 
 
 @half_precision
+@every_loss
+def test_grad_scaler_gives_the_gradients_back(config: dict[str, Any], dtype: torch.dtype) -> None:
+    hidden, weight, bias, target = make_layer("bias")
+    assert bias is not None
+    head = torch.nn.Linear(D, V)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+    with torch.autocast("cpu", dtype=dtype):
+        value = fused(config)(hidden.float(), head.weight, target, head.bias)
+    scaler.scale(value).backward()
+    scaler.unscale_(optimizer)
+    exact = gradients_of(plain(config), (hidden, weight, bias, target), torch.float64)
+    for parameter, best in zip(head.parameters(), exact[2:], strict=True):
+        assert parameter.grad is not None
+        assert error(parameter.grad, best) < 4 * torch.finfo(dtype).eps
+
+
+@half_precision
 def test_gradient_of_one_token_may_exceed_the_range(dtype: torch.dtype) -> None:
     hidden = torch.ones(10, 1, dtype=dtype)
     weight = torch.zeros(60_000, 1, dtype=dtype)
