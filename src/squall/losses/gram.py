@@ -25,6 +25,20 @@ Where that is so much above the value of a token that float64 does not save the 
 or for float64 itself more than 16 times the value, the token goes through its logits after all.
 The rows of W K + b k' at true classes are in float64 too, and the others in float32 for float32 and
 half precision, which is twice as quick, unless the norms say the same of them.
+
+Largest errors of `square_loss` in float32, beside float64, of N = 300, D = 128, V = 4,000 normal
+numbers: of values relative to each, of gradients by h and by W relative to their largest entry.
+
+| regime | here | by the logits in float32 |
+|---|---|---|
+| all alike, with or without b | 6e-8, 4e-8, 5e-7 | 4e-7, 2e-7, 4e-7 |
+| trained: f_y = 1, others 1e-3 | 6e-8, 5e-8, 6e-7 | 2e-7, 9e-5, 3e-5 |
+| common component 10 times the rest, h orthogonal to it | 6e-8, 4e-8, 3e-6 | 4e-7, 2e-6, 7e-7 |
+| 100 times the rest | 5e-8, 5e-8, 4e-8 | 2e-6, 2e-5, 6e-6 |
+| b cancels W h but for 1 % | 5e-8, 4e-8, 4e-8 | 3e-4, 2e-6, 5e-5 |
+
+In bfloat16 all errors here are below 4e-3, half a unit of its last place; by the logits they come
+to 0.1 in the trained regime.
 """
 
 from __future__ import annotations
