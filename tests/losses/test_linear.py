@@ -275,6 +275,23 @@ def test_transforms_of_torch_func(config: dict[str, Any]) -> None:
 
 
 @every_loss
+def test_batches_of_incoming_gradients(config: dict[str, Any]) -> None:
+    hidden, weight, target, bias = make_layer(9)
+    jacobians = [
+        torch.autograd.functional.jacobian(
+            lambda h, w, b, loss=loss: loss(h, w, target, b), (hidden, weight, bias), vectorize=True
+        )
+        for loss in (fused(config, reduction="none"), plain(config, reduction="none"))
+    ]
+    assert_same(list(jacobians[0]), list(jacobians[1]))
+    assert bias is not None
+    leaves = [tensor.requires_grad_() for tensor in (hidden, weight, bias)]
+    assert torch.autograd.gradcheck(
+        lambda h, w, b: fused(config)(h, w, target, b), leaves, check_batched_grad=True
+    )
+
+
+@every_loss
 def test_backward_twice_and_by_parts(config: dict[str, Any]) -> None:
     """The second pass has to compute again what the first one gave away."""
     hidden, weight, target, bias = make_layer(9)

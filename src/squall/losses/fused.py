@@ -26,7 +26,7 @@ from squall.losses.chunks import Gradients, Head, Plan, chunk_pass
 from squall.losses.formulas import accumulation_dtype, token_values
 from squall.losses.gram import gram_pass, gram_pays
 
-__all__ = ["head_losses", "plain_losses", "uncompiled"]
+__all__ = ["head_losses", "is_transformed", "plain_losses", "uncompiled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,6 +43,11 @@ def head_losses(head: Head, plan: Plan, *, summed: bool) -> Tensor:
     wanted = tuple(torch.is_grad_enabled() and t is not None and t.requires_grad for t in tensors)
     loss: Tensor = _HeadLosses.apply(*head, plan, summed, wanted)  # type: ignore[no-untyped-call]
     return loss
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func runs; what `autograd.Function` asks itself, too."""
+    return torch._C._are_functorch_transforms_active()
 
 
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -115,7 +120,9 @@ class _HeadLosses(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,) = grads
-        if torch.is_grad_enabled():
+        # The second is how `torch.autograd.grad` and `jacobian` batch gradients, the vmap of old.
+        batched = is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grad)
+        if torch.is_grad_enabled() or batched:
             return *_differentiable(ctx, grad), None, None, None, None, None
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:
@@ -136,17 +143,22 @@ class _HeadLosses(Function):
 
 
 def _differentiable(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradients by hidden, weight and bias as functions that can be differentiated again."""
+    """The gradients by hidden, weight and bias, of one `grad` or of a batch of them (vmap).
+
+    If anyone asks, they can be differentiated again.
+    """
+    again = torch.is_grad_enabled()
     head = Head(*ctx.saved_tensors)
     # Of these alone: with tied weights the hidden features are a function of the weight, too.
-    head = head._replace(
-        hidden=head.hidden.view_as(head.hidden),
-        weight=head.weight.view_as(head.weight),
-        bias=None if head.bias is None else head.bias.view_as(head.bias),
-    )
-    values = plain_losses(head, ctx.plan)
-    loss = values.sum() if ctx.summed else values
+    with torch.enable_grad():
+        head = head._replace(
+            hidden=head.hidden.view_as(head.hidden),
+            weight=head.weight.view_as(head.weight),
+            bias=None if head.bias is None else head.bias.view_as(head.bias),
+        )
+        values = plain_losses(head, ctx.plan)
+        loss = values.sum() if ctx.summed else values
     wanted = zip(head[:3], ctx.wanted, strict=True)
     sources = [tensor for tensor, want in wanted if want and tensor is not None]
-    found = iter(torch.autograd.grad(loss, sources, grad, create_graph=True))
+    found = iter(torch.autograd.grad(loss, sources, grad, create_graph=again))
     return tuple(next(found) if want else None for want in ctx.wanted)

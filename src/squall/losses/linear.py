@@ -34,9 +34,10 @@ logits of one token.
 
 The first derivatives of the mean and of the sum take three products of matrices, as without chunks.
 The gradient of single values (reduction "none") takes one more, as its factors are only known in
-the backward pass, and so does a second backward pass through the same graph. Second derivatives,
-forward mode, `torch.func` and tensors without memory (meta) work through the plain formula, with
-all logits. `torch.compile` breaks its graph at the loss, which runs as it is.
+the backward pass, and so does a second backward pass through the same graph. Under `torch.no_grad`
+the values alone are computed. Second derivatives, forward mode, `torch.func`, batches of incoming
+gradients and tensors without memory (meta) work through the plain formula, with all logits.
+`torch.compile` breaks its graph at the loss, which runs as it is.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ from squall.losses.arguments import (
 )
 from squall.losses.chunks import Head, Plan
 from squall.losses.formulas import accumulation_dtype
-from squall.losses.fused import head_losses, plain_losses, uncompiled
+from squall.losses.fused import head_losses, is_transformed, plain_losses, uncompiled
 from squall.losses.terms import (
     Terms,
     ccql_terms,
@@ -288,8 +289,7 @@ def _needs_plain_formula(*tensors: Tensor | None) -> bool:
     """Whether some transform has to see every operation, or there is nothing to compute with."""
     given = [tensor for tensor in tensors if tensor is not None]
     return (
-        # What `autograd.Function` asks itself, too: whether a transform of torch.func runs.
-        torch._C._are_functorch_transforms_active()
+        is_transformed()
         or any(tensor.is_meta for tensor in given)
         or any(_has_tangent(tensor) for tensor in given)
     )
