@@ -1,4 +1,4 @@
-"""The benchmarks of kernel machines and of GPUs run, at sizes that say nothing about time."""
+"""The benchmarks of losses, kernel machines and GPUs run, at sizes that say nothing about time."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def test_gpu_benchmark_on_a_cpu(tmp_path: Path) -> None:
     assert {row["part"] for row in rows} == {"loss", "kernel", "recogniser"}
     assert all(row["seconds"] > 0 for row in rows)
     assert table.count("\n| ") == len(rows) + 1
+
+
+@pytest.mark.slow
+def test_benchmark_of_linear_losses(tmp_path: Path) -> None:
+    path = tmp_path / "linear.json"
+    options = ["--tiny", "--rounds", "2", "--warmup", "1", "--threads", "1"]
+    table = _run("linear_losses.py", *options, "--json", str(path))
+    rows = json.loads(path.read_text())["rows"]
+    assert {row["reference"] for row in rows} <= {row["name"] for row in rows}
+    assert all(len(row["seconds"]) == 2 and row["ratio"] > 0 for row in rows)
+    assert table.count("\n| linear_squentropy |") == 2
 
 
 @pytest.mark.slow

@@ -13,13 +13,16 @@ from torch import Tensor
 
 __all__ = [
     "arrange",
+    "arrange_hidden",
     "check_at_least",
+    "check_finite_head",
     "check_finite_logits",
     "check_fraction",
     "check_positive",
     "check_reduction",
     "check_target_range",
     "count_classes",
+    "count_rows",
 ]
 
 _INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -132,6 +135,66 @@ def arrange(logits: Tensor, target: Tensor, class_dim: int) -> tuple[Tensor, Ten
     return logits.flatten(0, -3), target
 
 
+def count_rows(weight: Tensor) -> int:
+    """The number V of classes of a linear layer's weight (V, D).
+
+    Raises TypeError for a weight that is not of floating-point numbers, ValueError for one that is
+    no matrix and for fewer than two classes.
+    """
+    if weight.dtype not in _FLOAT_DTYPES:
+        raise TypeError(
+            f"weight is {weight.dtype}; it must be float16, bfloat16, float32 or float64. "
+            "The order of the arguments is (hidden, weight, target, bias)"
+        )
+    if weight.ndim != 2 or weight.shape[0] < 2:
+        raise ValueError(
+            f"weight has the shape {tuple(weight.shape)}; it must be (V, D), as that of "
+            "torch.nn.Linear, with at least 2 classes V"
+        )
+    return weight.shape[0]
+
+
+def arrange_hidden(
+    hidden: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """hidden (..., D) as (N, D) and the target (...) as (N,) in int64.
+
+    Raises TypeError for a target that is not of integers and for other dtypes that do not belong
+    together, ValueError for shapes that do not and for tensors on different devices.
+    """
+    if target.dtype not in _INTEGER_DTYPES:
+        raise TypeError(
+            f"target is {target.dtype}; it must hold class numbers as integers (int64). "
+            "The order of the arguments is (hidden, weight, target, bias)"
+        )
+    if hidden.ndim == 0 or hidden.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)} does not fit a weight {tuple(weight.shape)}; they must "
+            "be (..., D) and (V, D)"
+        )
+    if target.shape != hidden.shape[:-1]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)} needs a target {tuple(hidden.shape[:-1])}, "
+            f"not {tuple(target.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"a weight {tuple(weight.shape)} needs a bias {tuple(weight.shape[:1])}, "
+            f"not {tuple(bias.shape)}"
+        )
+    parts = {"hidden": hidden, "weight": weight, "bias": bias}
+    under_autocast = not hidden.is_meta and torch.is_autocast_enabled(hidden.device.type)
+    for name, part in parts.items():
+        if part is not None and part.dtype not in _FLOAT_DTYPES:
+            raise TypeError(f"{name} is {part.dtype}; it must be of floating-point numbers")
+        if part is not None and part.dtype != hidden.dtype and not under_autocast:
+            raise TypeError(f"{name} is {part.dtype}, but hidden is {hidden.dtype}")
+    for name, part in {**parts, "target": target}.items():
+        if part is not None and part.device != hidden.device:
+            raise ValueError(f"{name} is on {part.device}, but hidden is on {hidden.device}")
+    return hidden.reshape(-1, hidden.shape[-1]), target.reshape(-1).to(torch.int64)
+
+
 def _target_shape(logits: Tensor, class_dim: int) -> tuple[int, ...]:
     shape = tuple(logits.shape)
     if class_dim == -1 or len(shape) == 1:
@@ -172,6 +235,32 @@ def check_finite_logits(logits: Tensor, ignored: Tensor, shape: torch.Size) -> N
                 f"the logit of class {bad[0]} is {float(token[bad[0]])} for the token of "
                 f"{position}; the model has diverged, or its output was masked with infinities"
             )
+
+
+def check_finite_head(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, ignored: Tensor, shape: torch.Size
+) -> None:
+    """Raise ValueError for the first NaN or infinity in hidden (N, D), weight or bias.
+
+    ignored (N,) tokens may hold anything; `shape`, that of the target, serves to name the token.
+    """
+    for name, rows in (("hidden", hidden), ("weight", weight), ("bias", bias)):
+        if rows is None:
+            continue
+        # A finite sum has finite terms only, and needs no tensor of the size of the rows.
+        sums = rows.sum(-1, dtype=torch.float64) if rows.ndim == 2 else rows
+        suspects = ~torch.isfinite(sums)
+        if name == "hidden":
+            suspects &= ~ignored
+        for row in suspects.nonzero().flatten().tolist():
+            bad = (~torch.isfinite(rows[row])).flatten().nonzero().flatten().tolist()
+            if bad:
+                where = f"{name}[{row}]" if rows.ndim == 1 else f"{name}[{row}, {bad[0]}]"
+                if name == "hidden":
+                    where = f"feature {bad[0]} of {_position('hidden', row, shape)}"
+                raise ValueError(
+                    f"{where} is {float(rows[row].flatten()[bad[0]])}; the model has diverged"
+                )
 
 
 def _position(name: str, flat_index: int, shape: torch.Size) -> str:

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from squall.losses.terms import Terms
 
-__all__ = ["block_losses", "blocks"]
+__all__ = ["BLOCK_BYTES_PER_THREAD", "block_losses", "blocks"]
 
 # One megabyte in float32: smaller blocks pay more for the calls than they gain from the cache.
 _BLOCK_ELEMENTS_PER_THREAD = 2**18
+BLOCK_BYTES_PER_THREAD = 8 * _BLOCK_ELEMENTS_PER_THREAD
+"""The most that a block can have on a CPU: in float64."""
 # Elsewhere than on the CPU a block only bounds the temporaries; few launches matter more.
 _BLOCK_ELEMENTS_ON_DEVICE = 2**24
 # Far enough above the smallest float32 for a probability to carry all its digits.
@@ -42,17 +44,25 @@ def block_losses(logits: Tensor, index: Tensor, terms: Terms, gradient: Tensor |
     """Values of one block; with a `gradient` to fill, also the gradient of each by its logits.
 
     logits (a, s, C) in float32 or float64, index (a, s, 1) the true classes and gradient
-    (a, s, C) of any dtype; returns (a, s, 1).
+    (a, s, C) of any dtype, or the logits themselves to be written over; returns (a, s, 1).
     """
     true = logits.gather(-1, index)  # (a, s, 1)
     values = torch.zeros_like(true)
     work: Tensor | None = None
     at_true = torch.zeros_like(true)
     if gradient is not None and gradient.dtype == logits.dtype and gradient.is_contiguous():
-        work = gradient
-    if terms.cross_entropy:
+        work = None if gradient is logits else gradient
+    of_probs: Tensor | float = terms.cross_entropy
+    if terms.cross_entropy or terms.z_loss:
         work = torch.softmax(logits, -1, out=work)
         true_probs = work.gather(-1, index)
+    if terms.z_loss:
+        sums = torch.logsumexp(logits, -1, keepdim=True)
+        values.add_(sums.square(), alpha=terms.z_loss)
+        of_probs = sums.mul_(2 * terms.z_loss)
+        at_true.addcmul_(of_probs, true_probs)
+        of_probs = of_probs.add_(terms.cross_entropy)
+    if terms.cross_entropy:
         entropies = _cross_entropies(logits, true_probs, index, terms.label_smoothing)
         values.add_(entropies, alpha=terms.cross_entropy)
         aim = 1 - terms.label_smoothing + terms.label_smoothing / logits.shape[-1]
@@ -64,7 +74,8 @@ def block_losses(logits: Tensor, index: Tensor, terms: Terms, gradient: Tensor |
     if terms.wrong:
         values.add_(_wrong_squares(logits, true, index), alpha=terms.wrong)
     if gradient is not None:
-        work = _at_wrong_classes(logits, work, terms).scatter_(-1, index, at_true)
+        at_wrong = _at_wrong_classes(logits, work, terms, of_probs, in_place=gradient is logits)
+        work = at_wrong.scatter_(-1, index, at_true)
         if work is not gradient:
             gradient.copy_(work)
     return values
@@ -98,15 +109,27 @@ def _wrong_squares(logits: Tensor, true: Tensor, index: Tensor) -> Tensor:
     return logits.square().scatter_(-1, index, 0.0).sum(-1, keepdim=True)
 
 
-def _at_wrong_classes(logits: Tensor, work: Tensor | None, terms: Terms) -> Tensor:
-    """The gradient as a wrong class has it; `work` holds the probs if there is cross-entropy."""
-    if work is None or not terms.cross_entropy:
-        return torch.mul(logits, 2 * terms.wrong, out=work)
-    if terms.cross_entropy != 1:
-        work.mul_(terms.cross_entropy)
+def _at_wrong_classes(
+    logits: Tensor,
+    work: Tensor | None,
+    terms: Terms,
+    of_probs: Tensor | float,
+    *,
+    in_place: bool,
+) -> Tensor:
+    """The gradient as a wrong class has it, in `work` or, if that helps, in place of the logits.
+
+    `work` holds the probs, if the loss has any, and `of_probs` their factor, one or a column.
+    """
+    if work is None or not (terms.cross_entropy or terms.z_loss):
+        return torch.mul(logits, 2 * terms.wrong, out=logits if in_place else work)
+    if isinstance(of_probs, Tensor) or of_probs != 1:
+        work.mul_(of_probs)
     if terms.label_smoothing:
         work.sub_(terms.cross_entropy * terms.label_smoothing / logits.shape[-1])
-    return work.add_(logits, alpha=2 * terms.wrong) if terms.wrong else work
+    if not terms.wrong:
+        return work
+    return torch.add(work, logits, alpha=2 * terms.wrong, out=logits if in_place else work)
 
 
 def _is_cheap_to_ask(tensor: Tensor) -> bool:

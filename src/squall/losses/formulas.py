@@ -56,6 +56,8 @@ def token_values(logits: Tensor, target: Tensor, ignored: Tensor, terms: Terms) 
         if terms.label_smoothing:
             entropies = torch.lerp(entropies, -log_probs.mean(-1), terms.label_smoothing)
         values = values + terms.cross_entropy * entropies
+    if terms.z_loss:
+        values = values + terms.z_loss * torch.logsumexp(logits, -1).square()
     return values.masked_fill(ignored, 0.0)
 
 
@@ -63,7 +65,8 @@ def token_gradients(logits: Tensor, target: Tensor, ignored: Tensor, terms: Term
     """The gradient of each token's value by its own logits, shape (..., C).
 
     With q = (1 - eps) * 1[j = y] + eps / C, the entry of class j is
-    a * (p_j - q_j) + 2 b (f_j - M) if j = y, and a * (p_j - q_j) + 2 c f_j otherwise.
+    a * (p_j - q_j) + 2 b (f_j - M) if j = y, and a * (p_j - q_j) + 2 c f_j otherwise; to both
+    comes 2 z l p_j with l = log sum_j exp f_j.
     """
     logits, is_true = _prepare(logits, target, ignored)
     gradients = torch.zeros_like(logits)
@@ -73,6 +76,9 @@ def token_gradients(logits: Tensor, target: Tensor, ignored: Tensor, terms: Term
     if terms.cross_entropy:
         aims = (1 - terms.label_smoothing) * is_true + terms.label_smoothing / logits.shape[-1]
         gradients = gradients + terms.cross_entropy * (torch.softmax(logits, -1) - aims)
+    if terms.z_loss:
+        sums = torch.logsumexp(logits, -1, keepdim=True)
+        gradients = gradients + 2 * terms.z_loss * sums * torch.softmax(logits, -1)
     return gradients.masked_fill(ignored.unsqueeze(-1), 0.0)
 
 
@@ -81,12 +87,15 @@ def token_hessian_products(
 ) -> Tensor:
     """The Hessian of each token's value times that token's vector; all of shape (..., C).
 
-    The Hessian is a * (diag(p) - p p') + 2 diag(b at the true class, c elsewhere).
+    The Hessian is (a + 2 z l) * (diag(p) - p p') + 2 z p p' + 2 diag(b at the true class, c
+    elsewhere) with l = log sum_j exp f_j.
     """
     logits, is_true = _prepare(logits, target, ignored)
     products = torch.where(is_true, 2 * terms.true * vectors, 2 * terms.wrong * vectors)
-    if terms.cross_entropy:
+    if terms.cross_entropy or terms.z_loss:
         probs = torch.softmax(logits, -1)
         means = (probs * vectors).sum(-1, keepdim=True)
-        products = products + terms.cross_entropy * probs * (vectors - means)
+        sums = torch.logsumexp(logits, -1, keepdim=True)
+        factors = terms.cross_entropy + 2 * terms.z_loss * sums
+        products = products + probs * (factors * (vectors - means) + 2 * terms.z_loss * means)
     return products.masked_fill(ignored.unsqueeze(-1), 0.0)

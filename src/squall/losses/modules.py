@@ -35,6 +35,7 @@ from squall.losses.terms import (
 __all__ = [
     "CCQLLoss",
     "CrossEntropyLoss",
+    "LossModule",
     "RescaledSquareLoss",
     "SquareLoss",
     "SquentropyLoss",
@@ -43,21 +44,19 @@ __all__ = [
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class TokenLoss(nn.Module):
-    """What the five modules share; see `squall.losses.functional` for each argument.
+class LossModule(nn.Module):
+    """What the modules here and in `squall.losses.linear_modules` share.
 
     Args:
         ignore_index: targets of this value count nowhere.
         reduction: none, mean or sum.
-        class_dim: 1 for logits (N, C, ...), -1 for logits (..., C).
         scale: a number above 0 that multiplies the loss.
         check: whether to check the range of the targets; None: on the CPU only.
-        check_finite: whether to look for NaN and infinite logits.
+        check_finite: whether to look for NaN and infinities in what the loss is computed from.
     """
 
     ignore_index: int = -100
     reduction: str = "mean"
-    class_dim: int = 1
     scale: float = 1.0
     check: bool | None = None
     check_finite: bool = False
@@ -68,18 +67,39 @@ class TokenLoss(nn.Module):
         nn.Module.__init__(loss)
         return loss
 
-    def __post_init__(self) -> None:
-        # A loss of the smallest possible input, so that a bad parameter fails here and not after
-        # the data are loaded. A subclass's own forward may take another and need its layers.
-        logits = torch.zeros(1, 2, device="cpu")
-        TokenLoss.forward(self, logits, torch.zeros(1, dtype=torch.int64, device="cpu"))
-
     @abstractmethod
     def terms(self, classes: int) -> Terms:
         """The coefficients of the loss of a token with this many classes, before `scale`.
 
         Called when the module is made, too: it needs the fields alone.
         """
+
+    def arguments(self) -> dict[str, Any]:
+        """Every argument the module was made with, its defaults included."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from their defaults."""
+        changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
+        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in changed)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class TokenLoss(LossModule):
+    """What the five modules share; see `squall.losses.functional` for each argument.
+
+    Args:
+        class_dim: 1 for logits (N, C, ...), -1 for logits (..., C).
+        all others: see `LossModule`.
+    """
+
+    class_dim: int = 1
+
+    def __post_init__(self) -> None:
+        # A loss of the smallest possible input, so that a bad parameter fails here and not after
+        # the data are loaded. A subclass's own forward may take another and need its layers.
+        logits = torch.zeros(1, 2, device="cpu")
+        TokenLoss.forward(self, logits, torch.zeros(1, dtype=torch.int64, device="cpu"))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
@@ -94,15 +114,6 @@ class TokenLoss(nn.Module):
             check=self.check,
             check_finite=self.check_finite,
         )
-
-    def arguments(self) -> dict[str, Any]:
-        """Every argument the module was made with, its defaults included."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def extra_repr(self) -> str:
-        """The arguments that differ from their defaults."""
-        changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
-        return ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in changed)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

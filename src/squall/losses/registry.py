@@ -7,6 +7,14 @@ from dataclasses import fields
 from difflib import get_close_matches
 from types import MappingProxyType
 
+from squall.losses.linear_modules import (
+    LinearCCQLLoss,
+    LinearCrossEntropyLoss,
+    LinearRescaledSquareLoss,
+    LinearSquareLoss,
+    LinearSquentropyLoss,
+    LinearTokenLoss,
+)
 from squall.losses.modules import (
     CCQLLoss,
     CrossEntropyLoss,
@@ -16,7 +24,7 @@ from squall.losses.modules import (
     TokenLoss,
 )
 
-__all__ = ["LOSSES", "SOURCE_SETTINGS", "build_loss", "loss_parameters"]
+__all__ = ["LINEAR_LOSSES", "LOSSES", "SOURCE_SETTINGS", "build_loss", "loss_parameters"]
 
 LOSSES: Mapping[str, type[TokenLoss]] = MappingProxyType(
     {
@@ -28,6 +36,17 @@ LOSSES: Mapping[str, type[TokenLoss]] = MappingProxyType(
     }
 )
 """The modules by the names used in configs and results."""
+
+LINEAR_LOSSES: Mapping[str, type[LinearTokenLoss]] = MappingProxyType(
+    {
+        "ce": LinearCrossEntropyLoss,
+        "square": LinearSquareLoss,
+        "rescaled_square": LinearRescaledSquareLoss,
+        "ccql": LinearCCQLLoss,
+        "squentropy": LinearSquentropyLoss,
+    }
+)
+"""The same losses with the linear layer before them."""
 
 SOURCE_SETTINGS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {

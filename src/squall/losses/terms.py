@@ -3,9 +3,9 @@
 For one token with logits f in R^C, true class y and probs p = softmax(f),
 
     value = a * [(1 - eps) * (-log p_y) + (eps / C) * sum_j (-log p_j)]
-            + b * (f_y - M)^2 + c * sum_{j != y} f_j^2
+            + b * (f_y - M)^2 + c * sum_{j != y} f_j^2 + z * (log sum_j exp f_j)^2
 
-with the numbers a, eps, b, M and c held in `Terms`. The functions below give those of each loss
+with the numbers a, eps, b, M, c and z held in `Terms`. The functions below give those of each loss
 for C classes; `squall.losses.functional` has formulas, parameters and sources. They raise
 ValueError for a parameter out of its range, TypeError for one that is no number.
 """
@@ -29,7 +29,7 @@ __all__ = [
 class Terms(NamedTuple):
     """The coefficients of the expression in the module's docstring.
 
-    cross_entropy is a, label_smoothing eps, true b, true_aim M and wrong c.
+    cross_entropy is a, label_smoothing eps, true b, true_aim M, wrong c and z_loss z.
     """
 
     cross_entropy: float = 0.0
@@ -37,6 +37,7 @@ class Terms(NamedTuple):
     true: float = 0.0
     true_aim: float = 1.0
     wrong: float = 0.0
+    z_loss: float = 0.0
 
     @property
     def square(self) -> bool:
@@ -50,6 +51,7 @@ class Terms(NamedTuple):
             cross_entropy=scale * self.cross_entropy,
             true=scale * self.true,
             wrong=scale * self.wrong,
+            z_loss=scale * self.z_loss,
         )
 
 
