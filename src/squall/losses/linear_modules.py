@@ -21,14 +21,13 @@ from torch import Tensor
 
 from squall.losses.arguments import count_rows
 from squall.losses.linear import linear_loss
-from squall.losses.modules import LossModule
-from squall.losses.terms import (
-    Terms,
-    ccql_terms,
-    cross_entropy_terms,
-    rescaled_square_terms,
-    square_terms,
-    squentropy_terms,
+from squall.losses.modules import (
+    CCQLParameters,
+    CrossEntropyParameters,
+    LossModule,
+    RescaledSquareParameters,
+    SquareParameters,
+    SquentropyParameters,
 )
 
 __all__ = [
@@ -84,73 +83,25 @@ class LinearTokenLoss(LossModule):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LinearCrossEntropyLoss(LinearTokenLoss):
-    """`squall.losses.linear_cross_entropy` as a module.
-
-    Args:
-        label_smoothing: in [0, 1].
-    """
-
-    label_smoothing: float = 0.0
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return cross_entropy_terms(label_smoothing=self.label_smoothing)
+class LinearCrossEntropyLoss(CrossEntropyParameters, LinearTokenLoss):
+    """`squall.losses.linear_cross_entropy` as a module."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LinearSquareLoss(LinearTokenLoss):
+class LinearSquareLoss(SquareParameters, LinearTokenLoss):
     """`squall.losses.linear_square_loss` as a module."""
 
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return square_terms(classes)
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LinearRescaledSquareLoss(RescaledSquareParameters, LinearTokenLoss):
+    """`squall.losses.linear_rescaled_square_loss` as a module."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LinearRescaledSquareLoss(LinearTokenLoss):
-    """`squall.losses.linear_rescaled_square_loss` as a module.
-
-    Args:
-        k: weight of the true class, above 0.
-        M: aim of the true class's logit, above 0.
-    """
-
-    k: float = 1.0
-    M: float = 1.0
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return rescaled_square_terms(classes, k=self.k, M=self.M)
+class LinearCCQLLoss(CCQLParameters, LinearTokenLoss):
+    """`squall.losses.linear_ccql_loss` as a module."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LinearCCQLLoss(LinearTokenLoss):
-    """`squall.losses.linear_ccql_loss` as a module.
-
-    Args:
-        w: additional weight of the true class, at least 0; None for sqrt(V - 1) - 1.
-    """
-
-    w: float | None = None
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return ccql_terms(classes, w=self.w)
-
-
-@dataclass(eq=False, repr=False, kw_only=True)
-class LinearSquentropyLoss(LinearTokenLoss):
-    """`squall.losses.linear_squentropy_loss` as a module.
-
-    Args:
-        alpha: weight of the square part, at least 0.
-        label_smoothing: in [0, 1], on the cross-entropy part only.
-    """
-
-    alpha: float = 1.0
-    label_smoothing: float = 0.0
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return squentropy_terms(classes, alpha=self.alpha, label_smoothing=self.label_smoothing)
+class LinearSquentropyLoss(SquentropyParameters, LinearTokenLoss):
+    """`squall.losses.linear_squentropy_loss` as a module."""

@@ -34,11 +34,16 @@ from squall.losses.terms import (
 
 __all__ = [
     "CCQLLoss",
+    "CCQLParameters",
     "CrossEntropyLoss",
+    "CrossEntropyParameters",
     "LossModule",
     "RescaledSquareLoss",
+    "RescaledSquareParameters",
     "SquareLoss",
+    "SquareParameters",
     "SquentropyLoss",
+    "SquentropyParameters",
     "TokenLoss",
 ]
 
@@ -85,6 +90,79 @@ class LossModule(nn.Module):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
+class CrossEntropyParameters(LossModule):
+    """Parameters and terms of `squall.losses.cross_entropy`.
+
+    Args:
+        label_smoothing: in [0, 1].
+    """
+
+    label_smoothing: float = 0.0
+
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return cross_entropy_terms(label_smoothing=self.label_smoothing)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SquareParameters(LossModule):
+    """Parameters and terms of `squall.losses.square_loss`."""
+
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return square_terms(classes)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class RescaledSquareParameters(LossModule):
+    """Parameters and terms of `squall.losses.rescaled_square_loss`.
+
+    Args:
+        k: weight of the true class, above 0.
+        M: aim of the true class's logit, above 0.
+    """
+
+    k: float = 1.0
+    M: float = 1.0
+
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return rescaled_square_terms(classes, k=self.k, M=self.M)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class CCQLParameters(LossModule):
+    """Parameters and terms of `squall.losses.ccql_loss`.
+
+    Args:
+        w: additional weight of the true class, at least 0; None for sqrt(C - 1) - 1.
+    """
+
+    w: float | None = None
+
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return ccql_terms(classes, w=self.w)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SquentropyParameters(LossModule):
+    """Parameters and terms of `squall.losses.squentropy_loss`.
+
+    Args:
+        alpha: weight of the square part, at least 0.
+        label_smoothing: in [0, 1], on the cross-entropy part only.
+    """
+
+    alpha: float = 1.0
+    label_smoothing: float = 0.0
+
+    def terms(self, classes: int) -> Terms:
+        """Those of this loss."""
+        return squentropy_terms(classes, alpha=self.alpha, label_smoothing=self.label_smoothing)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
 class TokenLoss(LossModule):
     """What the five modules share; see `squall.losses.functional` for each argument.
 
@@ -117,73 +195,25 @@ class TokenLoss(LossModule):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class CrossEntropyLoss(TokenLoss):
-    """`squall.losses.cross_entropy` as a module.
-
-    Args:
-        label_smoothing: in [0, 1].
-    """
-
-    label_smoothing: float = 0.0
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return cross_entropy_terms(label_smoothing=self.label_smoothing)
+class CrossEntropyLoss(CrossEntropyParameters, TokenLoss):
+    """`squall.losses.cross_entropy` as a module; see `CrossEntropyParameters`."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SquareLoss(TokenLoss):
-    """`squall.losses.square_loss` as a module."""
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return square_terms(classes)
+class SquareLoss(SquareParameters, TokenLoss):
+    """`squall.losses.square_loss` as a module; see `SquareParameters`."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class RescaledSquareLoss(TokenLoss):
-    """`squall.losses.rescaled_square_loss` as a module.
-
-    Args:
-        k: weight of the true class, above 0.
-        M: aim of the true class's logit, above 0.
-    """
-
-    k: float = 1.0
-    M: float = 1.0
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return rescaled_square_terms(classes, k=self.k, M=self.M)
+class RescaledSquareLoss(RescaledSquareParameters, TokenLoss):
+    """`squall.losses.rescaled_square_loss` as a module; see `RescaledSquareParameters`."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class CCQLLoss(TokenLoss):
-    """`squall.losses.ccql_loss` as a module.
-
-    Args:
-        w: additional weight of the true class, at least 0; None for sqrt(C - 1) - 1.
-    """
-
-    w: float | None = None
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return ccql_terms(classes, w=self.w)
+class CCQLLoss(CCQLParameters, TokenLoss):
+    """`squall.losses.ccql_loss` as a module; see `CCQLParameters`."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SquentropyLoss(TokenLoss):
-    """`squall.losses.squentropy_loss` as a module.
-
-    Args:
-        alpha: weight of the square part, at least 0.
-        label_smoothing: in [0, 1], on the cross-entropy part only.
-    """
-
-    alpha: float = 1.0
-    label_smoothing: float = 0.0
-
-    def terms(self, classes: int) -> Terms:
-        """Those of this loss."""
-        return squentropy_terms(classes, alpha=self.alpha, label_smoothing=self.label_smoothing)
+class SquentropyLoss(SquentropyParameters, TokenLoss):
+    """`squall.losses.squentropy_loss` as a module; see `SquentropyParameters`."""
