@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from squall.enhance.estimators.registry import entry_of_system
-from squall.enhance.report.comparison import Values, read_mixture_scores
+from squall.enhance.report.comparison import Values, are_rivals, read_mixture_scores
 from squall.report.page import table_html
 from squall.report.report import Run, Section
 
@@ -91,6 +91,5 @@ def _written(value: float) -> str:
 
 def _is_baseline_of(one: Run, other: Run) -> bool:
     first, second = one.records[0], other.records[0]
-    places = {(r.dataset, r.experiment, r.seed) for r in (first, second)}
     alone = entry_of_system(first.system).baseline and not entry_of_system(second.system).baseline
-    return alone and len(places) == 1
+    return alone and are_rivals(first, second)

@@ -14,10 +14,11 @@ from squall.engine.experiment import Experiment
 from squall.enhance.estimators.registry import entry_of_system
 from squall.enhance.settings import EnhancementConfig
 from squall.report.comparison import ItemScores, ScoredRun, mean_scores
+from squall.report.records import Record
 from squall.report.report import Run
 from squall.scoring.speech_scores import SPEECH_SCORES
 
-__all__ = ["MixtureScores", "read_mixture_scores", "scored_runs"]
+__all__ = ["MixtureScores", "are_rivals", "read_mixture_scores", "scored_runs"]
 
 _METRICS = (*SPEECH_SCORES, "mse")
 
@@ -60,6 +61,12 @@ def scored_runs(
             if shown:
                 found.append(ScoredRun(replace(run.records[0], condition=condition), shown))
     return sorted(found, key=lambda one: not entry_of_system(one.record.system).baseline)
+
+
+def are_rivals(one: Record, other: Record) -> bool:
+    """Whether two records are of different systems in the same experiment with the same seed."""
+    places = [(r.dataset, r.experiment, r.seed) for r in (one, other)]
+    return places[0] == places[1] and one.system != other.system
 
 
 @dataclass(frozen=True)

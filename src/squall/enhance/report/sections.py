@@ -16,7 +16,7 @@ from squall.engine.scored import read_json, read_run
 from squall.enhance.estimators.registry import order_of_systems
 from squall.enhance.evaluation import read_training
 from squall.enhance.report.agreement import agreement_section
-from squall.enhance.report.comparison import scored_runs
+from squall.enhance.report.comparison import are_rivals, scored_runs
 from squall.enhance.report.dots import score_section
 from squall.enhance.report.examples import example_section
 from squall.enhance.report.tables import ENHANCEMENT, MATCH_SECONDS
@@ -72,7 +72,7 @@ def match_records(run: Run, runs: Sequence[Run]) -> list[Record]:
     own = next(iter(templates.values()), None)
     for other in runs:
         theirs = next((r for r in other.records if r.metric == "train_seconds"), None)
-        if own is None or theirs is None or not _are_rivals(own, theirs):
+        if own is None or theirs is None or not are_rivals(own, theirs):
             continue
         goals = {m["model"]: min(e["dev_mse"] for e in m["history"]) for m in other.history}
         for model in run.history:
@@ -88,11 +88,6 @@ def match_records(run: Run, runs: Sequence[Run]) -> list[Record]:
             reason = f"the best validation error of {theirs.system} was never reached"
             found.append(templates[model["model"]].measured(metric, value, otherwise=reason))
     return found
-
-
-def _are_rivals(one: Record, other: Record) -> bool:
-    places = [(r.dataset, r.experiment, r.seed) for r in (one, other)]
-    return places[0] == places[1] and one.system != other.system
 
 
 def _sections(
