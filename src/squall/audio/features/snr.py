@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from squall.audio.features.cochleagram import GAMMATONE_DIMENSIONS, channel_energies
-from squall.audio.frames import as_signal
 
 __all__ = ["SNR_DIMENSIONS", "snr"]
 
@@ -44,7 +43,7 @@ def snr(samples: NDArray[np.float32], sample_rate_hz: int = 16000) -> NDArray[np
     Source: Rehr and Gerkmann 2021, SNR-based features and diverse training data for robust
     DNN-based speech enhancement; Martin 2001 for minima as the level of noise.
     """
-    energies = channel_energies(as_signal(samples), sample_rate_hz).astype(np.float64)  # (T, 64)
+    energies = channel_energies(samples, sample_rate_hz).astype(np.float64)  # (T, 64)
     # Filters that end at the frame instead of lying around it; with 9 of 9 frames, 4 later.
     recent = uniform_filter1d(
         energies, _SMOOTHED, axis=0, mode="nearest", origin=(_SMOOTHED - 1) // 2
