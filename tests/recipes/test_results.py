@@ -70,6 +70,11 @@ def test_results_have_declared_metrics_in_their_units(results: Path) -> None:
     assert units == {(metric, declared(metric).unit) for metric, _ in units}
 
 
+def test_recorded_commands_name_no_folder_of_one_machine(results: Path) -> None:
+    commands = {record.command for record in read_records(results)}
+    assert not [command for command in commands if re.search(r"(^|[ =])(/|~)", command)]
+
+
 @pytest.mark.slow
 def test_results_are_written_as_the_program_writes_them(results: Path, tmp_path: Path) -> None:
     write_records(tmp_path / "results.json", read_records(results))
