@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
-from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.running import QUIET, espnet_task, parse_espnet_settings
 from squall.asr.memory import free_memory_bytes
 from squall.asr.settings import RecognitionConfig
-from squall.asr.training import loss_settings
+from squall.asr.training import model_settings
 from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.text.tokens import BLANK, PHONE_UNITS, SENTENCE_END, UNKNOWN
 
@@ -164,8 +163,7 @@ def _build_model(config: RecognitionConfig) -> Any:
             **config.espnet,
             "token_type": "word",
             "token_list": str(token_list),
-            "model": MODEL_NAME,
-            "model_conf": {**config.espnet.get("model_conf", {}), "loss": loss_settings(config)},
+            **model_settings(config),
             "output_dir": folder,
         }
         return task.build_model(parse_espnet_settings(task, settings, Path(folder) / "all.yaml"))

@@ -56,6 +56,10 @@ class LossConfig(BaseModel):
         normalize: `token` divides by the tokens of the batch, `utterance` takes each utterance's
             mean and then the mean of those, `batch` divides the sum by the number of utterances
             (what ESPnet does unless `length_normalized_loss` is set).
+        fused: whether training takes the loss together with the decoder's output layer, so that no
+            tensor of all logits is made: true, false, or `auto`, which does so for transformer
+            decoders of at least 2,000 tokens. It changes rounding alone, and is no part of the
+            experiment's name. Accuracy is then known on the development set only.
 
     Every further key (alpha, k, M, w, label_smoothing) goes to the loss, which checks it.
     """
@@ -65,6 +69,7 @@ class LossConfig(BaseModel):
     name: str = "ce"
     scale: float = Field(default=1.0, gt=0)
     normalize: Literal["token", "utterance", "batch"] = "batch"
+    fused: bool | Literal["auto"] = "auto"
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -158,7 +163,7 @@ class RecognitionConfig(ExperimentConfig):
         the same text, its digest tells.
         """
         settings = super().hashed()
-        del settings["tokens"]["max_unlearnable"]
+        del settings["tokens"]["max_unlearnable"], settings["loss"]["fused"]
         if self.tokens.normalization == "identity":  # experiments made before have no other name
             del settings["tokens"]["normalization"]
         if self.lm is not None:

@@ -19,7 +19,7 @@ from squall.workers import OnProgress
 __all__ = [
     "begin_or_continue",
     "collect_statistics",
-    "loss_settings",
+    "model_settings",
     "publish_model",
     "token_settings",
     "train_recogniser",
@@ -106,8 +106,7 @@ def train_recogniser(
         **_shapes(stats_dir),
         "normalize": "global_mvn",
         "normalize_conf": {"stats_file": str(output_dir / "feats_stats.npz")},
-        "model": MODEL_NAME,
-        "model_conf": {**config.espnet.get("model_conf", {}), "loss": loss_settings(config)},
+        **model_settings(config),
         "seed": config.seed,
         "output_dir": str(output_dir),
         "resume": True,
@@ -124,14 +123,11 @@ def train_recogniser(
     publish_model(output_dir, settings)
 
 
-def loss_settings(config: RecognitionConfig) -> dict[str, Any]:
-    """Arguments of `squall.asr.bridge.model.AttentionLoss`."""
-    return {
-        "name": config.loss.name,
-        "scale": config.loss.scale,
-        "normalize": config.loss.normalize,
-        "parameters": config.loss.parameters,
-    }
+def model_settings(config: RecognitionConfig) -> dict[str, Any]:
+    """What names and makes a `squall.asr.bridge.model.SquallModel` among ESPnet's settings."""
+    loss = config.loss.model_dump(include={"name", "scale", "normalize"})
+    own = {"loss": {**loss, "parameters": config.loss.parameters}, "fused": config.loss.fused}
+    return {"model": MODEL_NAME, "model_conf": {**config.espnet.get("model_conf", {}), **own}}
 
 
 def begin_or_continue(output_dir: Path, fingerprint: dict[str, Any]) -> None:

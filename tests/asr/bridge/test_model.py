@@ -21,6 +21,7 @@ from espnet.nets.pytorch_backend.transformer.label_smoothing_loss import LabelSm
 from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.model import AttentionLoss, SquallModel, TrainingDivergedError
 from squall.asr.bridge.running import espnet_task
+from squall.asr.needs import _build_model
 from squall.engine.experiment import Experiment
 from squall.losses import LOSSES
 
@@ -28,6 +29,7 @@ TOKENS = ["<blank>", "<unk>", "<space>", "A", "B", "C", "<sos/eos>"]
 C = len(TOKENS)
 TARGETS = torch.tensor([[3, 4, 6], [5, -1, -1]])
 LENGTHS = (3, 1)
+RNN = {key.replace(".", "__"): value for key, value in tiny.RNN.items()}
 
 
 def _logits() -> torch.Tensor:
@@ -132,6 +134,74 @@ def test_the_model_trains_with_the_loss_of_its_name(prepared: Experiment, name: 
     assert gradients
     assert all(bool(g.isfinite().all()) for g in gradients)
     assert any(bool(g.abs().sum() > 0) for g in gradients)
+
+
+def _trained(model: SquallModel, steps: int) -> list[float]:
+    """The losses of a training without dropout, so that nothing but the loss decides."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    seen = []
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss, _, _ = model(**_batch())
+        loss.backward()
+        optimiser.step()
+        seen.append(float(loss.detach()))
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("normalize", ["token", "utterance", "batch"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_fused_training_has_the_losses_of_an_unfused_one(
+    prepared: Experiment, name: str, normalize: str
+) -> None:
+    loss = {"name": name, "normalize": normalize, "scale": 2.0}
+    plain, fused = (
+        _trained(_model(prepared, loss, fused=fused), steps=20) for fused in (False, True)
+    )
+    assert plain[-1] < plain[0]
+    assert fused == pytest.approx(plain, rel=1e-5)
+
+
+def test_a_fused_step_makes_no_logits_and_validation_has_its_accuracy(
+    prepared: Experiment,
+) -> None:
+    model = _model(prepared, {"name": "squentropy"}, fused=True)
+    made: list[torch.Tensor] = []
+    model.decoder.output_layer.register_forward_hook(lambda *args: made.append(args[-1]))
+    assert model.train()(**_batch())[1]["acc"] is None
+    assert not made
+    assert 0 <= float(model.eval()(**_batch())[1]["acc"]) <= 1
+    assert made
+
+
+@pytest.mark.parametrize("fused", [True, False, "auto"])
+def test_a_small_vocabulary_is_fused_where_it_is_asked_for(
+    prepared: Experiment, fused: bool | str
+) -> None:
+    assert _model(prepared, {"name": "ce"}, fused=fused).fused is (fused is True)
+
+
+def test_a_decoder_whose_output_layer_is_not_its_last_cannot_be_fused() -> None:
+    settings = tiny.config(**RNN, loss__fused=True)
+    with pytest.raises(ValueError, match=r"loss.fused=true needs a transformer.*RNNDecoder"):
+        _build_model(settings)
+    assert not _build_model(tiny.config(**RNN)).fused
+
+
+def test_a_large_vocabulary_is_fused() -> None:
+    large = {"tokens__units": "bpe", "tokens__vocabulary_size": 5000}
+    assert _build_model(tiny.config(**large)).fused
+    assert not _build_model(tiny.config(**large, loss__fused=False)).fused
+
+
+def test_whether_a_loss_is_fused_names_no_other_experiment() -> None:
+    names = {tiny.config(loss__fused=fused).directory_name for fused in (True, False, "auto")}
+    assert len(names) == 1
 
 
 def test_ctc_is_untouched_by_the_loss(prepared: Experiment) -> None:

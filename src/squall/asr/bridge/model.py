@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
+from espnet.nets.pytorch_backend.transformer.add_sos_eos import add_sos_eos
 from espnet2.asr.espnet_model import ESPnetASRModel
 
-from squall.losses import build_loss
+from squall.losses import LINEAR_LOSSES, build_loss
 
 __all__ = ["AttentionLoss", "SquallModel", "TrainingDivergedError"]
 
+# Tokens from which on a step with the loss and the output layer in one is no slower.
+# `benchmarks/linear_losses.py --sizes 1024,256,1000 1024,256,2000 1024,256,5000`.
+_FUSED_FROM = 2000
 
 _DECIDED_BY_LOSS = {
     "lsm_weight": "loss.label_smoothing",
@@ -51,14 +57,14 @@ class AttentionLoss(torch.nn.Module):
         super().__init__()
         self.normalize = normalize
         self.ignore_index = ignore_index
-        self.loss = build_loss(
-            name,
-            scale=scale,
-            ignore_index=ignore_index,
-            class_dim=-1,
-            reduction="none",
+        shared: dict[str, Any] = {
+            "scale": scale,
+            "ignore_index": ignore_index,
+            "reduction": "none" if normalize == "utterance" else "sum",
             **(parameters or {}),
-        )
+        }
+        self.loss = build_loss(name, class_dim=-1, **shared)
+        self.linear_loss = LINEAR_LOSSES[name](**shared)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean loss of a batch.
@@ -70,13 +76,22 @@ class AttentionLoss(torch.nn.Module):
         Returns:
             A scalar in float32 or wider.
         """
-        token_losses: torch.Tensor = self.loss(logits, targets)  # (B, L)
+        return self._mean(self.loss(logits, targets), targets)
+
+    def of_layer(
+        self, hidden: torch.Tensor, layer: torch.nn.Linear, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """The same of the layer that makes the logits from hidden (B, L, D), in less memory."""
+        return self._mean(self.linear_loss(hidden, layer.weight, targets, layer.bias), targets)
+
+    def _mean(self, losses: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Of the sum of the token losses, or of all of them, (B, L)."""
         if self.normalize == "batch":
-            return token_losses.sum() / len(targets)
+            return losses / len(targets)
         lengths = (targets != self.ignore_index).sum(dim=-1)  # (B,)
         if self.normalize == "token":
-            return token_losses.sum() / lengths.sum().clamp(min=1)
-        return (token_losses.sum(dim=-1) / lengths.clamp(min=1)).mean()
+            return losses / lengths.sum().clamp(min=1)
+        return (losses.sum(dim=-1) / lengths.clamp(min=1)).mean()
 
 
 class SquallModel(ESPnetASRModel):  # type: ignore[misc]
@@ -84,14 +99,23 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
 
     Args:
         loss: arguments of `AttentionLoss` except `ignore_index`.
+        fused: whether a training step takes the loss together with the decoder's output layer, and
+            makes no tensor of all logits; the step then tells no accuracy. `auto`: where the
+            decoder's output layer is its last, and has so many tokens that a step is no slower.
         args, kwargs: as `ESPnetASRModel`, except for what the loss decides here.
 
     Raises:
         ValueError: `lsm_weight` or `length_normalized_loss` is set (they are `loss.label_smoothing`
-            and `loss.normalize`), or there is no attention decoder.
+            and `loss.normalize`), there is no attention decoder, or it cannot be `fused`.
     """
 
-    def __init__(self, *args: Any, loss: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        loss: dict[str, Any],
+        fused: bool | Literal["auto"] = "auto",
+        **kwargs: Any,
+    ) -> None:
         for key, instead in _DECIDED_BY_LOSS.items():
             if kwargs.get(key):
                 raise ValueError(f"espnet.model_conf.{key} is {kwargs[key]}: set {instead} instead")
@@ -102,6 +126,14 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
                 "attention decoder and espnet.model_conf.ctc_weight below 1"
             )
         self.criterion_att = AttentionLoss(ignore_index=self.ignore_id, **loss)
+        layer: Any = getattr(self.decoder, "output_layer", None)
+        possible = isinstance(layer, torch.nn.Linear) and self.lang_token_id is None
+        if fused is True and not possible:
+            raise ValueError(
+                "loss.fused=true needs a transformer decoder, whose output layer is its last; this "
+                f"one is {type(self.decoder).__name__}: set loss.fused=auto"
+            )
+        self.fused = possible and (layer.out_features >= _FUSED_FROM if fused == "auto" else fused)
 
     def forward(
         self,
@@ -131,3 +163,32 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
                 "a new experiment, because these settings are part of its name"
             )
         return loss, stats, weight
+
+    def _calc_att_loss(
+        self,
+        encoder_out: torch.Tensor,
+        encoder_out_lens: torch.Tensor,
+        ys_pad: torch.Tensor,
+        ys_pad_lens: torch.Tensor,
+    ) -> tuple[torch.Tensor, Any, Any, Any]:
+        """The loss, and in validation accuracy, CER and WER of the attention decoder."""
+        if not (self.training and self.fused):
+            found: tuple[torch.Tensor, Any, Any, Any] = super()._calc_att_loss(
+                encoder_out, encoder_out_lens, ys_pad, ys_pad_lens
+            )
+            return found
+        inputs, targets = add_sos_eos(ys_pad, self.sos, self.eos, self.ignore_id)
+        with _without_output_layer(self.decoder) as layer:
+            hidden, _ = self.decoder(encoder_out, encoder_out_lens, inputs, ys_pad_lens + 1)
+        return self.criterion_att.of_layer(hidden, layer, targets), None, None, None
+
+
+@contextmanager
+def _without_output_layer(decoder: Any) -> Iterator[torch.nn.Linear]:
+    """A transformer decoder that gives its hidden features; and the layer that it lacks."""
+    layer = decoder.output_layer
+    decoder.output_layer = None
+    try:
+        yield layer
+    finally:
+        decoder.output_layer = layer
