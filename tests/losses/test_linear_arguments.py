@@ -114,6 +114,21 @@ def test_shared_arguments_are_listed_once_and_in_full() -> None:
     assert keywords == fields
 
 
+@pytest.mark.parametrize("value", ["-1", 1.5, None])
+def test_ignore_index_is_an_integer(value: Any) -> None:
+    message = f"ignore_index is {value!r}, a .*; it must be an integer"
+    with pytest.raises(TypeError, match=message):
+        LINEAR_LOSSES["ce"](ignore_index=value)
+    with pytest.raises(TypeError, match=message):
+        losses.squentropy_loss(torch.zeros(2, 5), TARGET[:, 0], ignore_index=value)
+
+
+def test_hidden_without_features_has_logits_of_the_bias_alone() -> None:
+    hidden, weight = torch.zeros(2, 3, 0), torch.zeros(5, 0)
+    value = linear_squentropy_loss(hidden, weight, torch.zeros(2, 3, dtype=torch.int64))
+    assert value.item() == pytest.approx(math.log(5))
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
 def test_small_integers_are_targets_too(dtype: torch.dtype) -> None:
     value = linear_squentropy_loss(HIDDEN, WEIGHT, TARGET.to(dtype))

@@ -6,6 +6,7 @@ Each error names the value that is wrong, where it is, and what would be right.
 from __future__ import annotations
 
 import math
+import operator
 from numbers import Real
 
 import torch
@@ -18,6 +19,7 @@ __all__ = [
     "check_finite_head",
     "check_finite_logits",
     "check_fraction",
+    "check_ignore_index",
     "check_positive",
     "check_reduction",
     "check_target_range",
@@ -61,6 +63,16 @@ def check_fraction(name: str, value: float) -> float:
     if not 0 <= number <= 1:
         raise ValueError(f"{name} is {value}; it must be between 0 and 1")
     return number
+
+
+def check_ignore_index(value: int) -> None:
+    """Raise TypeError unless it is an integer, Python's or numpy's."""
+    try:
+        operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"ignore_index is {value!r}, a {type(value).__name__}; it must be an integer"
+        ) from None
 
 
 def _number(name: str, value: object) -> float:
@@ -192,7 +204,7 @@ def arrange_hidden(
     for name, part in {**parts, "target": target}.items():
         if part is not None and part.device != hidden.device:
             raise ValueError(f"{name} is on {part.device}, but hidden is on {hidden.device}")
-    return hidden.reshape(-1, hidden.shape[-1]), target.reshape(-1).to(torch.int64)
+    return hidden.reshape(target.numel(), hidden.shape[-1]), target.reshape(-1).to(torch.int64)
 
 
 def _target_shape(logits: Tensor, class_dim: int) -> tuple[int, ...]:

@@ -53,6 +53,7 @@ from squall.losses.arguments import (
     arrange_hidden,
     check_at_least,
     check_finite_head,
+    check_ignore_index,
     check_positive,
     check_reduction,
     check_target_range,
@@ -234,6 +235,7 @@ def linear_loss(
 ) -> Tensor:
     """The loss of the given terms; arguments, result and errors as in the module's docstring."""
     check_reduction(reduction)
+    check_ignore_index(ignore_index)
     classes = count_rows(weight)
     flat, index = arrange_hidden(hidden, weight, target, bias)
     z_loss = check_at_least("z_loss", z_loss, minimum=0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from squall.losses.arguments import arrange, check_reduction
+from squall.losses.arguments import arrange, check_ignore_index, check_reduction
 from squall.losses.terms import Terms
 from squall.losses.tokenwise import TokenOptions, token_losses
 
@@ -34,6 +34,7 @@ def reduced_loss(
     dtype is that of the logits, or float32 for half precision under autocast.
     """
     check_reduction(reduction)
+    check_ignore_index(ignore_index)
     options = TokenOptions(terms.scaled(scale), ignore_index, check, check_finite)
     arranged, target = arrange(logits, target, class_dim)
     loss = token_losses(arranged, target, options)
