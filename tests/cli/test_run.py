@@ -202,6 +202,7 @@ def test_experiments_of_one_name_are_not_reported_as_one(
     assert "espnet.optim_conf.lr was 0." in err
     assert not page.exists()
     assert run("report", first, first, "-o", page)[0] == 0
+    assert "1 run;" in page.read_text()
 
 
 @pytest.mark.slow

@@ -99,7 +99,9 @@ def report_experiments(options: argparse.Namespace) -> int:
         ConfigError: two experiments have results of the same name, as where only a setting differs
             that names no system.
     """
-    variants = [open_variants(directory) for directory in options.experiments]
+    # A directory given twice is one run: as two of one seed they would have a spread of 0.
+    directories = {directory.resolve(): directory for directory in options.experiments}.values()
+    variants = [open_variants(directory) for directory in directories]
     scored = [[e for e in found if e.result_path.is_file()] or found[:1] for found in variants]
     every = [one for found in scored for one in found]
     _refuse_namesakes(every)
