@@ -4,6 +4,7 @@ In every round each of a size's functions runs once, forward and backward, in an
 so that a busy machine slows all of them alike. A ratio is taken within its round; the table has the
 quartiles over the rounds. Memory is measured in runs of their own: the most that the process (the
 GPU) has at one time beyond what it had before and beyond the gradients that are left at the end.
+A ratio cannot fall below that of the layer's three matrix products, which have a row of their own.
 
     python benchmarks/linear_losses.py                     # all sizes, on the CPU
     python benchmarks/linear_losses.py --threads 1 --sizes 1024,256,32000
@@ -46,6 +47,7 @@ SIZES = ((1024, 256, 32_000), (2048, 512, 8_000), (512, 1024, 128_000), (8192, 2
 TINY = ((24, 8, 200), (60, 4, 300))
 NAMES = ("ce", "square", "ccql", "squentropy")
 PEER = "F.linear_cross_entropy"
+PRODUCTS = "the three products alone"
 
 
 def plain(name: str) -> Loss:
@@ -53,10 +55,26 @@ def plain(name: str) -> Loss:
     return lambda hidden, weight, target: loss(F.linear(hidden, weight), target)
 
 
+class _Products(torch.autograd.Function):
+    """The three matrix products that no loss with a softmax can do without."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+        logits = hidden @ weight.T
+        ctx.save_for_backward(hidden, weight, logits)
+        return logits[0, 0].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        hidden, weight, logits = ctx.saved_tensors
+        return logits @ weight, logits.T @ hidden, None
+
+
 def functions(chunks: Sequence[int]) -> dict[str, Loss]:
     """What is compared, by name; the plain ones first."""
     found: dict[str, Loss] = {f"linear, {name}": plain(name) for name in NAMES}
     found |= {f"linear_{name}": losses.LINEAR_LOSSES[name]() for name in NAMES}
+    found[PRODUCTS] = _Products.apply
     if hasattr(F, "linear_cross_entropy"):
         options: Any = torch.nn.LinearCrossEntropyOptions  # type: ignore[attr-defined]
         found[PEER] = partial(F.linear_cross_entropy, options=options())  # type: ignore[attr-defined]
@@ -72,6 +90,8 @@ def reference_of(name: str) -> str:
     """The plain function that a function is compared with: of the same loss."""
     if name.startswith("linear, "):
         return name
+    if name == PRODUCTS:
+        return "linear, squentropy"
     return f"linear, {name.partition('_')[2] if name.startswith('linear_') else 'ce'}"
 
 

@@ -186,11 +186,31 @@ def test_logits_may_change_before_the_backward_pass(
     value = loss(logits, target)
     logits.zero_()
     expected = gradient_of(loss, leaf, target)
-    found = torch.autograd.grad(value, leaf, create_graph=True)[0]
-    torch.testing.assert_close(found, expected)
     # The second derivatives are those at the logits, which are gone.
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        torch.autograd.grad(found.float().square().sum(), leaf)
+        torch.autograd.grad(value, leaf, create_graph=True)
+    value = loss(logits := leaf * 1, target)
+    logits.zero_()
+    torch.testing.assert_close(torch.autograd.grad(value, leaf)[0], expected)
+
+
+@every_loss
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_a_graph_that_is_kept_gives_the_same_gradient_again(
+    config: dict[str, Any], reduction: str
+) -> None:
+    logits, target = make_batch(6, classes=4)
+    leaf = logits.requires_grad_()
+    value = build_loss(**config, reduction=reduction)(leaf, target).sum()
+    first, second, third = (
+        torch.autograd.grad(value, leaf, factor, retain_graph=True)[0]
+        for factor in (torch.tensor(1.0), torch.tensor(3.0), torch.tensor(1.0))
+    )
+    kept = first.clone()
+    torch.testing.assert_close(second, 3 * first)
+    third.mul_(2)  # each is its own
+    torch.testing.assert_close(first, kept, rtol=0, atol=0)
+    torch.testing.assert_close(third, 2 * first)
 
 
 class LargeStorages(TorchDispatchMode):
@@ -230,7 +250,8 @@ def test_no_temporary_of_the_size_of_the_logits(
     if with_gradient:
         with LargeStorages(logits.nbytes // 2, known=logits) as backward:
             value.backward()  # type: ignore[no-untyped-call]
-        assert len(backward.found.keys() - forward.found.keys()) == 1
+        # What the forward pass kept is the gradient, but for its dtype.
+        assert len(backward.found.keys() - forward.found.keys()) == (dtype == torch.float16)
 
 
 @every_loss

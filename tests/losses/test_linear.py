@@ -112,7 +112,7 @@ def assert_same(found: list[Tensor], expected: list[Tensor], tolerance: float = 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of few tokens, so that several of them make a batch."""
-    for name in ("_CHUNK_BYTES_PER_THREAD", "_LEAST_CHUNK_BYTES", "_MOST_CHUNK_BYTES"):
+    for name in ("_LEAST_CHUNK_BYTES", "_MOST_CHUNK_BYTES"):
         monkeypatch.setattr(chunks, name, 8 * 11 * 3)
     monkeypatch.setattr(chunks, "_PART_BYTES", 8 * 5 * 4)
     monkeypatch.setattr(gram, "_PART_BYTES", 8 * 5 * 4)

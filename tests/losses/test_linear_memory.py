@@ -91,7 +91,7 @@ def test_temporary_tensors_stay_within_the_budget(
 def test_memory_does_not_grow_with_the_tokens_left_to_the_code(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_CHUNK_BYTES_PER_THREAD", "_LEAST_CHUNK_BYTES", "_MOST_CHUNK_BYTES"):
+    for name in ("_LEAST_CHUNK_BYTES", "_MOST_CHUNK_BYTES"):
         monkeypatch.setattr(losses.chunks, name, 4 * 4 * V)
     monkeypatch.setattr(losses.gram, "_PART_BYTES", 4 * 4 * V)
     given = dict(config)

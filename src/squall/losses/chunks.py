@@ -20,11 +20,10 @@ from squall.losses.terms import Terms
 __all__ = ["Gradients", "Head", "Plan", "chunk_bytes", "chunk_pass", "weight_parts"]
 
 _MEBIBYTE = 2**20
-# A chunk reads the weight twice, and reads and writes its gradient: with fewer tokens that takes
-# longer than the products themselves.
-_ENOUGH_TOKENS = 64
-_CHUNK_BYTES_PER_THREAD = 4 * _MEBIBYTE
-_LEAST_CHUNK_BYTES, _MOST_CHUNK_BYTES = 8 * _MEBIBYTE, 32 * _MEBIBYTE
+# A chunk reads the weight twice, and reads and writes its gradient. Of the tokens that one chunk of
+# all would have, 256 take the same time, 128 a tenth more, 64 a quarter more.
+_ENOUGH_TOKENS = 128
+_LEAST_CHUNK_BYTES, _MOST_CHUNK_BYTES = 16 * _MEBIBYTE, 64 * _MEBIBYTE
 _CHUNK_BYTES_ON_DEVICE = 256 * _MEBIBYTE
 # Of a weight that is converted for the products, and of products that are.
 _PART_BYTES = 4 * _MEBIBYTE
@@ -80,8 +79,7 @@ def chunk_bytes(row_bytes: int, plan: Plan, device: torch.device, *, what: str) 
     Raises ValueError where not even one row, `what`, fits into the plan's `max_bytes`.
     """
     if device.type == "cpu":
-        wanted = torch.get_num_threads() * _CHUNK_BYTES_PER_THREAD
-        wanted = max(wanted, _LEAST_CHUNK_BYTES, _ENOUGH_TOKENS * row_bytes)
+        wanted = max(_LEAST_CHUNK_BYTES, _ENOUGH_TOKENS * row_bytes)
         wanted = min(wanted, _MOST_CHUNK_BYTES)
     else:
         wanted = _CHUNK_BYTES_ON_DEVICE

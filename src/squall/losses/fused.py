@@ -25,8 +25,9 @@ from typing_extensions import ParamSpec
 from squall.losses.chunks import Gradients, Head, Plan, chunk_pass
 from squall.losses.formulas import accumulation_dtype, token_values
 from squall.losses.gram import gram_pass, gram_pays
+from squall.losses.transforms import is_batched
 
-__all__ = ["head_losses", "is_transformed", "plain_losses", "uncompiled"]
+__all__ = ["head_losses", "plain_losses", "uncompiled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,11 +44,6 @@ def head_losses(head: Head, plan: Plan, *, summed: bool) -> Tensor:
     wanted = tuple(torch.is_grad_enabled() and t is not None and t.requires_grad for t in tensors)
     loss: Tensor = _HeadLosses.apply(*head, plan, summed, wanted)  # type: ignore[no-untyped-call]
     return loss
-
-
-def is_transformed() -> bool:
-    """Whether a transform of torch.func runs; what `autograd.Function` asks itself, too."""
-    return torch._C._are_functorch_transforms_active()
 
 
 def uncompiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -120,9 +116,7 @@ class _HeadLosses(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,) = grads
-        # The second is how `torch.autograd.grad` and `jacobian` batch gradients, the vmap of old.
-        batched = is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grad)
-        if torch.is_grad_enabled() or batched:
+        if torch.is_grad_enabled() or is_batched(grad):
             return *_differentiable(ctx, grad), None, None, None, None, None
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:

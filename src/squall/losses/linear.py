@@ -46,7 +46,6 @@ from typing import TypedDict
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from typing_extensions import Unpack
 
 from squall.losses.arguments import (
@@ -61,7 +60,7 @@ from squall.losses.arguments import (
 )
 from squall.losses.chunks import Head, Plan
 from squall.losses.formulas import accumulation_dtype
-from squall.losses.fused import head_losses, is_transformed, plain_losses, uncompiled
+from squall.losses.fused import head_losses, plain_losses, uncompiled
 from squall.losses.terms import (
     Terms,
     ccql_terms,
@@ -70,6 +69,7 @@ from squall.losses.terms import (
     square_terms,
     squentropy_terms,
 )
+from squall.losses.transforms import sees_every_operation
 
 __all__ = [
     "HeadOptions",
@@ -246,7 +246,7 @@ def linear_loss(
         max_bytes=_bytes(max_memory_gb),
     )
     ignored = index == ignore_index
-    if _needs_plain_formula(flat, weight, bias):
+    if sees_every_operation(*(t for t in (flat, weight, bias) if t is not None)):
         head = _masked(flat, weight, bias, index, ignored)
         loss = plain_losses(head, plan)
         loss = loss if reduction == "none" else loss.sum()
@@ -285,21 +285,6 @@ def _masked(
         index.masked_fill(ignored, 0),
         rows=(~ignored).to(accumulation_dtype(hidden.dtype)),
     )
-
-
-def _needs_plain_formula(*tensors: Tensor | None) -> bool:
-    """Whether some transform has to see every operation, or there is nothing to compute with."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    return (
-        is_transformed()
-        or any(tensor.is_meta for tensor in given)
-        or any(_has_tangent(tensor) for tensor in given)
-    )
-
-
-def _has_tangent(tensor: Tensor) -> bool:
-    dual = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
-    return dual.tangent is not None
 
 
 def _is_under_autocast(hidden: Tensor) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from squall.losses.arguments import arrange, check_ignore_index, check_reduction
 from squall.losses.terms import Terms
-from squall.losses.tokenwise import TokenOptions, token_losses
+from squall.losses.tokenwise import TokenOptions, reduced_losses, token_losses
 
 __all__ = ["reduced_loss"]
 
@@ -37,11 +37,10 @@ def reduced_loss(
     check_ignore_index(ignore_index)
     options = TokenOptions(terms.scaled(scale), ignore_index, check, check_finite)
     arranged, target = arrange(logits, target, class_dim)
-    loss = token_losses(arranged, target, options)
-    if reduction != "none":
-        loss = loss.sum()
-    if reduction == "mean":  # clamped: with nothing to average the mean is 0, not NaN
-        loss = loss / (target != ignore_index).sum().clamp(min=1)
+    if reduction == "none":
+        loss = token_losses(arranged, target, options)
+    else:
+        loss = reduced_losses(arranged, target, options, mean=reduction == "mean")
     device = logits.device.type
     under_autocast = device != "meta" and torch.is_autocast_enabled(device)
     return loss if under_autocast else loss.to(logits.dtype)

@@ -5,6 +5,9 @@ keeps it; the backward pass is one product. No other tensor of the size of the l
 The logits are kept by reference, for second derivatives alone: until the backward pass, as with
 torch's own losses, they may change.
 
+Of a sum or mean the backward pass gives the kept tensor away, after a product in place where there
+is a factor left; a second pass through the same graph computes it again, from the logits.
+
 Convention: the gradient of half-precision logits is kept in float32 and rounded once, after the
 factors of mean, scale and GradScaler, as under torch's autocast. Rounded before, what is below 6e-8
 in float16 would be gone.
@@ -12,7 +15,7 @@ in float16 would be gone.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -27,8 +30,9 @@ from squall.losses.formulas import (
     token_values,
 )
 from squall.losses.terms import Terms
+from squall.losses.transforms import is_batched, sees_every_operation
 
-__all__ = ["TokenOptions", "token_losses"]
+__all__ = ["TokenOptions", "reduced_losses", "token_losses"]
 
 
 class TokenOptions(NamedTuple):
@@ -55,6 +59,20 @@ def token_losses(logits: Tensor, target: Tensor, options: TokenOptions) -> Tenso
     return values
 
 
+def reduced_losses(logits: Tensor, target: Tensor, options: TokenOptions, *, mean: bool) -> Tensor:
+    """The sum of `token_losses`, or its mean over the tokens that are not ignored, 0 of none."""
+    plain = torch.compiler.is_compiling() or not _wants_gradient(logits)
+    if plain or sees_every_operation(logits):
+        loss = token_losses(logits, target, options).sum()
+        return loss / _count(target, options) if mean else loss
+    loss = _apply(_ReducedLosses, logits, target, options, mean)
+    return cast(Tensor, loss)
+
+
+def _count(target: Tensor, options: TokenOptions) -> Tensor:
+    return (target != options.ignore_index).sum().clamp(min=1)
+
+
 def _apply(function: type[Function], *args: Any) -> Any:
     return function.apply(*args)  # type: ignore[no-untyped-call]
 
@@ -69,6 +87,34 @@ def _flatten(logits: Tensor, target: Tensor, options: TokenOptions) -> tuple[Ten
     return flat, flat == options.ignore_index
 
 
+def _values_and_gradients(
+    logits: Tensor, target: Tensor, options: TokenOptions, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """What `_TokenGradients` gives."""
+    flat, ignored = _flatten(logits, target, options)
+    on_cpu = logits.device.type == "cpu"
+    if options.check or (options.check is None and on_cpu):
+        check_target_range(target, logits.shape[-1], ignore_index=options.ignore_index)
+    if options.check_finite:
+        check_finite_logits(logits, ignored, target.shape)
+    ignored = ignored.unsqueeze(-1)  # (A, S, 1)
+    index = flat.unsqueeze(-1).masked_fill(ignored, 0)
+    dtype = accumulation_dtype(logits.dtype)
+    values = torch.empty(index.shape, dtype=dtype, device=logits.device)
+    gradients = values.new_empty(0)
+    if with_gradient:
+        gradients = torch.empty_like(logits, dtype=dtype)
+    any_ignored = not on_cpu or bool(ignored.any())
+    for block in blocks(logits):
+        out = gradients[block] if with_gradient else None
+        values[block] = block_losses(
+            logits[block].to(dtype), index[block], options.terms, gradient=out
+        )
+        if any_ignored and out is not None:
+            out.masked_fill_(ignored[block], 0.0)
+    return values.masked_fill_(ignored, 0.0).reshape(target.shape), gradients
+
+
 class _TokenGradients(Function):
     """(logits, target) -> values, as `token_losses` has them, and gradients (A, S, C) of each.
 
@@ -81,28 +127,7 @@ class _TokenGradients(Function):
     def forward(
         logits: Tensor, target: Tensor, options: TokenOptions, with_gradient: bool
     ) -> tuple[Tensor, Tensor]:
-        flat, ignored = _flatten(logits, target, options)
-        on_cpu = logits.device.type == "cpu"
-        if options.check or (options.check is None and on_cpu):
-            check_target_range(target, logits.shape[-1], ignore_index=options.ignore_index)
-        if options.check_finite:
-            check_finite_logits(logits, ignored, target.shape)
-        ignored = ignored.unsqueeze(-1)  # (A, S, 1)
-        index = flat.unsqueeze(-1).masked_fill(ignored, 0)
-        dtype = accumulation_dtype(logits.dtype)
-        values = torch.empty(index.shape, dtype=dtype, device=logits.device)
-        gradients = values.new_empty(0)
-        if with_gradient:
-            gradients = torch.empty_like(logits, dtype=dtype)
-        any_ignored = not on_cpu or bool(ignored.any())
-        for block in blocks(logits):
-            out = gradients[block] if with_gradient else None
-            values[block] = block_losses(
-                logits[block].to(dtype), index[block], options.terms, gradient=out
-            )
-            if any_ignored and out is not None:
-                out.masked_fill_(ignored[block], 0.0)
-        return values.masked_fill_(ignored, 0.0).reshape(target.shape), gradients
+        return _values_and_gradients(logits, target, options, with_gradient)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -180,6 +205,55 @@ class _TokenLosses(Function):
         )
         gradients = gradients.flatten(0, 1) if gradients.ndim == logits.ndim else args[3]
         return _apply(_TokenLosses, logits.flatten(0, 1), target, values, gradients, args[4]), 0
+
+
+class _ReducedLosses(Function):
+    """(logits, target) -> the sum of the losses, or their mean."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        logits, target, options, mean = args
+        ctx.count = _count(target, options) if mean else None
+        if mean and logits.device.type == "cpu":  # the gradients have the factor from the start
+            options = options._replace(terms=options.terms.scaled(1 / int(ctx.count)))
+            ctx.count = None
+        ctx.save_for_backward(logits, target)
+        ctx.options, ctx.dtype = options, logits.dtype
+        values, ctx.gradients = _values_and_gradients(logits, target, options, True)
+        loss = values.sum()
+        return loss if ctx.count is None else loss / ctx.count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        grad = grads[0] if ctx.count is None else grads[0] / ctx.count
+        gradients, ctx.gradients = ctx.gradients, None
+        if torch.is_grad_enabled() or is_batched(grad):
+            gradients = _differentiable(ctx, grad)
+        else:
+            if gradients is None:
+                logits, target = ctx.saved_tensors
+                _, gradients = _values_and_gradients(logits, target, ctx.options, True)
+            gradients = _given_away(gradients, grad, ctx.dtype)
+        return gradients, None, None, None
+
+
+def _differentiable(ctx: Any, grad: Tensor) -> Tensor:
+    """The gradient of the sum, of one `grad` or of a batch of them, to be differentiated again."""
+    logits, target = ctx.saved_tensors
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        loss = token_losses(logits, target, ctx.options).sum()
+    (by_logits,) = torch.autograd.grad(loss, logits, grad, create_graph=again)
+    return by_logits
+
+
+def _given_away(gradients: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradients times the factor in the dtype, rounded once, in place where they have it."""
+    if gradients.dtype != dtype:
+        return _product(gradients, factor.expand(*gradients.shape[:2], 1), dtype)
+    if factor.device.type == "cpu" and float(factor) == 1.0:
+        return gradients
+    return gradients.mul_(factor)
 
 
 def _gradients(ctx: Any) -> Tensor:
