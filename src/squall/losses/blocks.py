@@ -15,8 +15,8 @@ from squall.losses.terms import Terms
 
 __all__ = ["BLOCK_BYTES_PER_THREAD", "block_losses", "blocks"]
 
-# One megabyte in float32: smaller blocks pay more for the calls than they gain from the cache.
-_BLOCK_ELEMENTS_PER_THREAD = 2**18
+# Two megabytes in float32: smaller blocks pay more for the calls than they gain from the cache.
+_BLOCK_ELEMENTS_PER_THREAD = 2**19
 BLOCK_BYTES_PER_THREAD = 8 * _BLOCK_ELEMENTS_PER_THREAD
 """The most that a block can have on a CPU: in float64."""
 # Elsewhere than on the CPU a block only bounds the temporaries; few launches matter more.

@@ -62,6 +62,8 @@ _PART_BYTES = 4 * 2**20
 _BLOCKS = 4
 # A product of float64, in products of float32.
 _COST_OF_FLOAT64 = 2.0
+# As it takes up to twice the time that its products would tell.
+_PAYS_BELOW = 0.5
 # Tensors (n, D) in float64 that a chunk of n tokens holds.
 _TENSORS_OF_A_CHUNK = 5
 
@@ -78,7 +80,7 @@ def gram_pays(head: Head, plan: Plan, gradients: Gradients) -> bool:
     half = _COST_OF_FLOAT64 * (1 + 1 / _BLOCKS) / 2  # of a matrix that is symmetric
     of_gram = classes * (half + of_weight)
     of_gram += tokens * (_COST_OF_FLOAT64 + (half + _COST_OF_FLOAT64) * of_weight)
-    return of_gram * width**2 < of_logits
+    return of_gram * width**2 < _PAYS_BELOW * of_logits
 
 
 def gram_pass(head: Head, plan: Plan, gradients: Gradients) -> Tensor:
