@@ -97,7 +97,7 @@ def test_scores_are_chosen_by_name(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     page = tmp_path / "new" / "scores.html"
-    assert _score(folders, "--scores", "lsd,si_sdr,estoi", "--html", str(page)) == 0
+    assert _score(folders, "--scores", "lsd, si_sdr,estoi", "--html", str(page)) == 0
     out = capsys.readouterr().out
     rows, table = _parts(out)
     assert list(rows[0]) == ["file", "estoi", "si_sdr", "lsd", "lag_samples", "reason"]
@@ -182,7 +182,7 @@ def test_two_files(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str
 
 
 def test_what_cannot_be_scored_is_named_and_the_others_are(
-    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     clean, noisy = folders
     _write(clean / "lonely.wav", _speech(1.0))
@@ -192,7 +192,7 @@ def test_what_cannot_be_scored_is_named_and_the_others_are(
     _write(clean / "broken.wav", _speech(1.0))
     (noisy / "broken.wav").write_bytes(b"RIFF and nothing more")
     (noisy / "._a.wav").write_bytes(b"what macOS leaves behind")
-    assert _score(folders) == 1
+    assert _score(folders, "--html", str(tmp_path / "scores.html")) == 1
     captured = capsys.readouterr()
     rows, table = _parts(captured.out)
     assert [row["file"] for row in rows] == ["a/one", "a/two", "b/one"]
@@ -206,6 +206,9 @@ def test_what_cannot_be_scored_is_named_and_the_others_are(
         "these are not aligned"
     )
     assert last == "4 file(s) could not be scored, see above"
+    page = (tmp_path / "scores.html").read_text()
+    for told in (lonely, extra, long):
+        assert told in page
 
 
 @pytest.mark.parametrize(

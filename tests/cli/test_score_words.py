@@ -179,13 +179,16 @@ def test_a_file_without_text_is_named(
     text.write_text("one THE SHIP IS OLD\nthree SEA AND SKY\n")  # a file's own name is enough
     assert score() == 1
     captured = capsys.readouterr()
-    assert "1 of 3 files have no text, 'two' among them" in captured.err
+    assert f"{text}: 1 of 3 files have no text, 'two' among them" in captured.err
     assert captured.out == ""  # nothing was scored before
     text.write_text("one\ntwo\nthree\n")
     assert score() == 1
     captured = capsys.readouterr()
     assert "the texts of all 3 files are empty" in captured.err
     assert captured.out == ""
+    text.unlink()
+    assert score() == 1
+    assert f"{text}: no such file; it holds what is said" in capsys.readouterr().err
 
 
 def test_what_cannot_be_recognised_is_left_out_of_all(

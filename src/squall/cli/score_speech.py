@@ -89,11 +89,12 @@ def score_speech_files(options: argparse.Namespace) -> int:
     head = [*(["estimate"] if several else []), "file", *names, *lag, "reason"]
     scored: dict[str, dict[str, SpeechScores]] = {}
     rows: list[list[str]] = []
-    failed = 0
+    unscored: list[str] = []
     with atomic_write(options.csv) if options.csv else nullcontext(sys.stdout) as file:
         for folder, (pairs, problems) in found.items():
             for problem in problems:
                 print(problem, file=sys.stderr)
+            unscored += problems
             reading = _Reading(pairs, align=options.align)
             mine = scored[folder] = {}
             jobs = min(options.jobs or os.cpu_count() or 1, max(1, len(pairs)))
@@ -108,11 +109,12 @@ def score_speech_files(options: argparse.Namespace) -> int:
                 rows.append([*([folder] if several else []), name, *values, reasons])
                 _write_row(file, rows[-1])
                 if options.csv:
-                    print(f"{len(mine) + reading.failed} of {len(pairs)}: {name}", file=sys.stderr)
-            failed += len(problems) + reading.failed
+                    done = len(mine) + len(reading.problems)
+                    print(f"{done} of {len(pairs)}: {name}", file=sys.stderr)
+            unscored += reading.problems
             _tell_lags(reading.lags)
         if not rows:
-            raise ValueError(f"nothing could be scored, {failed} problem(s) above")
+            raise ValueError(f"nothing could be scored, {len(unscored)} problem(s) above")
     if not options.csv:
         print()
     summaries = {
@@ -127,6 +129,7 @@ def score_speech_files(options: argparse.Namespace) -> int:
     differences = [row for row in _differences(scored, names) if several]
     if differences:
         print_rows(_DIFFERENCE_HEAD, differences, _DIFFERENCE_NOTE)
+    failed = len(unscored)
     words = None
     if recognise:
         words, unheard = recognise_folders(speech, texts, recognise)
@@ -135,7 +138,7 @@ def score_speech_files(options: argparse.Namespace) -> int:
             write_words(options.words, words)
         failed += unheard
     if options.html:
-        _write_page(options.html, summaries, differences, words, head, rows)
+        _write_page(options.html, summaries, differences, words, head, rows, unscored)
     if failed:
         print(f"{failed} file(s) could not be scored, see above", file=sys.stderr)
     return 1 if failed else 0
@@ -167,8 +170,13 @@ def _recogniser(
         if options.words:
             raise ValueError("--words writes what a recogniser understood: give --recogniser")
         return None, {}
+    if not options.text.exists():
+        raise ValueError(f"{options.text}: no such file; it holds what is said, lines `id words`")
     texts, _ = read_transcripts(options.text)
-    find_texts(speech, texts)
+    try:
+        find_texts(speech, texts)
+    except ValueError as error:
+        raise ValueError(f"{options.text}: {error}") from None
     return load_recogniser(options.recogniser), texts
 
 
@@ -236,7 +244,7 @@ def _differences(
 def _wanted_scores(given: str | None, *, reference: bool) -> tuple[str, ...]:
     """The scores that are asked for; all their packages are there."""
     if given is not None:
-        names = check_scores(given.split(","), reference=reference)
+        names = check_scores([name.strip() for name in given.split(",")], reference=reference)
     elif reference:
         names = DEFAULT_SCORES
     else:
@@ -252,14 +260,14 @@ class _Reading:
     Attributes:
         names: name, lag and notes of the pairs that were handed out, in order.
         lags: of the estimates, in samples; None where none was looked for.
-        failed: how many could not be.
+        problems: why the others could not be, a sentence for each.
     """
 
     def __init__(self, pairs: Mapping[str, _Paths], *, align: bool) -> None:
         self.pairs, self.align = pairs, align
         self.names: deque[tuple[str, int | None, list[str]]] = deque()
         self.lags: list[int | None] = []
-        self.failed = 0
+        self.problems: list[str] = []
 
     def __iter__(self) -> Iterator[SpeechPair]:
         for name, (reference, estimate) in self.pairs.items():
@@ -269,8 +277,8 @@ class _Reading:
                 else:
                     pair, lag, notes = _read_pair(reference, estimate, align=self.align)
             except (AudioError, _LengthError, OSError, MemoryError) as error:
-                print(str(error) or f"{name}: the memory is full", file=sys.stderr)
-                self.failed += 1
+                self.problems.append(str(error) or f"{name}: the memory is full")
+                print(self.problems[-1], file=sys.stderr)
                 continue
             for note in notes:
                 print(f"{name}: {note}", file=sys.stderr)
@@ -402,8 +410,9 @@ def _write_page(
     words: WordsTable | None,
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
+    unscored: Sequence[str],
 ) -> None:
-    """One HTML file with all tables."""
+    """One HTML file with all tables, and what could not be scored, in words."""
     sections = []
     for folder, means in summaries.items():
         table = [
@@ -429,5 +438,7 @@ def _write_page(
         sections.append(Section("Words", shown))
     titles = [declared(name).title if name in SPEECH_SCORES else name for name in head]
     sections.append(Section("Files", table_html(titles, [list(row) for row in rows])))
+    if unscored:
+        sections.append(Section("Not scored", table_html(["why"], [[why] for why in unscored])))
     with atomic_write(path) as file:
         file.write(page_html("Scores of speech", sections))
