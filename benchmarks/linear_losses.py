@@ -16,12 +16,16 @@ older torch; an environment for the comparison is made by
 
     python -m venv peers && peers/bin/pip install 'torch>=2.13' typing_extensions
     PYTHONPATH=src peers/bin/python benchmarks/linear_losses.py
+
+On a GPU Liger's and Apple's fused cross-entropies take part where they are installed
+(`pip install liger-kernel cut-cross-entropy`). Neither runs on a CPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib.util
 import json
 import random
 import re
@@ -70,7 +74,22 @@ class _Products(torch.autograd.Function):
         return logits @ weight, logits.T @ hidden, None
 
 
-def functions(chunks: Sequence[int]) -> dict[str, Loss]:
+def gpu_peers() -> dict[str, Loss]:
+    """Fused cross-entropies that are installed and written for GPUs alone."""
+    found: dict[str, Loss] = {}
+    if importlib.util.find_spec("liger_kernel"):
+        from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+        liger = LigerFusedLinearCrossEntropyLoss()
+        found["Liger"] = lambda hidden, weight, target: liger(weight, hidden, target)
+    if importlib.util.find_spec("cut_cross_entropy"):
+        from cut_cross_entropy import linear_cross_entropy
+
+        found["cut-cross-entropy"] = linear_cross_entropy
+    return found
+
+
+def functions(chunks: Sequence[int], device: str) -> dict[str, Loss]:
     """What is compared, by name; the plain ones first."""
     found: dict[str, Loss] = {f"linear, {name}": plain(name) for name in NAMES}
     found |= {f"linear_{name}": losses.LINEAR_LOSSES[name]() for name in NAMES}
@@ -83,6 +102,8 @@ def functions(chunks: Sequence[int]) -> dict[str, Loss]:
                 F.linear_cross_entropy,  # type: ignore[attr-defined]
                 options=options(batch_chunk_size=size),
             )
+    if device.startswith("cuda"):
+        found |= gpu_peers()
     return found
 
 
@@ -169,7 +190,7 @@ def compare(args: argparse.Namespace, size: tuple[int, int, int]) -> list[dict[s
     weight = torch.randn(classes, width, generator=generator).to(args.device, dtype) / width**0.5
     target = torch.randint(classes, (tokens,), generator=generator).to(args.device)
     layer = (hidden.requires_grad_(), weight.detach().requires_grad_(), target)
-    compared = functions(args.chunks)
+    compared = functions(args.chunks, args.device)
     measure(compared, layer, rounds=args.warmup, seed=args.seed)
     memory = {name: peak_gb(loss, layer) for name, loss in compared.items()}
     seconds = measure(compared, layer, rounds=args.rounds, seed=args.seed + 1)

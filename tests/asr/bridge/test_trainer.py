@@ -18,10 +18,9 @@ pytest.importorskip("espnet2")
 
 from espnet2.train.trainer import Trainer
 
-from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.running import espnet_task, language_model_task, parse_espnet_settings
 from squall.asr.bridge.trainer import SquallTrainer, load_weights, read_history
-from squall.asr.training import loss_settings, token_settings
+from squall.asr.training import model_settings, token_settings
 from squall.engine.experiment import Experiment
 from squall.losses import LOSSES
 
@@ -267,8 +266,7 @@ def _settings_of(prepared: Experiment, config: Any, folder: Path) -> Any:
     settings = {
         **config.espnet,
         **token_settings(config, tokens),
-        "model": MODEL_NAME,
-        "model_conf": {**config.espnet["model_conf"], "loss": loss_settings(config)},
+        **model_settings(config),
         "output_dir": str(folder),
     }
     return parse_espnet_settings(espnet_task(), settings, folder / "settings.yaml")
