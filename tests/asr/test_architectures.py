@@ -220,11 +220,19 @@ def _loss(name: str, ignore_index: int) -> AttentionLoss:
 def test_a_step_with_each_loss_is_finite(architecture: Architecture) -> None:
     """One pass through the model, whose logits all losses are given."""
     model = architecture.model.train()
+    fused, model.fused = model.fused, False
     given: list[tuple[torch.Tensor, torch.Tensor]] = []
     handle = model.criterion_att.register_forward_hook(lambda *hooked: given.append(hooked[1]))
     model.zero_grad(set_to_none=True)
-    loss, stats, _ = model(**_batch(len(architecture.arguments.token_list)))
+    batch = _batch(len(architecture.arguments.token_list))
+    torch.manual_seed(0)
+    loss, stats, _ = model(**batch)
     handle.remove()
+    model.fused = fused
+    if fused:
+        torch.manual_seed(0)
+        loss, _, _ = model(**batch)
+        assert float(loss.detach()) == pytest.approx(float(stats["loss"]), rel=1e-5)
     assert torch.isfinite(loss)
     for part in ("loss_ctc", "loss_att"):
         assert float(stats[part]) > 0
