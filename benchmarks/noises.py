@@ -43,6 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--many-frames", type=int, nargs="*", default=[5000, 20000, 80000])
     parser.add_argument("--noises", type=int, nargs="*", default=[2, 4, 7])
     parser.add_argument("-N", type=int, default=20000, help="frames (default: %(default)s)")
+    parser.add_argument("--estimators", nargs="+", choices=ESTIMATORS, default=list(ESTIMATORS))
     parser.add_argument("--threads", type=int, help="threads of torch (default: torch's own)")
     parser.add_argument("--seed", type=int, default=0, help="of the noises that are drawn")
     parser.add_argument("--figure", type=Path, help="error against frames and noises")
@@ -135,7 +136,7 @@ def main() -> int:
         print_row(run)
     done = {(run["estimator"], tuple(run["noises"]), run["frames"]) for run in runs}
     for noises, n in wanted:
-        for name in ESTIMATORS:
+        for name in args.estimators:
             if (name, tuple(noises), n) in done:
                 continue
             runs.append(measure(args.frames, noises, n, name))
