@@ -10,12 +10,13 @@ import math
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from itertools import islice
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
@@ -305,54 +306,45 @@ def score_pairs(
         for pair in pairs:
             yield _score_pair(pair, *how)
         return
+    pools: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+    for _ in range(jobs):
+        pools.put(_pool())
+
+    def score(pair: SpeechPair) -> SpeechScores:
+        pool = pools.get()
+        try:
+            return pool.submit(_score_pair, pair, *how).result()
+        except BrokenProcessPool:
+            pool.shutdown(wait=False)
+            pool = _pool()
+            return _score_pair(pair, *how, "PESQ brought its process down")
+        finally:
+            pools.put(pool)
+
     source = iter(pairs)
-    waiting: deque[_Waiting] = deque()
-    pool = _pool(jobs)
+    waiting: deque[Future[SpeechScores]] = deque()
+    threads = ThreadPoolExecutor(jobs)
     try:
         while True:
-            waiting.extend(_Waiting(pair) for pair in islice(source, 4 * jobs - len(waiting)))
+            for pair in islice(source, 4 * jobs - len(waiting)):
+                waiting.append(threads.submit(score, pair))
             if not waiting:
                 return
-            try:
-                for item in waiting:
-                    if item.future is None:
-                        item.future = pool.submit(_score_pair, item.pair, *how)
-                assert waiting[0].future is not None
-                found = waiting[0].future.result()
-            except BrokenProcessPool:
-                # Whose fault it was is not known: the oldest is tried alone, the others again.
-                pool.shutdown()
-                pool = _pool(jobs)
-                for item in waiting:
-                    if item.future is not None and item.future.exception() is not None:
-                        item.future = None
-                found = _score_alone(waiting[0].pair, *how)
-            waiting.popleft()
-            yield found
+            yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
+        for _ in range(jobs):
+            pools.get().shutdown()
 
 
-@dataclass
-class _Waiting:
-    pair: SpeechPair
-    future: Future[SpeechScores] | None = None
+def _pool() -> ProcessPoolExecutor:
+    """A process that has one pair at a time.
 
-
-def _pool(jobs: int) -> ProcessPoolExecutor:
+    One pool of all processes would have further pairs on their way when a process dies, and with
+    Python 3.11 what writes them may then wait for ever.
+    """
     # Not fork: it copies the locks of other threads, torch's among them, as they happen to be.
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-
-
-def _score_alone(
-    pair: SpeechPair, scores: Sequence[str], sample_rate_hz: int, remove_mean: bool
-) -> SpeechScores:
-    how = (pair, scores, sample_rate_hz, remove_mean)
-    with _pool(1) as pool:
-        try:
-            return pool.submit(_score_pair, *how).result()
-        except BrokenProcessPool:
-            return _score_pair(*how, "PESQ brought its process down")
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 @dataclass(frozen=True)
