@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["is_batched", "is_transformed", "sees_every_operation"]
+__all__ = ["is_batched", "sees_every_operation"]
 
 
-def is_transformed() -> bool:
+def _is_transformed() -> bool:
     """Whether a transform of torch.func runs; what `autograd.Function` asks itself, too."""
     return torch._C._are_functorch_transforms_active()
 
@@ -19,12 +19,12 @@ def is_batched(gradient: Tensor) -> bool:
 
     So `torch.autograd.grad` and `jacobian` call a backward pass, by the vmap of old.
     """
-    return is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient)
+    return _is_transformed() or torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
 def sees_every_operation(*tensors: Tensor) -> bool:
     """Whether a transform or forward mode has to, or there are no numbers to compute with."""
-    return is_transformed() or any(t.is_meta or _has_tangent(t) for t in tensors)
+    return _is_transformed() or any(t.is_meta or _has_tangent(t) for t in tensors)
 
 
 def _has_tangent(tensor: Tensor) -> bool:
