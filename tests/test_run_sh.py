@@ -27,7 +27,9 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def _run(checkout: Path, *arguments: str, **tools: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    checkout: Path, *arguments: str, pyenv_root: Path | None = None, **tools: str
+) -> subprocess.CompletedProcess[str]:
     """Run run.sh where only a few tools exist, and those given as `name=script`."""
     programs = checkout.parent / "bin"
     programs.mkdir(exist_ok=True)
@@ -40,7 +42,7 @@ def _run(checkout: Path, *arguments: str, **tools: str) -> subprocess.CompletedP
         (programs / name).chmod(0o755)
     return subprocess.run(
         [str(programs / "bash"), str(checkout / "run.sh"), *arguments],
-        env={"PATH": str(programs)},
+        env={"PATH": str(programs), "PYENV_ROOT": str(pyenv_root or programs / "no pyenv")},
         capture_output=True,
         text=True,
     )
@@ -65,7 +67,7 @@ def test_an_unknown_recipe_is_named(checkout: Path) -> None:
 def test_python_is_missing(checkout: Path, tools: dict[str, str]) -> None:
     done = _run(checkout, "toy", **tools)
     assert done.returncode == 1
-    assert "needs Python 3.10, 3.11 or 3.12" in done.stderr
+    assert "needs Python 3.10 to 3.13" in done.stderr
     assert not (checkout / ".venv").exists()
 
 
@@ -97,3 +99,42 @@ def test_an_environment_that_is_whole_is_used_as_it_is(checkout: Path) -> None:
     shutil.copy(checkout / "pyproject.toml", checkout / ".venv" / ".squall-installed")
     done = _run(checkout, "toy", "--stage", "3")
     assert (done.returncode, done.stdout) == (0, "ran with: --stage 3\n")
+
+
+def test_another_python_gets_an_environment_of_its_own(checkout: Path) -> None:
+    done = _run(checkout, "--python", "3.12", "toy", python3=_this_python())
+    assert done.returncode == 1
+    ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+    expected = "needs a C compiler" if ours == "3.12" else "needs Python 3.12"
+    assert expected in done.stderr
+    (checkout / ".venv-3.12" / "bin").mkdir(parents=True)
+    python = checkout / ".venv-3.12" / "bin" / "python"
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
+    shutil.copy(checkout / "pyproject.toml", checkout / ".venv-3.12" / ".squall-installed")
+    done = _run(checkout, "--python", "3.12", "toy", "--stage", "3")
+    assert (done.returncode, done.stdout) == (0, "ran with: --stage 3\n")
+
+
+@pytest.mark.parametrize("version", ["3.9", "python3", ""])
+def test_a_python_that_is_not_known_is_named(checkout: Path, version: str) -> None:
+    done = _run(checkout, "--python", version, "toy")
+    assert done.returncode == 1
+    assert f"--python takes 3.10, 3.11, 3.12 or 3.13, not '{version}'" in done.stderr
+
+
+def test_a_python_of_pyenv_is_found_behind_a_shim_that_does_not_run(checkout: Path) -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    kept = checkout.parent / "pyenv" / "versions" / f"{version}.9" / "bin" / "python"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(_this_python())
+    kept.chmod(0o755)
+    done = _run(
+        checkout,
+        "--python",
+        version,
+        "toy",
+        pyenv_root=kept.parents[3],
+        **{f"python{version}": OLD_PYTHON},
+    )
+    assert "needs a C compiler" in done.stderr

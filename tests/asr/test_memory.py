@@ -21,9 +21,8 @@ import tiny
 
 pytest.importorskip("espnet2")
 
-from espnet.nets.pytorch_backend.transformer.attention import MultiHeadedAttention
-
 from squall.asr import needs
+from squall.asr.bridge.versions import MultiHeadedAttention
 from squall.asr.memory import (
     MemoryNeed,
     NotEnoughMemoryError,

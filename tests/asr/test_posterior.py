@@ -12,12 +12,10 @@ import tiny
 
 pytest.importorskip("espnet2")
 
-from espnet.nets.batch_beam_search import BatchBeamSearch
-from espnet.nets.beam_search import BeamSearch
-from espnet.nets.scorer_interface import BatchScorerInterface
 from espnet2.asr.decoder.rnn_decoder import RNNDecoder
 from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 
+from squall.asr.bridge.versions import BatchBeamSearch, BatchScorerInterface, BeamSearch
 from squall.asr.posterior import (
     PosteriorScorer,
     log_clipped_posterior,

@@ -17,8 +17,7 @@ from training_runs import train
 
 pytest.importorskip("espnet2")
 
-from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
-
+from squall.asr.bridge.versions import TooShortUttError
 from squall.asr.decoding import load_recogniser
 from squall.asr.recogniser import MIN_SAMPLES, Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from espnet.nets.pytorch_backend.transformer.attention import (
+
+from squall.asr.bridge.versions import (
     LegacyRelPositionMultiHeadedAttention,
     MultiHeadedAttention,
     RelPositionMultiHeadedAttention,

@@ -16,6 +16,7 @@ import torch
 
 from squall.asr.bridge.running import QUIET, espnet_task, parse_espnet_settings
 from squall.asr.memory import free_memory_bytes
+from squall.asr.precision import choose_precision
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import model_settings
 from squall.audio.reading import SAMPLE_RATE_HZ
@@ -91,7 +92,8 @@ def measure_needs(
     little where `espnet.num_workers` is above 0.
     """
     torch.set_num_threads(threads)
-    model = _build_model(config).to(device).train()
+    precision = choose_precision(config, device=device)
+    model = _build_model(config, precision).to(device).train()
     batches = _batches(config, lengths_s, model.vocab_size)
 
     def batch(utterances: int, length_s: float) -> dict[str, torch.Tensor]:
@@ -148,7 +150,7 @@ def encoder_frames(config: RecognitionConfig) -> Callable[[float], int]:
     return lambda length_s: max(0, round(frames[0] + (length_s - _ENCODED_S[0]) * per_s))
 
 
-def _build_model(config: RecognitionConfig) -> Any:
+def _build_model(config: RecognitionConfig, precision: str = "float32") -> Any:
     """The model, on an invented token list of about the length that it will have."""
     units = config.tokens.units
     own = 3  # blank, unknown and end
@@ -163,7 +165,7 @@ def _build_model(config: RecognitionConfig) -> Any:
             **config.espnet,
             "token_type": "word",
             "token_list": str(token_list),
-            **model_settings(config),
+            **model_settings(config, precision),
             "output_dir": folder,
         }
         return task.build_model(parse_espnet_settings(task, settings, Path(folder) / "all.yaml"))

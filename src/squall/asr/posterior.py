@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from espnet.nets.scorer_interface import BatchScorerInterface
 
+from squall.asr.bridge.versions import BatchScorerInterface
 from squall.asr.settings import RecognitionConfig
 from squall.losses import build_loss
 

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from espnet.nets.batch_beam_search import BatchBeamSearch
-from espnet.nets.beam_search import BeamSearch
-from espnet.nets.pytorch_backend.transformer.subsampling import TooShortUttError
-from espnet.nets.scorer_interface import BatchScorerInterface
-from espnet.nets.scorers.ctc import CTCPrefixScorer
-from espnet.nets.scorers.length_bonus import LengthBonus
 
 from squall.asr.bridge.running import espnet_task, load_espnet_config
 from squall.asr.bridge.trainer import load_weights
+from squall.asr.bridge.versions import (
+    BatchBeamSearch,
+    BatchScorerInterface,
+    BeamSearch,
+    CTCPrefixScorer,
+    LengthBonus,
+    TooShortUttError,
+)
 from squall.asr.memory import MemoryNeed, forget_attention, measure_need
 from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
 from squall.asr.settings import RecognitionConfig

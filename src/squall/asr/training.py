@@ -11,6 +11,7 @@ from typing import Any
 from squall.asr.bridge.distributed import run_training
 from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.running import QUIET, espnet_task, run_espnet
+from squall.asr.precision import choose_precision
 from squall.asr.settings import RecognitionConfig
 from squall.files import atomic_path, json_text, read_json, write_json
 from squall.settings import changes_since
@@ -96,6 +97,8 @@ def train_recogniser(
     shutil.copyfile(stats_dir / "train" / "feats_stats.npz", output_dir / "feats_stats.npz")
     if config.tokens.units == "bpe":
         shutil.copyfile(tokens_dir / "bpe.model", output_dir / "bpe.model")
+    precision = choose_precision(config, device=device, settings=output_dir / "settings.yaml")
+    _log.info("the products of a training step are in %s", precision)
     settings = {
         **QUIET,
         "use_tensorboard": True,
@@ -106,7 +109,7 @@ def train_recogniser(
         **_shapes(stats_dir),
         "normalize": "global_mvn",
         "normalize_conf": {"stats_file": str(output_dir / "feats_stats.npz")},
-        **model_settings(config),
+        **model_settings(config, precision),
         "seed": config.seed,
         "output_dir": str(output_dir),
         "resume": True,
@@ -123,10 +126,19 @@ def train_recogniser(
     publish_model(output_dir, settings)
 
 
-def model_settings(config: RecognitionConfig) -> dict[str, Any]:
-    """What names and makes a `squall.asr.bridge.model.SquallModel` among ESPnet's settings."""
+def model_settings(config: RecognitionConfig, precision: str = "float32") -> dict[str, Any]:
+    """What names and makes a `squall.asr.bridge.model.SquallModel` among ESPnet's settings.
+
+    Args:
+        config: the experiment.
+        precision: as `choose_precision` gives it.
+    """
     loss = config.loss.model_dump(include={"name", "scale", "normalize"})
-    own = {"loss": {**loss, "parameters": config.loss.parameters}, "fused": config.loss.fused}
+    own = {
+        "loss": {**loss, "parameters": config.loss.parameters},
+        "fused": config.loss.fused,
+        "precision": precision,
+    }
     return {"model": MODEL_NAME, "model_conf": {**config.espnet.get("model_conf", {}), **own}}
 
 

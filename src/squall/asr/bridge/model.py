@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from espnet.nets.pytorch_backend.transformer.add_sos_eos import add_sos_eos
 from espnet2.asr.espnet_model import ESPnetASRModel
 
+from squall.asr.bridge.versions import add_sos_eos
 from squall.losses import LINEAR_LOSSES, build_loss
 
 __all__ = ["AttentionLoss", "SquallModel", "TrainingDivergedError"]
@@ -102,6 +102,8 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
         fused: whether a training step takes the loss together with the decoder's output layer, and
             makes no tensor of all logits; the step then tells no accuracy. `auto`: where the
             decoder's output layer is its last, and has so many tokens that a step is no slower.
+        precision: of the matrix products and convolutions of a training step on a CPU, `float32` or
+            `bfloat16`; weights, features, losses and everything in validation are in float32.
         args, kwargs: as `ESPnetASRModel`, except for what the loss decides here.
 
     Raises:
@@ -114,6 +116,7 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
         *args: Any,
         loss: dict[str, Any],
         fused: bool | Literal["auto"] = "auto",
+        precision: Literal["float32", "bfloat16"] = "float32",
         **kwargs: Any,
     ) -> None:
         for key, instead in _DECIDED_BY_LOSS.items():
@@ -133,6 +136,9 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
                 "loss.fused=true needs a transformer decoder, whose output layer is its last; this "
                 f"one is {type(self.decoder).__name__}: set loss.fused=auto"
             )
+        self.precision = precision
+        # The layout in which CPUs convolve quickest, forward and backward; other weights keep theirs.
+        self.encoder.to(memory_format=torch.channels_last)
         self.fused = possible and (layer.out_features >= _FUSED_FROM if fused == "auto" else fused)
 
     def forward(
@@ -148,7 +154,11 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
         Raises:
             TrainingDivergedError: the loss is infinite or not a number.
         """
-        loss, stats, weight = super().forward(speech, speech_lengths, text, text_lengths, **kwargs)
+        in_bfloat16 = self.training and self.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+            loss, stats, weight = super().forward(
+                speech, speech_lengths, text, text_lengths, **kwargs
+            )
         if not torch.isfinite(loss).all():
             parts = ", ".join(
                 f"{key} {float(stats[key]):g}"
@@ -163,6 +173,15 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
                 "a new experiment, because these settings are part of its name"
             )
         return loss, stats, weight
+
+    def _extract_feats(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.autocast("cpu", enabled=False):
+            found: tuple[torch.Tensor, torch.Tensor] = super()._extract_feats(
+                speech, speech_lengths
+            )
+        return found
 
     def _calc_att_loss(
         self,

@@ -66,8 +66,7 @@ class SquallTrainer(Trainer):  # type: ignore[misc]
         options = kwargs["trainer_options"]
         checkpoint = Path(options.output_dir) / CHECKPOINT
         if options.resume and checkpoint.exists():
-            reporter = Reporter()
-            reporter.load_state_dict(_read(checkpoint, "cpu")["reporter"])
+            reporter = _read_reporter(checkpoint)
             done = reporter.get_epoch()
             if done > options.max_epoch:
                 raise ValueError(
@@ -144,7 +143,7 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
 
 def read_history(output_dir: Path) -> list[dict[str, Any]]:
     """The scores of each epoch: `{"epoch": 1, "train": {...}, "valid": {...}}`, in order."""
-    stats = _read(output_dir / CHECKPOINT, "cpu")["reporter"]["stats"]
+    stats = _read_reporter(output_dir / CHECKPOINT).stats
     return [
         {
             "epoch": epoch,
@@ -155,6 +154,13 @@ def read_history(output_dir: Path) -> list[dict[str, Any]]:
         }
         for epoch, phases in sorted(stats.items())
     ]
+
+
+def _read_reporter(checkpoint: Path) -> Any:
+    """ESPnet's reporter as a checkpoint has it; 202611 writes durations in another form."""
+    reporter = Reporter()
+    reporter.load_state_dict(_read(checkpoint, "cpu")["reporter"])
+    return reporter
 
 
 def _number(value: Any) -> float:
