@@ -396,7 +396,7 @@ def test_an_utterance_that_memory_is_not_enough_for_is_named(
     def fail(*_: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(Recogniser, "search", fail)
-    first = _test_split(trained)[0]
-    with pytest.raises(ValueError, match=rf"^{first.id} \(.*\): the memory was full before"):
+    monkeypatch.setattr(Recogniser, "search_all", fail)
+    longest = max(_test_split(trained), key=lambda utterance: utterance.duration_s)
+    with pytest.raises(ValueError, match=rf"^{longest.id} \(.*\): the memory was full before"):
         _decode(trained, tmp_path)

@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +33,7 @@ from squall.asr.memory import (
 )
 
 MB = 10**6
-NO_CTC = SimpleNamespace(beam_size=1, scorers={})
+NO_CTC = {"beam_size": 1, "candidates": 0}
 
 
 @given(
@@ -198,7 +197,7 @@ from asr.test_memory import ENCODERS, NO_CTC, _model, _taken, measure_need
 found = {}
 for encoder in ENCODERS:
     model = _model(encoder)
-    need = measure_need(model, NO_CTC, sample_rate_hz=16000, device="cpu")
+    need = measure_need(model, **NO_CTC, sample_rate_hz=16000, device="cpu")
     found[encoder] = need.bytes(60), need.bytes_per_s2, _taken(model, 16000 * 60)
 print(json.dumps(found))
 """
@@ -243,9 +242,8 @@ def test_a_wider_search_takes_more() -> None:
     found = [
         measure_need(
             model,
-            SimpleNamespace(
-                beam_size=beam, scorers={"ctc": None}, do_pre_beam=False, n_vocab=vocabulary
-            ),
+            beam_size=beam,
+            candidates=vocabulary,
             sample_rate_hz=16000,
             device="cpu",
         ).bytes_per_s

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ pytest.importorskip("espnet2")
 from squall.asr.bridge.versions import TooShortUttError
 from squall.asr.decoding import load_recogniser
 from squall.asr.recogniser import MIN_SAMPLES, Hypothesis, Recogniser
+from squall.asr.search import Found
 from squall.asr.settings import RecognitionConfig
 from squall.engine.experiment import Experiment
 
@@ -96,9 +96,8 @@ def test_marks_that_stand_for_nothing_are_left_out(
 ) -> None:
     a = recogniser.tokens.index("A")
     blank, eos = recogniser.model.blank_id, recogniser.model.eos
-    sequence = torch.tensor([recogniser.model.sos, a, blank, a, eos, eos])
-    found = SimpleNamespace(yseq=sequence, score=-1.0)
-    monkeypatch.setattr(recogniser, "_search", lambda **_: [found])
+    found = Found((a, blank, a, eos, eos), -1.0)
+    monkeypatch.setattr(recogniser, "_search", lambda *_: [found])
     hypothesis = recogniser(tiny.first_test_samples(trained))
     assert hypothesis.tokens == ("A", "A")
     assert hypothesis.text == "AA"
@@ -113,9 +112,8 @@ def test_the_probability_of_a_sequence_has_one_end_mark_in_it(
     encoded = recogniser.encode(tiny.first_test_samples(trained))
     found = []
     for marks in (1, 2):
-        sequence = torch.tensor([model.sos, *tokens, *[model.eos] * marks])
-        result = SimpleNamespace(yseq=sequence, score=-1.0)
-        monkeypatch.setattr(recogniser, "_search", lambda result=result, **_: [result])
+        result = Found((*tokens, *[model.eos] * marks), -1.0)
+        monkeypatch.setattr(recogniser, "_search", lambda *_, result=result: [result])
         found.append(recogniser.search(encoded).probability)
     logits, ids = recogniser.forced_logits(encoded, spoken)
     clipped = logits.clamp(min=recogniser.config.decode.floor)  # of the square loss, M = 1
@@ -140,7 +138,7 @@ def test_an_empty_text_has_one_probability_whatever_the_longest_length(trained: 
 def test_a_search_that_finds_nothing_gives_an_empty_hypothesis(
     trained: Experiment, recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recogniser, "_search", lambda **_: [])
+    monkeypatch.setattr(recogniser, "_search", lambda *_: [None])
     found = recogniser(tiny.first_test_samples(trained))
     assert (found.text, found.words, found.confidence) == ("", (), 0.0)
 
@@ -216,15 +214,6 @@ def test_the_form_of_the_posterior_changes_the_scores(trained: Experiment) -> No
         for form in ("softmax", "clipped")
     }
     assert len(scores) == 2
-
-
-def test_what_has_ended_in_the_search_keeps_no_states(
-    trained: Experiment, recogniser: Recogniser
-) -> None:
-    encoded = recogniser.encode(tiny.first_test_samples(trained))
-    found = recogniser._search(x=encoded[0])
-    assert len(found) > 1
-    assert not any(hypothesis.states for hypothesis in found)
 
 
 @pytest.mark.slow

@@ -29,7 +29,11 @@ __all__ = ["Transcript", "decode_splits", "find_audio", "load_recogniser", "tran
 _log = logging.getLogger(__name__)
 
 # Starting a process takes as long as decoding about so many.
-_UTTERANCES_PER_PROCESS = 16
+_UTTERANCES_PER_PROCESS = 64
+# What is searched together: so much speech, padding and all, in utterances of about equal lengths.
+# More is no quicker, and this much takes little memory beside a model.
+_UTTERANCES_PER_BATCH = 16
+_BATCH_S = 120.0
 # Python, torch and ESPnet in a process of their own.
 _PROCESS_BYTES = 400_000_000
 
@@ -78,7 +82,7 @@ def decode_splits(
         directory: receives a folder for each split.
         device: `cpu` or `cuda`.
         threads: CPU threads of one process.
-        processes: how many work side by side, each with a model of its own and 16 utterances or
+        processes: how many work side by side, each with a model of its own and 64 utterances or
             more; fewer where there are not so many, or memory is not enough for the longest
             utterance in each. They change no number.
         on_progress: told (utterances done, utterances in all, message).
@@ -93,44 +97,59 @@ def decode_splits(
     recognise = partial(_recognise, experiment.directory, config_json, device, threads)
     _loaded.cache_clear()  # the folder may hold another model than the last time
     written = experiment.config.tokens
-    everything = [
-        (utterance, texts[utterance.id])
-        for split in ordered.values()
-        for texts in (
-            reference_texts(split, units=written.units, normalization=written.normalization),
-        )
-        for utterance in split
-    ]
+    batches = {}
+    for name, split in ordered.items():
+        texts = reference_texts(split, units=written.units, normalization=written.normalization)
+        batches[name] = [[(u, texts[u.id]) for u in batch] for batch in _batches(split)]
     processes = max(1, min(processes, total // _UTTERANCES_PER_PROCESS))
     if total:
-        longest = max((u for u, _ in everything), key=lambda u: u.duration_s)
+        everyone = (u for split in ordered.values() for u in split)
+        longest = max(everyone, key=lambda u: u.duration_s)
         loaded = _loaded(experiment.directory, config_json, device, threads)
         processes = _that_fit(processes, loaded, longest)
-    found = map_in_processes(recognise, everything, processes)
+    found = map_in_processes(
+        recognise, [batch for of_split in batches.values() for batch in of_split], processes
+    )
     for name, split in ordered.items():
         audio_s = seconds = 0.0
         parameters = 0
         tokens: list[str] = []
-        forced: list[ForcedLogits] = []
+        recognised: dict[str, tuple[Hypothesis, ForcedLogits]] = {}
+        for batch in batches[name]:
+            one = next(found)
+            for (utterance, _), result in zip(batch, one.results, strict=True):
+                recognised[utterance.id] = result
+            audio_s, seconds = audio_s + one.audio_s, seconds + one.seconds
+            parameters, tokens, done = one.parameters, one.tokens, done + len(batch)
+            on_progress(done, total, f"{name}: real-time factor {seconds / audio_s:.2f}")
         with atomic_write(directory / name / "hypotheses.jsonl") as file:
             for utterance in split:
-                one = next(found)
-                line = {"id": utterance.id, **asdict(one.hypothesis)}
+                line = {"id": utterance.id, **asdict(recognised[utterance.id][0])}
                 file.write(json_text(line, nan_as_null=True) + "\n")
-                audio_s, seconds = audio_s + one.audio_s, seconds + one.seconds
-                parameters, tokens, done = one.parameters, one.tokens, done + 1
-                forced.append(one.forced)
-                on_progress(done, total, f"{name}: real-time factor {seconds / audio_s:.2f}")
+        forced = [recognised[utterance.id][1] for utterance in split]
         write_forced(directory / name / "forced.npz", forced, tokens=tokens)
         speed = {"audio_s": audio_s, "seconds": seconds, "rtf": seconds / audio_s}
         size = {"utterances": len(split), "parameters": parameters, "processes": processes}
         write_json(directory / name / "decoding.json", {**speed, **size})
 
 
+def _batches(split: Sequence[Utterance]) -> list[list[Utterance]]:
+    """The utterances in batches of about equal lengths, the longest first."""
+    batches: list[list[Utterance]] = []
+    for utterance in sorted(split, key=lambda u: (-u.duration_s, u.id)):
+        longest_s = batches[-1][0].duration_s if batches else 0.0
+        fits = batches and len(batches[-1]) < _UTTERANCES_PER_BATCH
+        if not fits or longest_s * (len(batches[-1]) + 1) > _BATCH_S:
+            batches.append([])
+        batches[-1].append(utterance)
+    return batches
+
+
 @dataclass(frozen=True)
 class _Decoded:
-    hypothesis: Hypothesis
-    forced: ForcedLogits
+    """One batch: what was found in each utterance, and what the decoder says of its true tokens."""
+
+    results: list[tuple[Hypothesis, ForcedLogits]]
     audio_s: float
     seconds: float
     parameters: int
@@ -138,21 +157,30 @@ class _Decoded:
 
 
 def _recognise(
-    directory: Path, config_json: str, device: str, threads: int, item: tuple[Utterance, str]
+    directory: Path,
+    config_json: str,
+    device: str,
+    threads: int,
+    batch: Sequence[tuple[Utterance, str]],
 ) -> _Decoded:
-    utterance, text = item
     recogniser = _loaded(directory, config_json, device, threads)
     started = time.perf_counter()
-    audio = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ)
-    with _named(utterance):
-        encoded = recogniser.encode(audio.samples)
-        hypothesis = recogniser.search(encoded)
-        seconds = time.perf_counter() - started
-        logits, targets = recogniser.forced_logits(encoded, text)
-    forced = ForcedLogits(logits.float().cpu().numpy(), np.array(targets), np.array([len(targets)]))
-    return _Decoded(
-        hypothesis, forced, audio.duration_s, seconds, recogniser.parameters, recogniser.tokens
-    )
+    encoded, audio_s = [], 0.0
+    for utterance, _ in batch:
+        audio = read_utterance(utterance, sample_rate_hz=SAMPLE_RATE_HZ)
+        audio_s += audio.duration_s
+        with _named(utterance):
+            encoded.append(recogniser.encode(audio.samples))
+    with _named(batch[0][0]):  # the longest
+        hypotheses = recogniser.search_all(encoded)
+    seconds = time.perf_counter() - started
+    results = []
+    for (utterance, text), of_utterance, hypothesis in zip(batch, encoded, hypotheses, strict=True):
+        with _named(utterance):
+            logits, targets = recogniser.forced_logits(of_utterance, text)
+        forced = logits.float().cpu().numpy(), np.array(targets), np.array([len(targets)])
+        results.append((hypothesis, ForcedLogits(*forced)))
+    return _Decoded(results, audio_s, seconds, recogniser.parameters, recogniser.tokens)
 
 
 @contextmanager

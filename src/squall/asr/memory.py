@@ -97,7 +97,9 @@ def _forget(module: torch.nn.Module, inputs: Any, output: Any) -> None:
 
 
 @torch.no_grad()
-def measure_need(model: Any, search: Any, *, sample_rate_hz: int, device: str) -> MemoryNeed:
+def measure_need(
+    model: Any, *, beam_size: int, candidates: int, sample_rate_hz: int, device: str
+) -> MemoryNeed:
     """What an ESPnet model and its beam search take, from a pass over some seconds of silence.
 
     What grows with the length is the largest output of a layer, or the copies of the frames that
@@ -107,7 +109,8 @@ def measure_need(model: Any, search: Any, *, sample_rate_hz: int, device: str) -
 
     Args:
         model: an `ESPnetASRModel`.
-        search: the `BeamSearch` over its decoder.
+        beam_size: hypotheses of the search.
+        candidates: how many tokens of each CTC scores; 0 without it.
         sample_rate_hz: of the samples that the model takes.
         device: where the model is.
     """
@@ -133,10 +136,8 @@ def measure_need(model: Any, search: Any, *, sample_rate_hz: int, device: str) -
     frames = int(lengths[0])
     matrices = max((count for length, count in attended if length >= frames), default=0)
     of_hypothesis = _FRAME_COPIES * model.encoder.output_size()
-    if "ctc" in search.scorers:
-        scored = search.pre_beam_size if search.do_pre_beam else search.n_vocab
-        of_hypothesis += _SCORE_COPIES * scored
-    of_search = frames * search.beam_size * of_hypothesis
+    of_hypothesis += _SCORE_COPIES * candidates
+    of_search = frames * beam_size * of_hypothesis
     return MemoryNeed(
         max(_LAYER_COPIES * largest, of_search) * _FLOAT_BYTES / _PROBE_S,
         matrices * _FLOAT_BYTES * (frames / _PROBE_S) ** 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,19 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from squall.asr.bridge.running import espnet_task, load_espnet_config
 from squall.asr.bridge.trainer import load_weights
-from squall.asr.bridge.versions import (
-    BatchBeamSearch,
-    BatchScorerInterface,
-    BeamSearch,
-    CTCPrefixScorer,
-    LengthBonus,
-    TooShortUttError,
-)
+from squall.asr.bridge.versions import CTCPrefixScorer, LengthBonus, TooShortUttError
+from squall.asr.decoder_steps import decodes_in_steps
 from squall.asr.memory import MemoryNeed, forget_attention, measure_need
 from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
+from squall.asr.search import EspnetSearch, Found, JointSearch
 from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.text.tokens import UNKNOWN
@@ -68,25 +65,11 @@ class Hypothesis:
     probability: float = 0.0
 
 
-class _Search(BeamSearch):  # type: ignore[misc]
-    """ESPnet's search; what has ended keeps no states, each of which holds those of its step."""
-
-    def post_process(
-        self, i: int, maxlen: int, minlen: int, maxlenratio: float, running: Any, ended: list[Any]
-    ) -> Any:
-        running = super().post_process(i, maxlen, minlen, maxlenratio, running, ended)
-        ended[:] = [hypothesis._replace(states={}) for hypothesis in ended]
-        return running
-
-
-class _BatchSearch(_Search, BatchBeamSearch):  # type: ignore[misc]
-    """The same, in batches."""
-
-
 class Recogniser:
     """ESPnet's model and joint CTC/attention beam search, loaded from an experiment.
 
-    The search is ESPnet's: its hypotheses are scored in batches where every scorer can.
+    Models with a plain transformer decoder are searched by `JointSearch`, many utterances at once;
+    others by ESPnet's own search, one by one.
 
     Args:
         config: the experiment; `decode` sets the search.
@@ -141,7 +124,11 @@ class Recogniser:
     def memory_need(self) -> MemoryNeed:
         """What the recognition of a recording takes of memory, beside the model."""
         return measure_need(
-            self.model, self._search, sample_rate_hz=SAMPLE_RATE_HZ, device=self.device
+            self.model,
+            beam_size=self._search.beam_size,
+            candidates=self._search.candidates,
+            sample_rate_hz=SAMPLE_RATE_HZ,
+            device=self.device,
         )
 
     def __call__(self, samples: np.ndarray[Any, np.dtype[np.float32]]) -> Hypothesis:
@@ -172,22 +159,32 @@ class Recogniser:
         first: torch.Tensor = encoded[0] if isinstance(encoded, tuple) else encoded
         return first
 
-    @torch.no_grad()
     def search(self, encoded: torch.Tensor) -> Hypothesis:
         """The best hypothesis of the beam search.
 
         Args:
             encoded: as `encode` gives it, (1, T, D).
         """
-        decode = self.config.decode
-        found = self._search(
-            x=encoded[0], maxlenratio=decode.maxlenratio, minlenratio=decode.minlenratio
-        )
-        if not found:
+        return self.search_all([encoded])[0]
+
+    @torch.no_grad()
+    def search_all(self, encoded: Sequence[torch.Tensor]) -> list[Hypothesis]:
+        """The best hypothesis of each of several utterances, which are searched together.
+
+        Args:
+            encoded: as `encode` gives it, (1, T, D) each; best of about equal lengths.
+        """
+        frames = [one[0] for one in encoded]
+        padded = pad_sequence(frames, batch_first=True)  # (B, T, D)
+        lengths = torch.tensor([len(one) for one in frames], device=padded.device)
+        found = self._search(padded, lengths)
+        return [self._hypothesis(*pair) for pair in zip(encoded, found, strict=True)]
+
+    def _hypothesis(self, encoded: torch.Tensor, found: Found | None) -> Hypothesis:
+        if found is None:
             return Hypothesis("", (), -math.inf, 0.0, ())
-        ids = [int(k) for k in found[0].yseq[1:]]
         # A search that reaches its longest length puts a second mark behind one that is there.
-        ids = ids[: ids.index(self.model.eos) + 1]
+        ids = list(found.ids[: found.ids.index(self.model.eos) + 1])
         all_probs = self._token_probs(encoded, ids)
         # A search without CTC can choose the blank.
         marks = {self.model.blank_id, self.model.sos, self.model.eos}
@@ -197,7 +194,7 @@ class Recogniser:
         return Hypothesis(
             text=self._text(tokens),
             tokens=tuple(tokens),
-            score=float(found[0].score),
+            score=found.score,
             confidence=_geometric_mean(probs),
             words=self._words(tokens, probs),
             token_probs=tuple(probs),
@@ -222,60 +219,68 @@ class Recogniser:
         ids.append(self.model.eos)
         return self._logits(encoded, ids), ids
 
-    def _build_search(self, lm_dir: Path | None) -> Any:
+    def _build_search(self, lm_dir: Path | None) -> JointSearch | EspnetSearch:
         decode = self.config.decode
         if self.model.ctc is None and decode.ctc_weight > 0:
             raise ValueError(
                 f"decode.ctc_weight is {decode.ctc_weight:g}, but the model was trained without "
                 "CTC (espnet.model_conf.ctc_weight 0): set it to 0"
             )
-        decoder: Any = self.model.decoder
-        if self._form == "clipped":
-            decoder = PosteriorScorer(decoder, target=self._target, floor=decode.floor)
-        scorers: dict[str, Any] = {
-            "decoder": decoder,
-            "ctc": CTCPrefixScorer(ctc=self.model.ctc, eos=self.model.eos),
-            "length_bonus": LengthBonus(len(self.tokens)),
-        }
-        if decode.lm_weight > 0:
-            if lm_dir is None:
-                raise ValueError(
-                    f"decode.lm_weight is {decode.lm_weight:g}, but the experiment has no language "
-                    "model: add an `lm` part to its settings"
-                )
-            from squall.asr.language_model import load_language_model
-
-            scorers["lm"] = load_language_model(lm_dir, self.device)
         beam_size = min(decode.beam_size, len(self.tokens))
         if beam_size < decode.beam_size:
             _log.warning("decode.beam_size %d: cut to %d tokens", decode.beam_size, beam_size)
-        search = _Search(
-            beam_size=beam_size,
+        lm = self._load_language_model(lm_dir) if decode.lm_weight > 0 else None
+        if decodes_in_steps(self.model.decoder):
+            return JointSearch(
+                self.model,
+                log_posterior=self._log_posterior,
+                beam_size=beam_size,
+                ctc_weight=decode.ctc_weight,
+                lm_weight=decode.lm_weight,
+                penalty=decode.penalty,
+                maxlenratio=decode.maxlenratio,
+                minlenratio=decode.minlenratio,
+                lm=lm,
+            )
+        decoder: Any = self.model.decoder
+        if self._form == "clipped":
+            decoder = PosteriorScorer(decoder, target=self._target, floor=decode.floor)
+        return EspnetSearch(
+            self.model,
+            scorers={
+                "decoder": decoder,
+                "ctc": CTCPrefixScorer(ctc=self.model.ctc, eos=self.model.eos),
+                "lm": lm,
+                "length_bonus": LengthBonus(len(self.tokens)),
+            },
             weights={
                 "decoder": 1.0 - decode.ctc_weight,
                 "ctc": decode.ctc_weight,
                 "lm": decode.lm_weight,
                 "length_bonus": decode.penalty,
             },
-            scorers=scorers,
-            sos=self.model.sos,
-            eos=self.model.eos,
-            vocab_size=len(self.tokens),
-            token_list=self.tokens,
-            pre_beam_score_key=None if decode.ctc_weight == 1.0 else "full",
+            beam_size=beam_size,
+            maxlenratio=decode.maxlenratio,
+            minlenratio=decode.minlenratio,
         )
-        if all(isinstance(scorer, BatchScorerInterface) for scorer in search.full_scorers.values()):
-            search.__class__ = _BatchSearch  # ESPnet's own way of choosing the batched search
-        return search.to(device=self.device).eval()
+
+    def _load_language_model(self, lm_dir: Path | None) -> Any:
+        if lm_dir is None:
+            raise ValueError(
+                f"decode.lm_weight is {self.config.decode.lm_weight:g}, but the experiment has no "
+                "language model: add an `lm` part to its settings"
+            )
+        from squall.asr.language_model import load_language_model
+
+        return load_language_model(lm_dir, self.device)
+
+    def _log_posterior(self, logits: torch.Tensor) -> torch.Tensor:
+        floor = self.config.decode.floor
+        return log_posterior(logits, form=self._form, target=self._target, floor=floor)
 
     def _token_probs(self, encoded: torch.Tensor, ids: list[int]) -> list[float]:
         """Probability of each token given the ones before it, from one pass of the decoder."""
-        log_probs = log_posterior(
-            self._logits(encoded, ids),
-            form=self._form,
-            target=self._target,
-            floor=self.config.decode.floor,
-        )
+        log_probs = self._log_posterior(self._logits(encoded, ids))
         return [float(row[k].exp().clamp(0, 1)) for row, k in zip(log_probs, ids, strict=True)]
 
     def _logits(self, encoded: torch.Tensor, ids: list[int]) -> torch.Tensor:

@@ -136,9 +136,9 @@ class RecognitionConfig(ExperimentConfig):
         lm: a language model, or None.
         decode: the search; it is not part of the hash, see `variant`.
         precision: of the products and convolutions in a training step on a CPU, whose weights,
-            features and losses are float32 in any case: `float32`, `bfloat16`, or `auto`, which takes
-            bfloat16 where the processor multiplies it (twice as fast). It is part of the hash where
-            it is not `auto`. On a GPU it is ESPnet's `use_amp` that decides.
+            features and losses are float32 in any case: `float32`, `bfloat16`, or `auto`, which
+            takes bfloat16 where the processor multiplies it (twice as fast). It is part of the hash
+            where it is not `auto`. On a GPU it is ESPnet's `use_amp` that decides.
         espnet: ESPnet's own training settings, passed through unchanged.
     """
 

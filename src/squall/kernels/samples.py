@@ -78,7 +78,8 @@ class Samples:
         Raises:
             ValueError: a value is too large to square.
         """
-        total, least, most = 0.0, np.inf, -np.inf
+        total: NDArray[np.float64] | float = 0.0
+        least, most = np.inf, -np.inf
         for part in self._parts(name):
             total = total + part.sum(0, dtype=np.float64)
             least, most = np.minimum(least, part.min(0)), np.maximum(most, part.max(0))

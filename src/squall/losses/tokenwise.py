@@ -243,7 +243,7 @@ def _differentiable(ctx: Any, grad: Tensor) -> Tensor:
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         loss = token_losses(logits, target, ctx.options).sum()
-    (by_logits,) = torch.autograd.grad(loss, logits, grad, create_graph=again)
+    by_logits: Tensor = torch.autograd.grad(loss, logits, grad, create_graph=again)[0]
     return by_logits
 
 

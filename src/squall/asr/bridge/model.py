@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -137,7 +137,7 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
                 f"one is {type(self.decoder).__name__}: set loss.fused=auto"
             )
         self.precision = precision
-        # The layout in which CPUs convolve quickest, forward and backward; other weights keep theirs.
+        # The layout in which CPUs convolve quickest, forward and backward.
         self.encoder.to(memory_format=torch.channels_last)
         self.fused = possible and (layer.out_features >= _FUSED_FROM if fused == "auto" else fused)
 
@@ -155,7 +155,7 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
             TrainingDivergedError: the loss is infinite or not a number.
         """
         in_bfloat16 = self.training and self.precision == "bfloat16"
-        with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+        with torch.autocast("cpu", torch.bfloat16) if in_bfloat16 else nullcontext():
             loss, stats, weight = super().forward(
                 speech, speech_lengths, text, text_lengths, **kwargs
             )

@@ -82,8 +82,8 @@ class MinimumStatistics:
         ratio = self._smooth.sum() / power.sum()
         correction = max(1 / (1 + (ratio - 1) ** 2), _LEAST_CORRECTION)  # (9)
         self._correction = 0.7 * self._correction + 0.3 * correction  # (10)
-        alpha = _LARGEST_ALPHA * self._correction
-        alpha = alpha / (1 + (self._smooth / self._noise - 1) ** 2)  # (11)
+        spread = 1 + (self._smooth / self._noise - 1) ** 2
+        alpha: Array = _LARGEST_ALPHA * self._correction / spread  # (11)
         alpha = np.maximum(alpha, _LEAST_ALPHA)  # (12), without its smaller limit at high SNR
         self._smooth = alpha * self._smooth + (1 - alpha) * power  # (3)
         beta = np.minimum(alpha**2, _LARGEST_BETA)
