@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -330,6 +331,25 @@ def test_a_beam_wider_than_the_vocabulary_is_told_before_the_training(
     chosen = tiny.cell(settings, corpus=demo_corpus, exp_dir=tmp_path, last=2)
     run_cell(chosen, lambda stage, done, total, text: told.append(text))
     assert any(re.match(r"\d\d tokens; decode.beam_size 99 is cut to that", text) for text in told)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss__name": "focl"}, "no loss is called 'focl'; did you mean 'focal'"),
+        ({"loss__name": "focal", "loss__alpha": 1.0}, "focal has no parameter 'alpha'"),
+        ({"loss__name": "brier", "loss__fused": True}, "loss.fused=true: brier is a baseline"),
+        (
+            {"loss__name": "confidence_penalty", "loss__beta": 2.0, "loss__scale": "ce"},
+            "loss.scale=ce: confidence_penalty with .* is -",
+        ),
+    ],
+)
+def test_a_loss_that_cannot_be_trained_stops_the_check(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ValueError, StageError), match=message):
+        run_cell(Cell(tiny.config(**settings), RunOptions(str(tmp_path / "exp")), last=0))
 
 
 def test_the_corpus_lies_where_the_settings_say(

@@ -21,7 +21,12 @@ from espnet.nets.scorers.length_bonus import LengthBonus
 from squall.asr.bridge.running import espnet_task, load_espnet_config
 from squall.asr.bridge.trainer import load_weights
 from squall.asr.memory import MemoryNeed, forget_attention, measure_need
-from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
+from squall.asr.posterior import (
+    PosteriorScorer,
+    log_posterior,
+    normalise_output,
+    posterior_of,
+)
 from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.text.tokens import UNKNOWN
@@ -122,6 +127,7 @@ class Recogniser:
 
         load_weights(model, train_dir / "model.pth")
         forget_attention(model)
+        normalise_output(config, model.decoder)
         self.model: Any = model.to(device).eval()
         self.tokens: list[str] = list(model.token_list)
         self._tokenizer = build_tokenizer(
@@ -211,8 +217,9 @@ class Recogniser:
             text: the reference, in the form that the recogniser was trained on.
 
         Returns:
-            Logits before any softmax, (L + 1, C), and the ids of the true tokens, with the end mark
-            last; a token that is not in the list is `<unk>`, as in training.
+            Logits before any softmax, (L + 1, C), normalised after a training with `logit_norm`,
+            and the ids of the true tokens, with the end mark last; a token that is not in the list
+            is `<unk>`, as in training.
         """
         unknown = self.tokens.index(UNKNOWN)
         known = {token: k for k, token in enumerate(self.tokens)}
