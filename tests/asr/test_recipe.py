@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -19,6 +20,7 @@ from training_runs import epochs
 pytest.importorskip("espnet2")
 
 from squall.asr.decoding import load_recogniser
+from squall.asr.forced_logits import read_forced
 from squall.asr.recipe import list_stages
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.demo.corpus import prepare_demo
@@ -27,6 +29,7 @@ from squall.engine.experiment import Experiment, RunOptions
 from squall.engine.runner import Cell, run_cell
 from squall.engine.stages import StageError
 from squall.report.records import read_records
+from squall.scoring.calibration import score_logits
 
 EVERY_TIME = ["0 check", "4 lm"]
 
@@ -52,6 +55,21 @@ def test_the_posterior_is_a_variant_of_one_trained_model(demo_corpus: Path, tmp_
     ]
     assert hypotheses[0] != hypotheses[1]
     assert tiny.run(plain, corpus=demo_corpus, exp_dir=tmp_path)[1] == EVERY_TIME
+
+
+@pytest.mark.slow
+def test_a_baseline_with_the_scale_of_ce_goes_through_all_stages(
+    demo_corpus: Path, tmp_path: Path
+) -> None:
+    settings = tiny.config(loss__name="logit_norm", loss__tau=0.1, loss__scale="ce")
+    experiment, _ = tiny.run(settings, corpus=demo_corpus, exp_dir=tmp_path)
+    records = read_records(experiment.result_path)
+    assert {record.system for record in records} == {"logit_norm-tau0.1-scale-ce"}
+    forced = read_forced(experiment.variant_dir("decode") / "test" / "forced.npz")[0]
+    np.testing.assert_allclose(np.linalg.norm(forced.logits, axis=1), 10, rtol=1e-4)
+    expected = score_logits(logits=forced.logits, targets=forced.targets).calibration()
+    (ece,) = [r.value for r in records if (r.metric, r.condition) == ("ece", "test/token")]
+    assert ece == pytest.approx(100 * expected.ece)
 
 
 @pytest.mark.slow
