@@ -57,10 +57,13 @@ def test_names_come_from_the_path(path: Path) -> None:
     assert (config.recipe, config.experiment, config.variant) == ("toy", "small", "")
 
 
-def test_resolved_settings_read_back_as_the_same_experiment(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scale", [1, 2.5, "ce"])
+def test_resolved_settings_read_back_as_the_same_experiment(
+    path: Path, tmp_path: Path, scale: float | str
+) -> None:
     import yaml
 
-    config = load_config(path, {"decode.beam_size": 7, "loss.alpha": 1e-5})
+    config = load_config(path, {"decode.beam_size": 7, "loss.alpha": 1e-5, "loss.scale": scale})
     resolved = tmp_path / "config.yaml"
     resolved.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     assert load_config(resolved) == config
@@ -75,7 +78,12 @@ def test_resolved_settings_read_back_as_the_same_experiment(path: Path, tmp_path
         (PLAIN + "lerning_rate: 3\n", "lerning_rate: there is no such setting"),
         (PLAIN + "seed: many\n", "seed: Input should be a valid integer"),
         (PLAIN + "seed: -1\n", "seed: Input should be greater than or equal to 0"),
-        (PLAIN + "loss: {scale: 0}\n", "loss.scale: Input should be greater than 0"),
+        (
+            PLAIN + "loss: {scale: 0}\n",
+            "loss.scale: Value error, it is 0; it must be a number",
+        ),
+        (PLAIN + "loss: {scale: squentropy}\n", "'squentropy'; it must be a number above 0, or ce"),
+        (PLAIN + "loss: {scale: .inf}\n", "it is inf; it must be a number above 0, or ce"),
         (PLAIN + "tokens: {units: phone}\n", "tokens.units: Input should be 'char'"),
         ("corpus: {name: demo}\n", "espnet: Field required"),
     ],
@@ -244,6 +252,7 @@ def test_what_changes_no_model_keeps_the_directory(path: Path, change: dict[str,
         {"seed": 2},
         {"loss.name": "square"},
         {"loss.scale": 2.0},
+        {"loss.scale": "ce"},
         {"loss.alpha": 0.5},
         {"loss.normalize": "token"},
         {"espnet.optim_conf.lr": 0.2},
@@ -289,6 +298,9 @@ def test_hash_does_not_alter_the_settings(path: Path) -> None:
         ({"name": "squentropy", "alpha": 0.1}, "squentropy-a0.1"),
         ({"name": "rescaled_square", "k": 15, "M": 30.0}, "rescaled_square-m30-k15"),
         ({"name": "ce", "label_smoothing": 0.1, "scale": 2}, "ce-ls0.1-scale2"),
+        ({"name": "focal", "gamma": 3}, "focal-gamma3"),
+        ({"name": "square", "scale": "ce"}, "square-scale-ce"),
+        ({"name": "squentropy", "alpha": 0.1, "scale": "1e-3"}, "squentropy-a0.1-scale0.001"),
         ({"name": "ce", "alpha": "much"}, "ce-a=much"),
         ({"name": "ce", "alpha": None}, "ce-a=None"),
     ],

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import naive_networks as naive
-from squall.losses import LOSSES, build_loss
+from squall.losses import BASELINE_LOSSES, LOSSES, build_loss
 from squall.networks.batches import Problem
 from squall.networks.stack import NetworkSettings
 from squall.sklearn import SquentropyClassifier
@@ -55,7 +55,7 @@ def test_scikit_learn_contract(options: dict[str, Any]) -> None:
     assert sum(outcome["status"] == "passed" for outcome in outcomes) > 40
 
 
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("loss", [*LOSSES, *BASELINE_LOSSES])
 def test_every_loss_learns(loss: str) -> None:
     X, y = draw()
     model = SquentropyClassifier(loss, **SMALL).fit(X, y)
@@ -81,6 +81,18 @@ def test_the_network_is_that_of_torch_modules() -> None:
     expected = network(scaled).detach().numpy()
     np.testing.assert_allclose(model.decision_function(X), expected, atol=1e-3)
     np.testing.assert_allclose(model.loss_curve_, history, rtol=1e-3)
+
+
+def test_probabilities_of_logit_norm_are_of_normalised_logits() -> None:
+    X, y = draw()
+    model = SquentropyClassifier("logit_norm", loss_params={"tau": 0.5}, **SMALL).fit(X, y)
+    hidden = (X - model.feature_mean_) * model.feature_scale_
+    for weights, offsets in zip(model.coefs_[:-1], model.intercepts_[:-1], strict=True):
+        hidden = np.maximum(hidden @ weights + offsets, 0)
+    logits = hidden @ model.coefs_[-1] + model.intercepts_[-1]
+    powers = np.exp(logits / np.linalg.norm(logits, axis=1, keepdims=True) / 0.5)
+    expected = powers / powers.sum(1, keepdims=True)
+    np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-5)
 
 
 def test_labels_may_be_strings_and_two_classes_have_one_decision_value() -> None:

@@ -20,8 +20,10 @@ from squall.asr.posterior import (
     PosteriorScorer,
     log_clipped_posterior,
     log_posterior,
+    normalise_output,
     posterior_of,
 )
+from squall.losses import BASELINE_LOSSES, LOSSES
 
 C, D, T = 6, 8, 5
 SOS = EOS = C - 1
@@ -62,6 +64,7 @@ def test_softmax_is_the_softmax() -> None:
         ("square", {}, ("clipped", 1.0)),
         ("ccql", {}, ("clipped", 1.0)),
         ("rescaled_square", {}, ("clipped", 1.0)),
+        *((name, {}, ("softmax", 1.0)) for name in BASELINE_LOSSES),
         ("rescaled_square", {"loss__M": 15, "loss__k": 1}, ("clipped", 15.0)),
     ],
 )
@@ -74,7 +77,9 @@ def test_automatic_posterior_of_each_loss(
 def test_a_posterior_that_is_asked_for_is_taken() -> None:
     square = tiny.config(loss__name="rescaled_square", loss__M=10, decode__posterior="softmax")
     assert posterior_of(square) == ("softmax", 10.0)
-    assert posterior_of(tiny.config(decode__posterior="clipped")) == ("clipped", 1.0)
+    for name in ("ce", "focal"):
+        clipped = tiny.config(loss__name=name, decode__posterior="clipped")
+        assert posterior_of(clipped) == ("clipped", 1.0)
 
 
 def _transformer() -> TransformerDecoder:
@@ -166,3 +171,71 @@ def test_the_beam_search_adds_the_scores_up(build: Any) -> None:
 def test_a_decoder_without_output_layer_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Linear has no output layer.*decode\.posterior=softmax"):
         PosteriorScorer(torch.nn.Linear(2, 2), target=1.0, floor=0.1)
+
+
+def _normalised_by_hand(decoder: Any, prefix: list[int], *, tau: float) -> torch.Tensor:
+    """log p of every next token of a model trained with logit_norm."""
+    layer = getattr(decoder, "output_layer", None) or decoder.output
+    made: list[torch.Tensor] = []
+    kept = layer.register_forward_pre_hook(lambda module, inputs: made.append(inputs[0]))
+    decoder(
+        _encoded()[None], torch.tensor([T]), torch.tensor([prefix]), torch.tensor([len(prefix)])
+    )
+    kept.remove()
+    hidden = made[-1].reshape(-1, layer.in_features)[-1].double()
+    logits = layer.weight.double() @ hidden + layer.bias.double()
+    probs = torch.exp(logits / logits.square().sum().sqrt() / tau)
+    return torch.log(probs / probs.sum()).float()
+
+
+@DECODERS
+@pytest.mark.parametrize("tau", [0.04, 0.5])
+@torch.no_grad()
+def test_a_model_of_logit_norm_is_searched_by_its_normalised_logits(build: Any, tau: float) -> None:
+    decoder = build()
+    with torch.no_grad():  # far from the norm that they are brought to
+        decoder.get_parameter("output_layer.bias" if build is _transformer else "output.bias").mul_(
+            40
+        )
+    normalise_output(tiny.config(loss__name="logit_norm", loss__tau=tau), decoder)
+    state, prefix = decoder.init_state(_encoded()), [SOS]
+    for token in (1, 3, 2):
+        scores, state = decoder.score(torch.tensor(prefix), state, _encoded())
+        expected = _normalised_by_hand(decoder, prefix, tau=tau)
+        torch.testing.assert_close(scores.reshape(-1), expected, rtol=1e-4, atol=1e-4)
+        prefix.append(token)
+    best = _search(decoder)(_encoded(), maxlenratio=0.8)[0]
+    searched = best.yseq.tolist()[: 1 + int(0.8 * T)]
+    total = sum(
+        float(_normalised_by_hand(decoder, searched[:n], tau=tau)[searched[n]])
+        for n in range(1, len(searched))
+    )
+    assert float(best.score) == pytest.approx(total, rel=1e-3)
+
+
+@torch.no_grad()
+def test_the_clipped_posterior_sees_normalised_logits_too() -> None:
+    decoder = _transformer()
+    normalise_output(tiny.config(loss__name="logit_norm"), decoder)
+    scorer = PosteriorScorer(decoder, target=1.0, floor=1e-3)
+    scores, _ = scorer.score(torch.tensor([SOS]), scorer.init_state(_encoded()), _encoded())
+    logits, _ = decoder(
+        _encoded()[None], torch.tensor([T]), torch.tensor([[SOS]]), torch.tensor([1])
+    )
+    assert float(logits.norm()) == pytest.approx(25, rel=1e-4)
+    torch.testing.assert_close(scores, log_clipped_posterior(logits[0, 0], target=1.0, floor=1e-3))
+
+
+@pytest.mark.parametrize("name", [*LOSSES, *(set(BASELINE_LOSSES) - {"logit_norm"})])
+@torch.no_grad()
+def test_no_other_loss_changes_the_logits(name: str) -> None:
+    prefix = (torch.tensor([T]), torch.tensor([[SOS, 1]]), torch.tensor([2]))
+    decoder = _transformer()
+    before, _ = decoder(_encoded()[None], *prefix)
+    normalise_output(tiny.config(loss__name=name), decoder)
+    assert torch.equal(decoder(_encoded()[None], *prefix)[0], before)
+
+
+def test_a_decoder_without_output_layer_cannot_be_normalised() -> None:
+    with pytest.raises(ValueError, match=r"Linear has no output layer.*logit_norm"):
+        normalise_output(tiny.config(loss__name="logit_norm"), torch.nn.Linear(2, 2))

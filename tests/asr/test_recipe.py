@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -18,6 +20,7 @@ from training_runs import epochs
 pytest.importorskip("espnet2")
 
 from squall.asr.decoding import load_recogniser
+from squall.asr.forced_logits import read_forced
 from squall.asr.recipe import list_stages
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.demo.corpus import prepare_demo
@@ -26,6 +29,7 @@ from squall.engine.experiment import Experiment, RunOptions
 from squall.engine.runner import Cell, run_cell
 from squall.engine.stages import StageError
 from squall.report.records import read_records
+from squall.scoring.calibration import score_logits
 
 EVERY_TIME = ["0 check", "4 lm"]
 
@@ -51,6 +55,21 @@ def test_the_posterior_is_a_variant_of_one_trained_model(demo_corpus: Path, tmp_
     ]
     assert hypotheses[0] != hypotheses[1]
     assert tiny.run(plain, corpus=demo_corpus, exp_dir=tmp_path)[1] == EVERY_TIME
+
+
+@pytest.mark.slow
+def test_a_baseline_with_the_scale_of_ce_goes_through_all_stages(
+    demo_corpus: Path, tmp_path: Path
+) -> None:
+    settings = tiny.config(loss__name="logit_norm", loss__tau=0.1, loss__scale="ce")
+    experiment, _ = tiny.run(settings, corpus=demo_corpus, exp_dir=tmp_path)
+    records = read_records(experiment.result_path)
+    assert {record.system for record in records} == {"logit_norm-tau0.1-scale-ce"}
+    forced = read_forced(experiment.variant_dir("decode") / "test" / "forced.npz")[0]
+    np.testing.assert_allclose(np.linalg.norm(forced.logits, axis=1), 10, rtol=1e-4)
+    expected = score_logits(logits=forced.logits, targets=forced.targets).calibration()
+    (ece,) = [r.value for r in records if (r.metric, r.condition) == ("ece", "test/token")]
+    assert ece == pytest.approx(100 * expected.ece)
 
 
 @pytest.mark.slow
@@ -330,6 +349,25 @@ def test_a_beam_wider_than_the_vocabulary_is_told_before_the_training(
     chosen = tiny.cell(settings, corpus=demo_corpus, exp_dir=tmp_path, last=2)
     run_cell(chosen, lambda stage, done, total, text: told.append(text))
     assert any(re.match(r"\d\d tokens; decode.beam_size 99 is cut to that", text) for text in told)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss__name": "focl"}, "no loss is called 'focl'; did you mean 'focal'"),
+        ({"loss__name": "focal", "loss__alpha": 1.0}, "focal has no parameter 'alpha'"),
+        ({"loss__name": "brier", "loss__fused": True}, "loss.fused=true: brier is a baseline"),
+        (
+            {"loss__name": "confidence_penalty", "loss__beta": 2.0, "loss__scale": "ce"},
+            "loss.scale=ce: confidence_penalty with .* is -",
+        ),
+    ],
+)
+def test_a_loss_that_cannot_be_trained_stops_the_check(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ValueError, StageError), match=message):
+        run_cell(Cell(tiny.config(**settings), RunOptions(str(tmp_path / "exp")), last=0))
 
 
 def test_the_corpus_lies_where_the_settings_say(

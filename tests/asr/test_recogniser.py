@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,29 @@ def test_an_rnn_decoder_is_searched_with_either_posterior(
 
 def _rnn() -> dict[str, Any]:
     return {key.replace(".", "__"): value for key, value in tiny.RNN.items()}
+
+
+def test_what_a_model_of_logit_norm_says_is_the_softmax_of_its_normalised_logits(
+    trained: Experiment,
+) -> None:
+    settings: dict[str, Any] = {"decode__ctc_weight": 0.0, "decode__maxlenratio": 0.5}
+    plain, normalised = (
+        Recogniser(tiny.config(loss__name=name, **settings), trained.directory / "train")
+        for name in ("ce", "logit_norm")
+    )
+    samples = tiny.first_test_samples(trained)
+    encoded = normalised.encode(samples)
+    logits, ids = plain.forced_logits(encoded, "A B")
+    expected = logits / logits.norm(dim=-1, keepdim=True) / 0.04
+    found, _ = normalised.forced_logits(encoded, "A B")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    probs = expected.softmax(-1)[range(len(ids)), ids].tolist()
+    assert normalised._token_probs(encoded, ids) == pytest.approx(probs, rel=1e-3)
+    best = normalised._search(x=encoded[0], maxlenratio=0.5)[0]
+    # A hypothesis of the longest length gets its last mark without a score.
+    ids = best.yseq.tolist()[1 : 1 + int(0.5 * encoded.size(1))]
+    total = math.fsum(map(math.log, normalised._token_probs(encoded, ids)))
+    assert float(best.score) == pytest.approx(total, rel=1e-3)
 
 
 def test_ctc_in_the_search_needs_a_model_trained_with_it(

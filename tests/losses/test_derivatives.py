@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from squall.losses import LOSSES, blocks, build_loss, ccql_loss, cross_entropy
+from squall.losses import (
+    BASELINE_LOSSES,
+    LOSSES,
+    blocks,
+    build_loss,
+    ccql_loss,
+    cross_entropy,
+)
 
 CASES: list[dict[str, Any]] = [
     {"name": "ce", "label_smoothing": 0.1},
@@ -25,7 +32,21 @@ CASES: list[dict[str, Any]] = [
     {"name": "squentropy", "alpha": 0.7, "label_smoothing": 0.1, "scale": 1.5},
 ]
 
-every_loss = pytest.mark.parametrize("config", CASES, ids=[case["name"] for case in CASES])
+BASELINES: list[dict[str, Any]] = [
+    {"name": "focal", "gamma": 0.5, "scale": 1.5},
+    {"name": "dual_focal"},
+    {"name": "brier"},
+    {"name": "logit_norm", "tau": 0.5},
+    {"name": "confidence_penalty", "beta": 0.7},
+]
+
+
+def _over(cases: list[dict[str, Any]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("config", cases, ids=[case["name"] for case in cases])
+
+
+every_loss = _over([*CASES, *BASELINES])
+every_loss_of_terms = _over(CASES)
 half_precision = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 
 
@@ -46,6 +67,7 @@ def gradient_of(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target
 
 def test_cases_name_every_loss() -> None:
     assert {case["name"] for case in CASES} == set(LOSSES)
+    assert {case["name"] for case in BASELINES} == set(BASELINE_LOSSES)
 
 
 @every_loss
@@ -60,7 +82,7 @@ def test_derivatives_of_first_and_second_order(config: dict[str, Any], reduction
     assert torch.autograd.gradgradcheck(loss, (logits, target), check_fwd_over_rev=True)
 
 
-@every_loss
+@every_loss_of_terms
 def test_blocks_change_nothing(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     logits, target = make_batch(5, 7, classes=6)
     loss = build_loss(**config, class_dim=-1, reduction="sum")
@@ -82,6 +104,20 @@ def test_padding_changes_nothing(config: dict[str, Any], garbage: float) -> None
     gradient = gradient_of(loss, padded, target)
     torch.testing.assert_close(gradient[kept], gradient_of(loss, logits[kept], target[kept]))
     assert torch.equal(gradient[~kept], torch.zeros_like(gradient[~kept]))
+
+
+@every_loss
+@pytest.mark.parametrize("garbage", [math.nan, math.inf, 0.0])
+def test_padding_reaches_no_second_derivative(config: dict[str, Any], garbage: float) -> None:
+    logits, target = make_batch(4, classes=3)
+    padded = logits.masked_fill((target == -100).unsqueeze(-1), garbage)
+    loss = build_loss(**config)
+    found, expected = (
+        torch.autograd.functional.hessian(lambda one: loss(one, target), batch)
+        for batch in (padded, logits)
+    )
+    assert bool(found.abs().sum() > 0)
+    torch.testing.assert_close(found, expected)
 
 
 @every_loss
@@ -174,7 +210,7 @@ def test_half_precision_gradient_of_one_token_may_exceed_the_range(dtype: torch.
     torch.testing.assert_close(logits.grad[:, 0], expected)
 
 
-@every_loss
+@every_loss_of_terms
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_logits_may_change_before_the_backward_pass(
     config: dict[str, Any], dtype: torch.dtype
@@ -233,7 +269,7 @@ class LargeStorages(TorchDispatchMode):
         return result
 
 
-@every_loss
+@every_loss_of_terms
 @pytest.mark.parametrize("with_gradient", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_no_temporary_of_the_size_of_the_logits(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import doctest
 import importlib
+import math
 import pickle
 import pkgutil
 import subprocess
@@ -17,8 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from squall import losses
-from squall.losses import LOSSES, SOURCE_SETTINGS, build_loss, loss_parameters
+from squall.losses import (
+    BASELINE_LOSSES,
+    LOSSES,
+    SOURCE_SETTINGS,
+    build_loss,
+    initial_value,
+    loss_parameters,
+    scale_of_ce,
+)
 from squall.losses.formulas import token_values
+
+every_name = pytest.mark.parametrize("name", [*LOSSES, *BASELINE_LOSSES])
 
 MODULES = [f"squall.losses.{found.name}" for found in pkgutil.iter_modules(losses.__path__)]
 
@@ -29,7 +40,7 @@ def test_config_builds_the_module_it_names() -> None:
     assert loss.alpha == 0.1
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@every_name
 def test_module_gives_the_value_of_the_function(name: str) -> None:
     functions = {"ce": losses.cross_entropy}
     function = functions.get(name) or getattr(losses, f"{name}_loss")
@@ -49,7 +60,7 @@ def test_terms_of_a_module_are_those_of_its_values(name: str) -> None:
     torch.testing.assert_close(found, loss(logits, target))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@every_name
 def test_modules_are_ordinary_modules(name: str) -> None:
     loss = build_loss(name, scale=2.0)
     model = nn.Sequential(loss)
@@ -110,15 +121,74 @@ def test_subclass_may_have_layers_and_a_forward_of_its_own(
 
 def test_every_loss_has_the_common_parameters() -> None:
     common = {"ignore_index", "reduction", "class_dim", "scale", "check", "check_finite"}
-    for name in LOSSES:
+    for name in (*LOSSES, *BASELINE_LOSSES):
         assert common <= set(loss_parameters(name))
 
 
 def test_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(ValueError, match=r"'squentorpy'; did you mean 'squentropy'\? There"):
         build_loss("squentorpy")
-    with pytest.raises(ValueError, match=r"'hinge'\. There are: ce, square, .*, squentropy$"):
+    with pytest.raises(ValueError, match=r"'focl'; did you mean 'focal'\? There"):
+        loss_parameters("focl")
+    with pytest.raises(ValueError, match=r"'hinge'\. There are: ce, .*, confidence_penalty$"):
         build_loss("hinge")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_name_with_linear_before_it_leads_to_the_linear_losses(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"'linear_{name}'; .*LINEAR_LOSSES\['{name}'\]$"):
+        build_loss(f"linear_{name}")
+
+
+def test_a_baseline_has_neither_terms_nor_a_linear_form() -> None:
+    assert not BASELINE_LOSSES.keys() & {*LOSSES, *losses.LINEAR_LOSSES}
+    for name in BASELINE_LOSSES:
+        with pytest.raises(TypeError, match="no sum of cross-entropy and squares"):
+            build_loss(name).terms(3)
+        with pytest.raises(ValueError, match=rf"'linear_{name}'.* There are"):
+            build_loss(f"linear_{name}")
+
+
+@pytest.mark.parametrize("classes", [2, 7, 1000])
+def test_initial_values_by_formula(classes: int) -> None:
+    wrong, entropy = 1 - 1 / classes, math.log(classes)
+    expected: list[tuple[str, dict[str, float], float]] = [
+        ("ce", {}, entropy),
+        ("ce", {"label_smoothing": 0.3, "scale": 2.0}, 2 * entropy),
+        ("square", {}, 1 / classes),
+        ("rescaled_square", {"k": 15.0, "M": 30.0}, 13500 / classes),
+        ("ccql", {}, (classes - 1) ** 0.5 / 2),
+        ("ccql", {"w": 2.0}, 1.5),
+        ("squentropy", {"alpha": 0.3}, entropy),
+        ("focal", {}, wrong**3 * entropy),
+        ("dual_focal", {"gamma": 2.0}, wrong**2 * entropy),
+        ("brier", {}, wrong),
+        ("logit_norm", {}, entropy),
+        ("confidence_penalty", {"beta": 0.25}, 0.75 * entropy),
+    ]
+    assert {name for name, _, _ in expected} == {*LOSSES, *BASELINE_LOSSES}
+    for name, params, value in expected:
+        found = initial_value(name, classes, **params)
+        assert found == pytest.approx(value, rel=1e-14), name
+        plain = {key: value for key, value in params.items() if key != "scale"}
+        begun = scale_of_ce(name, classes, **plain) * initial_value(name, classes, **plain)
+        assert begun == pytest.approx(entropy, rel=1e-14), name
+
+
+def test_the_form_of_the_call_does_not_change_the_initial_value() -> None:
+    options = {"reduction": "none", "class_dim": 1, "ignore_index": 0, "check_finite": True}
+    assert initial_value("squentropy", 5, **options) == initial_value("squentropy", 5)
+    with torch.device("meta"):
+        assert initial_value("brier", 4) == 0.75
+
+
+def test_a_loss_that_begins_at_zero_has_no_scale_of_cross_entropy() -> None:
+    with pytest.raises(ValueError, match=r"confidence_penalty with \{'beta': 1.0\} is 0 at logits"):
+        scale_of_ce("confidence_penalty", 4, beta=1.0)
+    with pytest.raises(ValueError, match="1 classes"):
+        scale_of_ce("square", 1)
+    with pytest.raises(ValueError, match="no parameter 'k'"):
+        initial_value("square", 3, k=2)
 
 
 def test_unknown_parameter_lists_what_there_is() -> None:
@@ -144,7 +214,8 @@ def test_examples_in_docstrings(module: str) -> None:
 def test_docstrings_have_examples() -> None:
     finder = doctest.DocTestFinder()
     linear = [name for name in losses.linear.__all__ if hasattr(losses, name)]
-    for name in [*losses.functional.__all__, *linear]:
+    baselines = [name for name in losses.baselines.__all__ if name.endswith("_loss")]
+    for name in [*losses.functional.__all__, *linear, *baselines]:
         examples = [test.examples for test in finder.find(getattr(losses, name), name)]
         assert any(examples), f"{name} has no example"
 

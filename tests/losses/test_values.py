@@ -22,6 +22,11 @@ PARAMS = {
     "rescaled_square_loss": [{"k": 1.0, "M": 15.0}, {"k": 15.0, "M": 30.0}],
     "ccql_loss": [{}, {"w": 3.0}],
     "squentropy_loss": [{}, {"alpha": 0.1, "label_smoothing": 0.2}, {"alpha": 0.0}],
+    "focal_loss": [{}, {"gamma": 0.5}],
+    "dual_focal_loss": [{}, {"gamma": 0.5}],
+    "brier_loss": [{}],
+    "logit_norm_loss": [{}, {"tau": 1.0}],
+    "confidence_penalty_loss": [{}, {"beta": 2.0}],
 }
 CASES = [(name, params) for name, several in PARAMS.items() for params in several]
 NAMES = list(PARAMS)
@@ -33,6 +38,11 @@ def make_batch(*shape: int, classes: int, seed: int = 0) -> tuple[Tensor, Tensor
     return logits, torch.randint(classes, shape, generator=generator)
 
 
+# The softmax of 0, 1, -2.
+P_0, P_1, P_2 = (math.exp(f) / (1 + math.e + math.exp(-2)) for f in (0, 1, -2))
+ENTROPY = -sum(p * math.log(p) for p in (P_0, P_1, P_2))
+
+
 @pytest.mark.parametrize(
     ("name", "params", "expected"),
     [
@@ -41,6 +51,11 @@ def make_batch(*shape: int, classes: int, seed: int = 0) -> tuple[Tensor, Tensor
         ("rescaled_square_loss", {"k": 2.0, "M": 4.0}, (2 * 9 + 0 + 4) / 3),
         ("ccql_loss", {"w": 3.0}, 4 / 2 + 0),
         ("squentropy_loss", {"alpha": 0.5}, math.log(1 + math.e + math.exp(-2)) - 1 + 0.5 * 4 / 2),
+        ("focal_loss", {"gamma": 2.0}, (P_0 + P_2) ** 2 * -math.log(P_1)),
+        ("dual_focal_loss", {"gamma": 2.0}, (P_0 + P_2 + P_0) ** 2 * -math.log(P_1)),
+        ("brier_loss", {}, P_0**2 + (1 - P_1) ** 2 + P_2**2),
+        ("logit_norm_loss", {"tau": 5**-0.5 / (1 + 5**-0.5 * 1e-7)}, -math.log(P_1)),
+        ("confidence_penalty_loss", {"beta": 0.5}, -math.log(P_1) - 0.5 * ENTROPY),
     ],
 )
 def test_value_by_hand(name: str, params: dict[str, float], expected: float) -> None:
@@ -168,7 +183,7 @@ def test_order_of_the_wrong_classes_does_not_matter(name: str) -> None:
     torch.testing.assert_close(loss(permuted, target), loss(logits, target))
 
 
-@pytest.mark.parametrize("name", list(losses.LOSSES))
+@pytest.mark.parametrize("name", [*losses.LOSSES, *losses.BASELINE_LOSSES])
 def test_shapes_are_told_of_tensors_without_values(name: str) -> None:
     """On the meta device, by which large models are laid out before they have memory."""
     loss = losses.build_loss(name)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import naive_networks as naive
-from squall.losses import TokenLoss, build_loss
+from squall.losses import BASELINE_LOSSES, TokenLoss, build_loss
 from squall.networks.batches import Problem
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.stack import NetworkSettings, NetworkStack, random_stream
@@ -76,6 +76,22 @@ def test_a_stack_equals_single_networks_of_torch(
             )
     assert (trained.diverged == 0).all()
     assert trained.losses == ("ce", "squentropy", "rescaled_square")
+
+
+def test_baselines_are_trained_side_by_side_with_the_others() -> None:
+    problems = [problem(n, "toy", n) for n in (21, 16)]
+    losses = {name: build_loss(name) for name in ("ce", *BASELINE_LOSSES)}
+    losses["focal"] = build_loss("focal", gamma=1.0, scale=2.0)
+    trained = train_networks(problems, losses, SMALL, classes=3)
+    new = problem(30, "new").inputs
+    logits = trained.stack.predict(new)
+    for row, loss in enumerate(losses.values()):
+        for column, one in enumerate(problems):
+            network, history = naive.train_one(one, loss, SMALL, classes=3)
+            expected = network(new).detach().numpy()
+            found = logits[row * len(problems) + column]
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(trained.train_loss[:, row, column], history, rtol=1e-9)
 
 
 def test_row_weights_weigh_the_losses_of_a_step() -> None:

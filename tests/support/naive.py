@@ -50,6 +50,43 @@ def squentropy_loss(
     return entropy + alpha / (len(f) - 1) * squares
 
 
+def _softmax(logits: ArrayLike) -> np.ndarray:
+    f = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(f - f.max())
+    return powers / powers.sum()
+
+
+def focal_loss(logits: ArrayLike, label: int, *, gamma: float = 3.0) -> float:
+    """-(1 - p_y)^gamma log p_y of one token, of the sum of the other probabilities."""
+    others = sum(p for j, p in enumerate(_softmax(logits)) if j != label)
+    return others**gamma * cross_entropy(logits, label)
+
+
+def dual_focal_loss(logits: ArrayLike, label: int, *, gamma: float = 5.0) -> float:
+    """-(1 - p_y + p_j)^gamma log p_y of one token, j the next class below the true one."""
+    f, probs = np.asarray(logits, dtype=np.float64), _softmax(logits)
+    others = sum(p for j, p in enumerate(probs) if j != label)
+    below = max((p for x, p in zip(f, probs, strict=True) if x < f[label]), default=0.0)
+    return (others + below) ** gamma * cross_entropy(f, label)
+
+
+def brier_loss(logits: ArrayLike, label: int) -> float:
+    """sum_j (p_j - 1[j = y])^2 of one token."""
+    return sum((p - (j == label)) ** 2 for j, p in enumerate(_softmax(logits)))
+
+
+def logit_norm_loss(logits: ArrayLike, label: int, *, tau: float = 0.04) -> float:
+    """Cross-entropy of f / (tau (||f|| + 1e-7)) of one token."""
+    f = np.asarray(logits, dtype=np.float64)
+    return cross_entropy(f / (np.linalg.norm(f) + 1e-7) / tau, label)
+
+
+def confidence_penalty_loss(logits: ArrayLike, label: int, *, beta: float = 0.1) -> float:
+    """-log p_y - beta H(p) of one token."""
+    entropy = -sum(p * math.log(p) for p in _softmax(logits) if p > 0)
+    return cross_entropy(logits, label) - beta * entropy
+
+
 def loss_per_token(
     loss: Callable[..., float],
     logits: ArrayLike,

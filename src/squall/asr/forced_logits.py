@@ -20,7 +20,8 @@ class ForcedLogits:
     """Logits of the true tokens of some utterances, each given the true ones before it.
 
     Args:
-        logits: (L, C) float32, the decoder's output before any softmax, utterance after utterance.
+        logits: (L, C) float32, the decoder's output before any softmax, utterance after utterance;
+            those whose softmax is the model's (`TokenLoss.softmax_logits`).
         targets: (L,) ids of the true tokens; each utterance ends with the end mark.
         lengths: how many of the L rows each utterance has.
     """

@@ -8,9 +8,15 @@ import torch
 
 from squall.asr.bridge.versions import BatchScorerInterface
 from squall.asr.settings import RecognitionConfig
-from squall.losses import build_loss
+from squall.losses import BaselineLoss, LogitNormLoss, TokenLoss, build_loss
 
-__all__ = ["PosteriorScorer", "log_clipped_posterior", "log_posterior", "posterior_of"]
+__all__ = [
+    "PosteriorScorer",
+    "log_clipped_posterior",
+    "log_posterior",
+    "normalise_output",
+    "posterior_of",
+]
 
 _ANY_CLASSES = 2  # what a loss drives its logits to does not depend on their number
 
@@ -23,11 +29,51 @@ def posterior_of(config: RecognitionConfig) -> tuple[str, float]:
         `auto` gives `clipped` for the square losses and `softmax` for the others; the reason is in
         recipes/an4/README.md, where both are measured.
     """
-    terms = build_loss(config.loss.name, **config.loss.parameters).terms(_ANY_CLASSES)
+    loss = _loss_of(config)
+    square, target = False, 1.0
+    if not isinstance(loss, BaselineLoss):
+        terms = loss.terms(_ANY_CLASSES)
+        square, target = terms.square, float(terms.true_aim)
     form = config.decode.posterior
     if form == "auto":
-        form = "clipped" if terms.square else "softmax"
-    return form, float(terms.true_aim)
+        form = "clipped" if square else "softmax"
+    return form, target
+
+
+def normalise_output(config: RecognitionConfig, decoder: torch.nn.Module) -> None:
+    """Let a decoder give normalised logits where it was trained with `logit_norm`.
+
+    What such a model says of the tokens is the softmax of those (`squall.losses.logit_norm_loss`),
+    so that search, confidences and calibration have to see them in the place of its own. They are
+    made as the output layer's result, since ESPnet's decoders take its log-softmax themselves.
+
+    Args:
+        config: the experiment.
+        decoder: an ESPnet decoder whose last layer is `output_layer` or `output`.
+
+    Raises:
+        ValueError: the decoder has no such layer.
+    """
+    loss = _loss_of(config)
+    if isinstance(loss, LogitNormLoss):
+        hint = "it cannot be decoded with logit_norm"
+        _output_layer(decoder, hint).register_forward_hook(
+            lambda module, inputs, output: loss.softmax_logits(output)
+        )
+
+
+def _loss_of(config: RecognitionConfig) -> TokenLoss:
+    return build_loss(config.loss.name, class_dim=-1, **config.loss.parameters)
+
+
+def _output_layer(decoder: Any, hint: str) -> torch.nn.Module:
+    layer = getattr(decoder, "output_layer", None) or getattr(decoder, "output", None)
+    if layer is None:
+        raise ValueError(
+            f"{type(decoder).__name__} has no output layer to read logits from: {hint}"
+        )
+    found: torch.nn.Module = layer
+    return found
 
 
 def log_posterior(logits: torch.Tensor, *, form: str, target: float, floor: float) -> torch.Tensor:
@@ -76,12 +122,7 @@ class PosteriorScorer(BatchScorerInterface):  # type: ignore[misc]
     """
 
     def __init__(self, decoder: Any, *, target: float, floor: float) -> None:
-        layer = getattr(decoder, "output_layer", None) or getattr(decoder, "output", None)
-        if layer is None:
-            raise ValueError(
-                f"{type(decoder).__name__} has no output layer to read logits from: "
-                "set decode.posterior=softmax"
-            )
+        layer = _output_layer(decoder, "set decode.posterior=softmax")
         self._decoder = decoder
         self._target, self._floor = target, floor
         self._logits = torch.empty(0)

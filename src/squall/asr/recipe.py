@@ -81,9 +81,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
 
     def check(self, work: Work) -> None:
         """Stop early where a later stage could not go on."""
-        from squall.losses import build_loss
-
-        build_loss(self.config.loss.name, **self.config.loss.parameters)
+        self._check_loss()
         free = self.check_disk()
         self.check_device()
         self.check_corpus()
@@ -95,6 +93,22 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             )
         needs = "" if self._trained else self._training_needs()
         work(1, 1, f"{free}, device {self.options.device}{needs}")
+
+    def _check_loss(self) -> None:
+        from squall.losses import LINEAR_LOSSES, build_loss, scale_of_ce
+
+        loss = self.config.loss
+        build_loss(loss.name, **loss.parameters)
+        if loss.scale == "ce":  # whether there is one does not depend on the number of tokens
+            try:
+                scale_of_ce(loss.name, 2, **loss.parameters)
+            except ValueError as error:
+                raise StageError(f"loss.scale=ce: {error}") from error
+        if loss.fused is True and loss.name not in LINEAR_LOSSES:
+            raise StageError(
+                f"loss.fused=true: {loss.name} is a baseline without a form that has the output "
+                f"layer in it, as {', '.join(LINEAR_LOSSES)} have: set loss.fused=auto"
+            )
 
     @property
     def _trained(self) -> bool:

@@ -19,7 +19,12 @@ from squall.asr.bridge.trainer import load_weights
 from squall.asr.bridge.versions import CTCPrefixScorer, LengthBonus, TooShortUttError
 from squall.asr.decoder_steps import decodes_in_steps
 from squall.asr.memory import MemoryNeed, forget_attention, measure_need
-from squall.asr.posterior import PosteriorScorer, log_posterior, posterior_of
+from squall.asr.posterior import (
+    PosteriorScorer,
+    log_posterior,
+    normalise_output,
+    posterior_of,
+)
 from squall.asr.search import EspnetSearch, Found, JointSearch
 from squall.asr.settings import RecognitionConfig
 from squall.audio.reading import SAMPLE_RATE_HZ
@@ -107,6 +112,7 @@ class Recogniser:
 
         load_weights(model, train_dir / "model.pth")
         forget_attention(model)
+        normalise_output(config, model.decoder)
         self.model: Any = model.to(device).eval()
         self.tokens: list[str] = list(model.token_list)
         self._tokenizer = build_tokenizer(
@@ -210,8 +216,9 @@ class Recogniser:
             text: the reference, in the form that the recogniser was trained on.
 
         Returns:
-            Logits before any softmax, (L + 1, C), and the ids of the true tokens, with the end mark
-            last; a token that is not in the list is `<unk>`, as in training.
+            Logits before any softmax, (L + 1, C), normalised after a training with `logit_norm`,
+            and the ids of the true tokens, with the end mark last; a token that is not in the list
+            is `<unk>`, as in training.
         """
         unknown = self.tokens.index(UNKNOWN)
         known = {token: k for k, token in enumerate(self.tokens)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, ClassVar, Literal
 
@@ -51,25 +52,40 @@ class LossConfig(BaseModel):
     """The loss of the attention branch.
 
     Args:
-        name: one of `squall.losses.LOSSES`.
-        scale: factor on the loss, so that the balance with CTC is a visible setting.
+        name: one of `squall.losses.LOSSES` or `BASELINE_LOSSES`.
+        scale: factor on the loss, so that the balance with CTC is a visible setting: a number above
+            0, or `ce` for the one by which the loss has the value of cross-entropy, log C, at
+            logits of zero and with the C tokens that there are (`squall.losses.scale_of_ce`).
         normalize: `token` divides by the tokens of the batch, `utterance` takes each utterance's
             mean and then the mean of those, `batch` divides the sum by the number of utterances
             (what ESPnet does unless `length_normalized_loss` is set).
         fused: whether training takes the loss together with the decoder's output layer, so that no
             tensor of all logits is made: true, false, or `auto`, which does so for transformer
-            decoders of at least 2,000 tokens. It changes rounding alone, and is no part of the
-            experiment's name. Accuracy is then known on the development set only.
+            decoders of at least 2,000 tokens; never with a baseline. It changes rounding alone, and
+            is no part of the experiment's name. Accuracy is then known on the development set only.
 
-    Every further key (alpha, k, M, w, label_smoothing) goes to the loss, which checks it.
+    Every further key (alpha, k, M, w, label_smoothing, gamma) goes to the loss, which checks it.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = "ce"
-    scale: float = Field(default=1.0, gt=0)
+    scale: float | Literal["ce"] = 1.0
     normalize: Literal["token", "utterance", "batch"] = "batch"
     fused: bool | Literal["auto"] = "auto"
+
+    @field_validator("scale", mode="plain")
+    @classmethod
+    def _number_or_ce(cls, value: Any) -> Any:
+        if value == "ce":
+            return value
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not 0 < number < math.inf:
+            raise ValueError(f"it is {value!r}; it must be a number above 0, or ce")
+        return number
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -191,5 +207,6 @@ class RecognitionConfig(ExperimentConfig):
     def system(self) -> str:
         """The loss with the parameters that the settings give it."""
         shown = {"alpha": "a", "label_smoothing": "ls"}
-        scale = f"-scale{self.loss.scale:g}" if self.loss.scale != 1.0 else ""
-        return self.loss.name + parameter_label(self.loss.parameters, shown) + scale
+        scale = self.loss.scale
+        factor = "-scale-ce" if scale == "ce" else f"-scale{scale:g}" if scale != 1.0 else ""
+        return self.loss.name + parameter_label(self.loss.parameters, shown) + factor

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from squall.losses.arguments import count_classes
+from squall.losses.blocks import block_losses
 from squall.losses.reduction import reduced_loss
 from squall.losses.terms import (
     Terms,
@@ -164,7 +165,7 @@ class SquentropyParameters(LossModule):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class TokenLoss(LossModule):
-    """What the five modules share; see `squall.losses.functional` for each argument.
+    """What the modules of losses of logits share; see `squall.losses.functional`.
 
     Args:
         class_dim: 1 for logits (N, C, ...), -1 for logits (..., C).
@@ -192,6 +193,27 @@ class TokenLoss(LossModule):
             check=self.check,
             check_finite=self.check_finite,
         )
+
+    def values_with_gradient(self, logits: Tensor, index: Tensor, gradient: Tensor) -> Tensor:
+        """The values of tokens, with the gradient of each by its logits; for loops by hand.
+
+        Args:
+            logits: (a, s, C) in float32 or float64.
+            index: (a, s, 1), the true classes; none is ignored, and none is checked.
+            gradient: (a, s, C), which is filled.
+
+        Returns:
+            (a, s, 1); both are times `scale`, and not reduced.
+        """
+        terms = self.terms(logits.shape[-1]).scaled(self.scale)
+        return block_losses(logits, index, terms, gradient)
+
+    def softmax_logits(self, logits: Tensor) -> Tensor:
+        """The logits whose softmax is what a model trained with this loss says of the classes.
+
+        Those of the model itself, but for `squall.losses.LogitNormLoss`. Shape as in `forward`.
+        """
+        return logits
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from squall.losses import TokenLoss
-from squall.losses.blocks import block_losses
-from squall.losses.terms import Terms
 from squall.networks.batches import Batches, Problem, Step
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.loop import Epoch, train
@@ -166,8 +164,7 @@ class _StackTraining:
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        terms = [loss.terms(classes).scaled(loss.scale) for loss in losses.values()]
-        self.passes = _Passes(self.network, terms)
+        self.passes = _Passes(self.network, list(losses.values()))
         self.finite: NDArray[np.bool_] | None = None  # (L * P,) the weights that were scored last
         self._score = score
 
@@ -186,23 +183,23 @@ class _StackTraining:
 class _Passes:
     """Losses and gradients of a stack of L * P networks."""
 
-    def __init__(self, stack: NetworkStack, terms: Sequence[Terms]) -> None:
+    def __init__(self, stack: NetworkStack, losses: Sequence[TokenLoss]) -> None:
         self.stack = stack
-        self.terms = terms
+        self.losses = losses
         self.workspaces: dict[int, Workspace] = {}  # of each number of samples: two at most
 
     def __call__(self, step: Step) -> Tensor:
         """Fill `grad` of the parameters; gives the losses (L, P) of the step."""
         samples = step.targets.shape[1]
         if samples not in self.workspaces:
-            self.workspaces[samples] = Workspace(self.stack, len(self.terms), samples)
+            self.workspaces[samples] = Workspace(self.stack, len(self.losses), samples)
         workspace = self.workspaces[samples]
         workspace.forward(step.inputs)
         index, weights = step.targets.unsqueeze(-1), step.weights.unsqueeze(-1)
         values = [
-            block_losses(logits, index, terms, gradient)
-            for logits, terms, gradient in zip(
-                workspace.logits, self.terms, workspace.gradient, strict=True
+            loss.values_with_gradient(logits, index, gradient)
+            for loss, logits, gradient in zip(
+                self.losses, workspace.logits, workspace.gradient, strict=True
             )
         ]
         workspace.gradient.mul_(weights)
@@ -212,7 +209,7 @@ class _Passes:
 
 def _epoch(passes: _Passes, batches: Batches, optimizer: torch.optim.SGD) -> Tensor:
     """One step per batch; gives the mean loss (L, P) of the epoch, in float64."""
-    sums = torch.zeros(len(passes.terms), len(batches.counts), dtype=batches.inputs.dtype)
+    sums = torch.zeros(len(passes.losses), len(batches.counts), dtype=batches.inputs.dtype)
     for step in batches.steps():
         sums.addcmul_(passes(step), step.counts)
         if step.idle is None:

@@ -52,7 +52,8 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     which gives the reasons.
 
     Args:
-        loss: name in `squall.losses.LOSSES`: ce, square, rescaled_square, ccql, squentropy.
+        loss: name in `squall.losses.LOSSES` (ce, square, rescaled_square, ccql, squentropy) or in
+            `BASELINE_LOSSES`.
         loss_params: parameters of the loss, e.g. `{"alpha": 0.1}` for squentropy or
             `{"k": 1.0, "M": 5.0}`, the source's choice for tables, for rescaled_square. None for
             its defaults.
@@ -81,6 +82,7 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         coefs_, intercepts_: of each layer, (inputs, outputs) and (outputs,) float32.
         feature_mean_, feature_scale_: (D,); the network sees (X - feature_mean_) * feature_scale_.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+        loss_: the loss, a `squall.losses.TokenLoss`.
         n_iter_: epochs that were trained.
         best_epoch_: the one whose weights were kept; the last without early stopping.
         loss_curve_: (n_iter_,) mean training loss of each epoch.
@@ -89,7 +91,8 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     Convention: probabilities are the softmax of the logits for every loss, as in the sources. The
     square losses draw the logits of the wrong classes to 0 and that of the true one to M, so that
-    theirs are far from 1 unless M is large: 0.73 for two classes and M = 1.
+    theirs are far from 1 unless M is large: 0.73 for two classes and M = 1. The logits of
+    `logit_norm` are the normalised ones.
 
     Source: Hui, Belkin and Wright 2023 (ICML); Hui 2023 (thesis), section 4.3.3.
 
@@ -107,6 +110,7 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     intercepts_: list[NDArray[np.float32]]
     feature_mean_: Floats
     feature_scale_: Floats
+    loss_: TokenLoss
     n_iter_: int
     best_epoch_: int
     loss_curve_: Floats
@@ -164,7 +168,8 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class only, {self.classes_[0]!r}; it needs at least two")
         settings = self._settings()
-        loss = build_loss(self.loss, **{**(self.loss_params or {}), "reduction": "none"})
+        given = {**(self.loss_params or {}), "reduction": "none", "class_dim": -1}
+        self.loss_ = build_loss(self.loss, **given)
         random = check_random_state(self.random_state)
         weights = self._row_weights(targets)
         kept, held = self._split(targets, random)
@@ -179,10 +184,10 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         held_weights = None if weights is None else weights[held]
         trained = train_networks(
             [problem],
-            {self.loss: loss},
+            {self.loss: self.loss_},
             settings,
             classes=len(self.classes_),
-            score=_held_out_loss(loss, inputs[held], targets[held], held_weights),
+            score=_held_out_loss(self.loss_, inputs[held], targets[held], held_weights),
             patience=self.patience,
             on_epoch=None if len(held) else lambda _, stack: not stack.finite().all(),
         )
@@ -292,7 +297,8 @@ class SquentropyClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if layer:
                 hidden = np.maximum(hidden, 0)
             hidden = hidden @ weights.astype(np.float64) + offsets.astype(np.float64)
-        return hidden
+        logits: Floats = self.loss_.softmax_logits(torch.from_numpy(hidden)).numpy()
+        return logits
 
 
 def _held_out_loss(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from squall.losses import SOURCE_SETTINGS, TokenLoss, build_loss
 from squall.settings import Settings
 
-__all__ = ["ComparedLosses", "build_losses"]
+__all__ = ["ComparedLosses", "build_losses", "softmax_logits"]
 
 
 class ComparedLosses(Settings):
@@ -44,3 +47,9 @@ def build_losses(given: dict[str, dict[str, Any]]) -> dict[str, TokenLoss]:
         ValueError: there is no such loss, parameter or value.
     """
     return {label: build_loss(**{"name": label, **params}) for label, params in given.items()}
+
+
+def softmax_logits(loss: TokenLoss, logits: NDArray[np.floating]) -> NDArray[np.floating]:
+    """`TokenLoss.softmax_logits` of an array (N, C)."""
+    found: NDArray[np.floating] = loss.softmax_logits(torch.from_numpy(logits)).numpy()
+    return found

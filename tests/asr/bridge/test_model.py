@@ -22,12 +22,13 @@ from squall.asr.bridge.running import espnet_task
 from squall.asr.bridge.versions import LabelSmoothingLoss
 from squall.asr.needs import _build_model
 from squall.engine.experiment import Experiment
-from squall.losses import LOSSES
+from squall.losses import BASELINE_LOSSES, LOSSES
 
 TOKENS = ["<blank>", "<unk>", "<space>", "A", "B", "C", "<sos/eos>"]
 C = len(TOKENS)
 TARGETS = torch.tensor([[3, 4, 6], [5, -1, -1]])
 LENGTHS = (3, 1)
+EVERY_LOSS = {**LOSSES, **BASELINE_LOSSES}
 RNN = {key.replace(".", "__"): value for key, value in tiny.RNN.items()}
 
 
@@ -61,7 +62,7 @@ def test_normalisation_by_hand(normalize: str) -> None:
 
 
 @pytest.mark.parametrize("normalize", ["token", "utterance", "batch"])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", EVERY_LOSS)
 def test_padding_changes_nothing(name: str, normalize: str) -> None:
     loss = AttentionLoss(name=name, normalize=normalize)
     logits = _logits()
@@ -96,6 +97,28 @@ def test_scale_multiplies() -> None:
     assert float(scaled(_logits(), TARGETS)) == pytest.approx(3 * float(plain(_logits(), TARGETS)))
 
 
+@pytest.mark.parametrize("name", EVERY_LOSS)
+def test_a_scale_of_ce_begins_where_cross_entropy_does(name: str) -> None:
+    loss = AttentionLoss(name=name, scale="ce", normalize="token", classes=C)
+    start = loss(torch.zeros(2, 3, C), TARGETS)
+    assert float(start) == pytest.approx(math.log(C), rel=1e-6)
+    if loss.linear_loss is not None:
+        layer = torch.nn.Linear(4, C)
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        fused = loss.of_layer(torch.ones(2, 3, 4), layer, TARGETS)
+        assert float(fused.detach()) == pytest.approx(math.log(C), rel=1e-6)
+
+
+def test_a_scale_of_ce_is_of_the_parameters_and_may_not_exist() -> None:
+    loss = AttentionLoss(name="rescaled_square", parameters={"M": 3.0}, scale="ce", classes=C)
+    assert loss.loss.scale == pytest.approx(math.log(C) * C / 9)
+    with pytest.raises(ValueError, match="needs the number of classes"):
+        AttentionLoss(name="square", scale="ce")
+    with pytest.raises(ValueError, match="no scale brings it to the value of ce"):
+        AttentionLoss(name="confidence_penalty", parameters={"beta": 1.0}, scale="ce", classes=C)
+
+
 def _model(experiment: Experiment, loss: dict[str, Any], **model_conf: Any) -> SquallModel:
     """A model built as a training builds it, from the settings that stage 3 saved."""
     (saved,) = (experiment.recipe_dir / "shared").glob("stats-*/config.yaml")
@@ -118,10 +141,10 @@ def _batch() -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", EVERY_LOSS)
 def test_the_model_trains_with_the_loss_of_its_name(prepared: Experiment, name: str) -> None:
     model = _model(prepared, {"name": name, "normalize": "token", "scale": 2.0}).eval()
-    assert type(model.criterion_att.loss) is LOSSES[name]
+    assert type(model.criterion_att.loss) is EVERY_LOSS[name]
     seen: list[torch.Tensor] = []
     model.criterion_att.register_forward_hook(lambda module, inputs, output: seen.append(output))
     loss, stats, _ = model(**_batch())
@@ -190,6 +213,24 @@ def test_a_decoder_whose_output_layer_is_not_its_last_cannot_be_fused() -> None:
     with pytest.raises(ValueError, match=r"loss.fused=true needs a transformer.*RNNDecoder"):
         _build_model(settings)
     assert not _build_model(tiny.config(**RNN)).fused
+
+
+def test_a_model_resolves_the_scale_with_its_tokens(prepared: Experiment) -> None:
+    model = _model(prepared, {"name": "square", "scale": "ce"})
+    assert model.criterion_att.loss.scale == pytest.approx(math.log(C) * C)
+    settings = tiny.config(loss__name="square", loss__scale="ce")
+    tokens = len(_build_model(settings).token_list)
+    assert _build_model(settings).criterion_att.loss.scale == pytest.approx(
+        math.log(tokens) * tokens
+    )
+
+
+@pytest.mark.parametrize("name", BASELINE_LOSSES)
+def test_a_baseline_is_not_fused(name: str) -> None:
+    large = {"tokens__units": "bpe", "tokens__vocabulary_size": 5000, "loss__name": name}
+    assert not _build_model(tiny.config(**large)).fused
+    with pytest.raises(ValueError, match=rf"loss.fused=true needs one of ce,.*; {name} is a base"):
+        _build_model(tiny.config(loss__name=name, loss__fused=True))
 
 
 def test_a_large_vocabulary_is_fused() -> None:

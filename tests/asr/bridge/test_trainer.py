@@ -22,7 +22,7 @@ from squall.asr.bridge.running import espnet_task, language_model_task, parse_es
 from squall.asr.bridge.trainer import SquallTrainer, load_weights, read_history
 from squall.asr.training import model_settings, token_settings
 from squall.engine.experiment import Experiment
-from squall.losses import LOSSES
+from squall.losses import BASELINE_LOSSES, LOSSES
 
 # What the module trains is trained by one worker.
 pytestmark = pytest.mark.xdist_group("trainer")
@@ -234,7 +234,7 @@ def test_mixed_precision_reaches_the_trainer(
     assert asked == [mixed]
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [*LOSSES, *BASELINE_LOSSES])
 def test_losses_are_float32_in_mixed_precision(
     prepared: Experiment, tmp_path: Path, name: str
 ) -> None:

@@ -14,7 +14,7 @@ import torch
 from squall.enhance.estimators.adagrad import AdagradMomentum
 from squall.enhance.estimators.dnn import DnnEstimator
 from squall.enhance.estimators.estimator import MaskEstimator, estimator_kind
-from squall.losses import LOSSES, squentropy_loss
+from squall.losses import BASELINE_LOSSES, LOSSES, squentropy_loss
 from squall.networks.feedforward import FeedForward
 
 DIMENSIONS, CHANNELS = 6, 3
@@ -88,7 +88,7 @@ def test_it_learns_ratio_masks(data: dict[str, np.ndarray], optimizer: str, loss
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["bce", *LOSSES])
+@pytest.mark.parametrize("loss", ["bce", *LOSSES, *BASELINE_LOSSES])
 def test_every_loss_learns_binary_masks(binary: dict[str, np.ndarray], loss: str) -> None:
     settings = {"dropout": 0.0, "max_epochs": 40, "learning_rate": 0.01, "loss": loss}
     estimator = _fit(binary, **settings)
@@ -106,6 +106,17 @@ def test_two_logits_per_unit_give_the_softmax_of_class_one(
     expected = logits.view(-1, CHANNELS, 2).softmax(-1)[..., 1].numpy()
     predicted = estimator.predict(binary["dev_features"])
     np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_logits_of_logit_norm_are_normalised_for_the_mask(binary: dict[str, np.ndarray]) -> None:
+    estimator = _fit(binary, loss="logit_norm", loss_parameters={"tau": 0.5}, max_epochs=2)
+    assert estimator.network_ is not None
+    with torch.no_grad():
+        logits = estimator.network_(torch.from_numpy(binary["dev_features"]))
+    logits = logits.view(-1, CHANNELS, 2)
+    normalised = logits / logits.norm(dim=-1, keepdim=True) / 0.5
+    predicted = estimator.predict(binary["dev_features"])
+    np.testing.assert_allclose(predicted, normalised.softmax(-1)[..., 1].numpy(), rtol=1e-4)
 
 
 def test_the_first_step_is_that_of_plain_torch(binary: dict[str, np.ndarray]) -> None:

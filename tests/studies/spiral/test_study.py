@@ -72,6 +72,21 @@ def test_boundaries_are_those_of_single_networks_after_so_many_epochs() -> None:
         assert 0 <= one.ece <= 1
 
 
+def test_the_boundary_of_logit_norm_is_of_normalised_logits() -> None:
+    settings = SETTINGS.model_copy(update={"losses": {"logit_norm": {"tau": 0.5}}})
+    study = study_spirals(settings)
+    points = np.array([[x, y] for y in study.axis for x in study.axis], dtype=np.float32)
+    network, _ = naive.train_one(
+        Problem(torch.from_numpy(study.inputs), torch.from_numpy(study.targets), ("spirals", 0)),
+        build_loss("logit_norm", tau=0.5),
+        NETWORK.model_copy(update={"epochs": 9}),
+        classes=2,
+    )
+    logits = network(torch.from_numpy(points)).detach()
+    expected = (logits / logits.norm(dim=1, keepdim=True) / 0.5).softmax(1)[:, 1].numpy()
+    np.testing.assert_allclose(study.boundaries[-1].probs, expected.reshape(7, 7), atol=1e-3)
+
+
 def test_training_and_test_part_have_nothing_in_common_and_follow_the_seed() -> None:
     fast = {"network": NetworkSettings(hidden=(2,)), "epochs": (1,), "samples": 10, "grid": 2}
     studies = [study_spirals(SpiralSettings(**fast), seed=seed) for seed in (0, 0, 1)]

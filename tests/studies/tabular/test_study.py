@@ -90,6 +90,23 @@ def test_a_set_does_not_depend_on_which_losses_and_seeds_are_asked_for() -> None
     np.testing.assert_allclose([a.nll for a in found], [b.nll for b in wanted], rtol=1e-4)
 
 
+def test_scores_of_logit_norm_are_of_normalised_logits() -> None:
+    data = toy_set()
+    settings = TabularSettings(losses={"logit_norm": {}}, initialisations=1, network=NETWORK)
+    first = score_set(data, settings, seed=3).networks[0]
+    split = data.folds[0]
+    mean, deviation = data.inputs[split.train].mean(0), data.inputs[split.train].std(0)
+    scaled = torch.from_numpy(((data.inputs - mean) / deviation).astype(np.float32))
+    targets = torch.from_numpy(data.targets)
+    problem = Problem(scaled[split.train], targets[split.train], ("toy", 1, 3))
+    network, _ = naive.train_one(problem, build_loss("logit_norm"), NETWORK, classes=3)
+    logits = network(scaled[split.test]).detach()
+    normalised = (25 * logits / logits.norm(dim=1, keepdim=True)).numpy()
+    expected = score_logits(logits=normalised, targets=data.targets[split.test]).calibration()
+    assert first.nll == pytest.approx(expected.nll, rel=1e-2)
+    assert first.ece == pytest.approx(expected.ece, abs=1e-2)
+
+
 def test_a_label_may_differ_from_the_name_of_the_loss() -> None:
     losses = {"plain": {"name": "squentropy"}, "tenth": {"name": "squentropy", "alpha": 0.1}}
     found = score_set(toy_set(), TabularSettings(losses=losses, initialisations=1, network=NETWORK))

@@ -10,7 +10,7 @@ import torch
 from espnet2.asr.espnet_model import ESPnetASRModel
 
 from squall.asr.bridge.versions import add_sos_eos
-from squall.losses import LINEAR_LOSSES, build_loss
+from squall.losses import LINEAR_LOSSES, build_loss, scale_of_ce
 
 __all__ = ["AttentionLoss", "SquallModel", "TrainingDivergedError"]
 
@@ -33,12 +33,16 @@ class AttentionLoss(torch.nn.Module):
 
     Args:
         name: name of the loss.
-        scale: factor on the result.
+        scale: factor on the result; `ce` for `squall.losses.scale_of_ce` with these `classes`.
         normalize: how the token losses l_bi of utterance b become one number:
             `token` sum_bi l_bi / sum_b L_b; `utterance` mean_b (sum_i l_bi / L_b);
             `batch` sum_bi l_bi / B.
         ignore_index: target of padding.
         parameters: the loss's own parameters.
+        classes: number of tokens; only for a scale of `ce`.
+
+    Raises:
+        ValueError: there is no such loss, parameter or value, or no scale brings it to that of ce.
 
     Convention:
         ESPnet 2 takes `batch`, or `token` under `length_normalized_loss`. ESPnet 1, which the
@@ -49,22 +53,30 @@ class AttentionLoss(torch.nn.Module):
         self,
         *,
         name: str,
-        scale: float = 1.0,
+        scale: float | Literal["ce"] = 1.0,
         normalize: str = "batch",
         ignore_index: int = -1,
         parameters: dict[str, Any] | None = None,
+        classes: int | None = None,
     ) -> None:
         super().__init__()
+        parameters = parameters or {}
+        if scale == "ce":
+            if classes is None:
+                raise ValueError("scale is 'ce', which needs the number of classes")
+            scale = scale_of_ce(name, classes, **parameters)
         self.normalize = normalize
         self.ignore_index = ignore_index
         shared: dict[str, Any] = {
             "scale": scale,
             "ignore_index": ignore_index,
             "reduction": "none" if normalize == "utterance" else "sum",
-            **(parameters or {}),
+            **parameters,
         }
         self.loss = build_loss(name, class_dim=-1, **shared)
-        self.linear_loss = LINEAR_LOSSES[name](**shared)
+        self.linear_loss: torch.nn.Module | None = None
+        if name in LINEAR_LOSSES:
+            self.linear_loss = LINEAR_LOSSES[name](**shared)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean loss of a batch.
@@ -81,7 +93,11 @@ class AttentionLoss(torch.nn.Module):
     def of_layer(
         self, hidden: torch.Tensor, layer: torch.nn.Linear, targets: torch.Tensor
     ) -> torch.Tensor:
-        """The same of the layer that makes the logits from hidden (B, L, D), in less memory."""
+        """The same of the layer that makes the logits from hidden (B, L, D), in less memory.
+
+        Only where there is a `linear_loss`: of the baselines there is none.
+        """
+        assert self.linear_loss is not None
         return self._mean(self.linear_loss(hidden, layer.weight, targets, layer.bias), targets)
 
     def _mean(self, losses: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -98,10 +114,11 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
     """`ESPnetASRModel` whose `criterion_att` is an `AttentionLoss`.
 
     Args:
-        loss: arguments of `AttentionLoss` except `ignore_index`.
+        loss: arguments of `AttentionLoss` except `ignore_index` and `classes`.
         fused: whether a training step takes the loss together with the decoder's output layer, and
             makes no tensor of all logits; the step then tells no accuracy. `auto`: where the
-            decoder's output layer is its last, and has so many tokens that a step is no slower.
+            decoder's output layer is its last, the loss is no baseline, and there are so many
+            tokens that a step is no slower.
         precision: of the matrix products and convolutions of a training step on a CPU, `float32` or
             `bfloat16`; weights, features, losses and everything in validation are in float32.
         args, kwargs: as `ESPnetASRModel`, except for what the loss decides here.
@@ -128,9 +145,20 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
                 "the model has no attention decoder, whose loss is what squall sets: take an "
                 "attention decoder and espnet.model_conf.ctc_weight below 1"
             )
-        self.criterion_att = AttentionLoss(ignore_index=self.ignore_id, **loss)
+        self.criterion_att = AttentionLoss(
+            ignore_index=self.ignore_id, classes=self.vocab_size, **loss
+        )
+        if fused is True and self.criterion_att.linear_loss is None:
+            raise ValueError(
+                f"loss.fused=true needs one of {', '.join(LINEAR_LOSSES)}; {loss['name']} is a "
+                "baseline without a form that has the output layer in it: set loss.fused=auto"
+            )
         layer: Any = getattr(self.decoder, "output_layer", None)
-        possible = isinstance(layer, torch.nn.Linear) and self.lang_token_id is None
+        possible = (
+            isinstance(layer, torch.nn.Linear)
+            and self.lang_token_id is None
+            and self.criterion_att.linear_loss is not None
+        )
         if fused is True and not possible:
             raise ValueError(
                 "loss.fused=true needs a transformer decoder, whose output layer is its last; this "

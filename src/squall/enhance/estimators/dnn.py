@@ -57,8 +57,8 @@ class DnnEstimator:
             1 keeps rate and weights.
         max_epochs: at most so many passes over the training frames.
         patience: stop after so many epochs without a smaller error on the development frames.
-        loss: `mse` or `bce` between sigmoid and mask; or a name in `squall.losses.LOSSES`, for
-            binary masks.
+        loss: `mse` or `bce` between sigmoid and mask; or a name in `squall.losses.LOSSES` or
+            `BASELINE_LOSSES`, for binary masks.
         loss_parameters: of a loss from `squall.losses`, as `{"alpha": 0.1}` for squentropy.
         seed: of initial weights, order of frames and dropout.
         device: as torch names it.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from squall.losses import LOSSES, TokenLoss, build_loss
+from squall.losses import BASELINE_LOSSES, LOSSES, TokenLoss, build_loss
 
 __all__ = ["MaskLoss"]
 
@@ -22,9 +22,9 @@ class MaskLoss:
 
     Args:
         name: `mse` or `bce` between the sigmoid of the output and the mask; or a name in
-            `squall.losses.LOSSES`, by which each unit is a classification into noise (0) and speech
-            (1): the network has two logits per unit, and the mask is the softmax probability of
-            class 1.
+            `squall.losses.LOSSES` or `BASELINE_LOSSES`, by which each unit is a classification into
+            noise (0) and speech (1): the network has two logits per unit, and the mask is the
+            softmax probability of class 1.
         parameters: of a loss from `squall.losses`.
 
     Raises:
@@ -32,15 +32,16 @@ class MaskLoss:
     """
 
     def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
-        if name not in _OF_PROBS and name not in LOSSES:
-            known = ", ".join([*_OF_PROBS, *LOSSES])
+        of_logits = (*LOSSES, *BASELINE_LOSSES)
+        if name not in _OF_PROBS and name not in of_logits:
+            known = ", ".join([*_OF_PROBS, *of_logits])
             raise ValueError(f"unknown loss {name!r}; use one of {known}")
         self.name = name
         decided = sorted(_DECIDED & parameters.keys())
         if decided:
             raise ValueError(f"loss_parameters: {decided[0]} cannot be chosen here")
         self.unit_loss: TokenLoss | None = None
-        if name in LOSSES:
+        if name in of_logits:
             # That masks are of 0 and 1 is checked once, and not with every batch.
             self.unit_loss = build_loss(name, **parameters, class_dim=-1, check=False)
         elif parameters:
@@ -66,9 +67,9 @@ class MaskLoss:
 
     def probs(self, output: Tensor) -> Tensor:
         """The masks (B, F) in [0, 1] of an output (B, outputs)."""
-        if not self.binary:
+        if self.unit_loss is None:
             return torch.sigmoid(output)
-        logits = _per_unit(output)
+        logits = self.unit_loss.softmax_logits(_per_unit(output))
         return torch.sigmoid(logits[..., 1] - logits[..., 0])  # softmax of two classes
 
 

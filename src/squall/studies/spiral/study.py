@@ -14,7 +14,7 @@ from squall.networks.stack import NetworkStack
 from squall.networks.training import train_networks
 from squall.scoring.calibration import score_logits
 from squall.scoring.temperature import softmax
-from squall.studies.losses import build_losses
+from squall.studies.losses import build_losses, softmax_logits
 from squall.studies.spiral.settings import SpiralSettings
 
 __all__ = [
@@ -115,8 +115,9 @@ def study_spirals(
     def look(epoch: int, stack: NetworkStack) -> None:
         if epoch in settings.epochs:
             looked = torch.from_numpy(np.concatenate([test, points]))
-            for loss, logits in zip(losses, stack.predict(looked), strict=True):
-                found[loss, epoch] = _boundary(loss, epoch, logits, test_targets)
+            for (name, loss), logits in zip(losses.items(), stack.predict(looked), strict=True):
+                meant = softmax_logits(loss, logits)
+                found[name, epoch] = _boundary(name, epoch, meant, test_targets)
         if on_epoch is not None:
             on_epoch(epoch)
 

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from squall.losses import TokenLoss
-from squall.losses.blocks import block_losses
+from squall.losses import BaselineLoss, TokenLoss
 
 __all__ = ["constant_answer_loss"]
 
@@ -17,7 +16,8 @@ def constant_answer_loss(loss: TokenLoss, shares: NDArray[np.float64]) -> float:
     """The lowest mean loss of logits that are the same for every sample.
 
     Args:
-        loss: any of the five; all are convex in the logits.
+        loss: of `squall.losses.LOSSES`, which are convex in the logits. Of a baseline it is what a
+            search finds that begins at the logarithms of the shares.
         shares: (C,) of the classes among the samples, positive, of sum 1.
 
     Formula: min over f in R^C of sum_y shares_y loss(f, y); for cross-entropy it is the entropy of
@@ -28,14 +28,16 @@ def constant_answer_loss(loss: TokenLoss, shares: NDArray[np.float64]) -> float:
     0.693147
     """
     classes = len(shares)
-    terms = loss.terms(classes).scaled(loss.scale)
     index = torch.arange(classes).view(1, classes, 1)
     weights = torch.from_numpy(shares).view(1, classes, 1)
 
     def mean_loss(logits: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         every = torch.from_numpy(logits).expand(1, classes, classes).contiguous()
         gradient = torch.empty_like(every)
-        values = block_losses(every, index, terms, gradient)
+        values = loss.values_with_gradient(every, index, gradient)
         return float((weights * values).sum()), (weights * gradient).sum((0, 1)).numpy()
 
-    return float(minimize(mean_loss, np.zeros(classes), jac=True, method="L-BFGS-B").fun)
+    start = np.zeros(classes)
+    if isinstance(loss, BaselineLoss):  # some are not smooth where all logits are the same
+        start = np.log(np.maximum(shares, 1e-6))
+    return float(minimize(mean_loss, start, jac=True, method="L-BFGS-B").fun)

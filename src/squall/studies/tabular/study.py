@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from squall.losses import TokenLoss
 from squall.networks.batches import Problem
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.scaling import varying_inputs
 from squall.networks.stack import NetworkStack, multiply_adds
 from squall.networks.training import OnEpoch, TrainedNetworks, train_networks
 from squall.scoring.calibration import score_logits
-from squall.studies.losses import build_losses
+from squall.studies.losses import build_losses, softmax_logits
 from squall.studies.tabular.best_epoch import BestEpochs, HeldOut
 from squall.studies.tabular.collection import Split, UciSet
 from squall.studies.tabular.constant_answer import constant_answer_loss
@@ -235,6 +236,7 @@ def score_set(
         constant_losses = [constant_answer_loss(loss, shares) for loss in losses.values()]
         networks += _score_fold(
             trained,
+            list(losses.values()),
             part.predict(trained.stack) if best is None else best.logits[fold],
             part.targets,
             fold=fold,
@@ -258,6 +260,7 @@ def score_set(
 
 def _score_fold(
     trained: TrainedNetworks,
+    losses: Sequence[TokenLoss],
     logits: NDArray[np.floating],
     targets: NDArray[np.int64],
     *,
@@ -274,7 +277,8 @@ def _score_fold(
         diverged = int(trained.diverged[row, column])
         metrics = dict.fromkeys(_METRICS, math.nan)
         if not diverged:
-            found = score_logits(logits=own, targets=targets).calibration(bins=bins)
+            meant = softmax_logits(losses[row], own)
+            found = score_logits(logits=meant, targets=targets).calibration(bins=bins)
             metrics = {name: float(getattr(found, name)) for name in _METRICS}
         scores.append(
             NetworkScore(
