@@ -160,7 +160,8 @@ class SplitCalibration:
         details: of the levels `token`, `hypothesis`, `word` and `sequence`, by their names.
         token_nlls: (U, 3), for each utterance the sum of the negative log-likelihoods of its true
             tokens in nats, the same after the temperature of the other folds (NaN where there is
-            only one utterance), and the number of tokens.
+            only one utterance), and the number of tokens. Intervals made of these sums take the
+            temperatures as given.
     """
 
     levels: dict[str, Calibration]

@@ -22,7 +22,7 @@ from squall.scoring.temperature import (
     check_logits,
     check_targets,
     fit_confidence_temperature,
-    fit_temperature,
+    fit_other_temperatures,
     scale_confidences,
 )
 
@@ -120,7 +120,7 @@ def refine_logits(
 ) -> Refinement:
     """Split the scores of logits, with the temperature as the recalibration.
 
-    The temperature of each fold is fitted on the others (`fit_temperature`), and then
+    The temperature of each fold is fitted on the others (`fit_other_temperatures`), and then
     p = (n softmax(f / T) + 1/C) / (n + 1), where n is the number of samples it was fitted on.
 
     Args:
@@ -146,11 +146,11 @@ def refine_logits(
     labels = check_targets(targets, samples=len(given), classes=classes)
     before = score_logits(logits=given, targets=labels)
     nlls, briers = np.full((2, len(given)), np.nan)
-    for inside, others in _splits(groups, len(given), folds):
-        fit = fit_temperature(logits=given[others], targets=labels[others])
-        after = score_logits(
-            logits=given[inside], targets=labels[inside], temperature=fit.temperature
-        )
+    splits = list(_splits(groups, len(given), folds))
+    parts = [(given[inside], labels[inside]) for inside, _ in splits]
+    temperatures = fit_other_temperatures(parts)
+    for (inside, others), part, temperature in zip(splits, parts, temperatures, strict=True):
+        after = score_logits(logits=part[0], targets=part[1], temperature=temperature)
         n = np.count_nonzero(others)
         probs = (n * np.exp(after.log_probs) + 1.0 / classes) / (n + 1)
         # sum_j (n p_j + 1/C)^2 with sum_j p_j = 1
