@@ -64,8 +64,8 @@ def fit_isotonic(*, confidences: ArrayLike, correct: ArrayLike) -> IsotonicFit:
     blocks: list[tuple[int, int, int]] = []  # points, samples and right ones of each
     for count, of_point in zip(counts.tolist(), rights.tolist(), strict=True):
         block = (1, count, of_point)
-        # Products of whole numbers, so that equal shares are equal.
-        while blocks and blocks[-1][2] * block[1] >= block[2] * blocks[-1][1]:
+        # Products of whole numbers: rounding pools nothing.
+        while blocks and blocks[-1][2] * block[1] > block[2] * blocks[-1][1]:
             last = blocks.pop()
             block = (last[0] + block[0], last[1] + block[1], last[2] + block[2])
         blocks.append(block)
