@@ -20,6 +20,9 @@ from squall.asr.calibration import (
     judge_words,
     read_bins,
     read_hypotheses,
+    read_risks,
+    read_token_gaps,
+    read_token_nlls,
     write_calibration,
 )
 from squall.asr.forced_logits import ForcedLogits, read_forced, write_forced
@@ -27,6 +30,8 @@ from squall.corpora.manifest import Utterance, read_manifest
 from squall.engine.experiment import Experiment
 from squall.report.records import read_records
 
+PLAIN = {"accuracy", "ece", "ece_adaptive", "mce", "brier", "nll"}
+REFINED = {"nll_refinement", "nll_calibration", "brier_refinement", "brier_calibration"}
 TOKENS = ["<blank>", "<unk>", "A", "B", "<space>", "<sos/eos>"]
 
 
@@ -67,6 +72,18 @@ def test_nothing_recognised_is_nothing_to_score() -> None:
     empty = {"tokens": [], "token_probs": [], "words": [], "probability": 0.0}
     assert _pairs(judge_tokens([["A"]], [empty])) == []
     assert np.isnan(judge_words(["A"], [empty]).score().ece)
+
+
+def test_each_judgement_knows_its_utterance() -> None:
+    hypotheses = [
+        {"tokens": ["A", "B"], "token_probs": [0.9, 0.8], "probability": 0.7, "words": []},
+        {"tokens": [], "token_probs": [], "probability": 0.5, "words": []},
+        {"tokens": ["B"], "token_probs": [0.4], "probability": 0.4},
+    ]
+    hypotheses[2]["words"] = [{"text": "B", "confidence": 0.4}]
+    assert judge_tokens([["A"], ["A"], ["B"]], hypotheses).utterances.tolist() == [0, 0, 2]
+    assert judge_words(["A", "A", "B"], hypotheses).utterances.tolist() == [2]
+    assert judge_sequences([["A"], ["A"], ["B"]], hypotheses).utterances.tolist() == [0, 1, 2]
 
 
 def _utterance(id: str, text: str) -> Utterance:
@@ -183,6 +200,67 @@ def test_bins_are_read_back(tmp_path: Path) -> None:
         read_bins(tmp_path / "test.calibration.json")
 
 
+def test_details_are_those_of_the_pure_functions(tmp_path: Path) -> None:
+    found = _calibrate(tmp_path, dev=1.0, test=1.0)["test"]
+    assert found.details.keys() == {"token", "hypothesis", "word", "sequence"}
+    forced, _ = read_forced(tmp_path / "test" / "forced.npz")
+    # The two utterances have 4 and 2 tokens, all right: the temperature falls to its bound.
+    refined = -np.log([*[(2 + 1 / 6) / 3] * 4, *[(4 + 1 / 6) / 5] * 2])
+    token = found.metrics("token")
+    assert token["nll_refinement"] == pytest.approx(refined.mean())
+    assert token["nll_calibration"] == pytest.approx(token["nll"] - refined.mean())
+    assert token["smooth_ece"] == pytest.approx(1 - np.e / (5 + np.e))
+    assert token["aurc"] == token["e_aurc"] == 0.0
+    assert np.isnan(found.metrics("word")["nce"])
+    plain = np.log(5 + np.e) - 1
+    assert found.token_nlls == pytest.approx(
+        np.array([[4 * plain, refined[:4].sum(), 4], [2 * plain, refined[4:].sum(), 2]])
+    )
+    assert forced.lengths.tolist() == [4, 2]
+    assert found.metrics("token-scaled").keys() == PLAIN
+
+
+def test_a_single_utterance_has_no_refinement(tmp_path: Path) -> None:
+    utterances = _decoded(tmp_path / "test", ["A B"], 1.0)
+    found = calibrate_splits(tiny.config("demo"), {"test": utterances}, tmp_path)["test"]
+    token = found.metrics("token")
+    assert all(np.isnan(token[metric]) for metric in REFINED)
+    assert token["nll"] == pytest.approx(np.log(5 + np.e) - 1)
+    write_calibration(tmp_path / "test.calibration.json", found)
+    nlls = read_token_nlls(tmp_path / "test.calibration.json")
+    assert nlls is not None
+    assert np.isnan(nlls[:, 1]).all()
+
+
+def test_sums_and_risks_are_read_back(tmp_path: Path) -> None:
+    found = _calibrate(tmp_path, test=1.0)["test"]
+    path = tmp_path / "test.calibration.json"
+    write_calibration(path, found)
+    assert read_token_nlls(path) == pytest.approx(found.token_nlls, abs=1e-9)
+    risks = read_risks(path)
+    assert risks.keys() == {"token", "hypothesis", "word", "sequence"}
+    assert risks["word"].tolist() == [0.0] * 100
+    written = json.loads(path.read_text())
+    assert written["levels"]["token"]["aurc"] == 0.0
+    written["token_nlls"] = {"u1": 1}
+    path.write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=r"test\.calibration\.json is damaged"):
+        read_token_nlls(path)
+
+
+def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    found = _calibrate(tmp_path, test=1.0)["test"]
+    path = tmp_path / "test.calibration.json"
+    write_calibration(path, SplitCalibration(found.levels, {}, found.token_gaps))
+    written = json.loads(path.read_text())
+    assert written.keys() == {"levels", "temperatures", "token_gaps"}
+    assert written["levels"]["token"].keys() == {"samples", "bins", *PLAIN}
+    assert read_token_nlls(path) is None
+    assert read_risks(path) == {}
+    assert read_bins(path).keys() == found.levels.keys()
+    assert read_token_gaps(path) == pytest.approx(found.token_gaps)
+
+
 def _test_split(experiment: Experiment[Any]) -> list[Utterance]:
     (path,) = (experiment.recipe_dir / "shared").glob("data-*/test.jsonl")
     return sorted(read_manifest(path), key=lambda utterance: utterance.id)
@@ -224,7 +302,18 @@ def test_a_recipe_records_the_calibration_of_its_test_set(trained: Experiment[An
     expected = {"token", "token-clipped", "hypothesis", "word", "sequence"}
     assert levels == {f"test/{level}" for level in expected}
     metrics = {metric for condition, metric in found if condition == "test/token"}
-    assert metrics == {"accuracy", "ece", "ece_adaptive", "mce", "brier", "nll"}
+    assert metrics == {*PLAIN, *REFINED, "smooth_ece", "aurc", "e_aurc"}
+    assert {metric for condition, metric in found if condition == "test/token-clipped"} == PLAIN
+    metrics = {metric for condition, metric in found if condition == "test/word"}
+    isotonic = {f"{metric}_isotonic" for metric in REFINED}
+    assert metrics == {*PLAIN, *REFINED, *isotonic, "smooth_ece", "aurc", "e_aurc", "nce"}
+    for score in ("nll", "brier"):
+        whole, *parts = (
+            found["test/token", f"{score}{part}"].number
+            for part in ("", "_refinement", "_calibration")
+        )
+        assert sum(parts) == pytest.approx(whole)
+    assert found["test/token", "smooth_ece"].unit == found["test/token", "aurc"].unit == "%"
     assert found["test/token", "ece"].unit == "%"
     assert found["test/token", "nll"].unit == "nats"
     tokens = sum(len(utterance.text) + 1 for utterance in _test_split(trained))

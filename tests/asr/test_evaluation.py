@@ -29,6 +29,7 @@ from squall.engine.experiment import Experiment, RunOptions
 from squall.report.records import Record, read_records
 from squall.text.phones import phone_classes
 from squall.text.tokens import BLANK, SENTENCE_END, UNKNOWN, build_tokens
+from tiny_report import write_experiment
 
 PROVENANCE = {"commit": "abc+", "command": "./run.sh demo", "hardware": "two cores"}
 
@@ -311,3 +312,16 @@ def test_folds_have_numbers_of_their_own(tmp_path: Path) -> None:
     ]
     assert [record.condition for record in found] == ["test/fold0", "test/fold1"]
     assert found[0].key != found[1].key
+
+
+def test_what_a_single_right_utterance_cannot_tell_has_a_reason(tmp_path: Path) -> None:
+    experiment = write_experiment(tmp_path, said={"anna_01": "GO ON"}, errors=0.0)
+    records = [r for r in read_records(experiment.result_path) if r.value is None]
+    reasons = {(r.condition, r.metric): r.reason for r in records}
+    refined = "all 3 in test/token are of one utterance: there is none to recalibrate on"
+    assert reasons["test/token", "nll_refinement"] == refined
+    assert reasons["test/word", "brier_calibration_isotonic"] == refined.replace(
+        "3 in test/token", "2 in test/word"
+    )
+    assert reasons["test/word", "nce"].startswith("all 2 in test/word are right, or none is")
+    assert not any(reason.startswith("undefined") for reason in reasons.values())

@@ -69,7 +69,7 @@ def test_the_page_is_one_file_with_nothing_to_load(tmp_path: Path) -> None:
     assert page.tags.count("script") == 1
     assert not re.findall(r"<script\s", text)
     kinds = {re.split("[-:/]", reference)[0] for reference in page.references}
-    assert kinds == {"#figure1", "#figure2", "#figure3", "#figure4", "#figure5", "#figure6",
+    assert kinds == {*(f"#figure{number}" for number in range(1, 10)),
                      "data", "exp", *(f"#{anchor}" for anchor in _anchors(text))}  # fmt: skip
     assert not re.findall(r"@import|url\((?!#)", text)
 

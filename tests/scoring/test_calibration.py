@@ -12,6 +12,7 @@ from squall.scoring import (
     TokenScores,
     score_confidences,
     score_logits,
+    score_nce,
     score_probs,
     softmax,
     temperature,
@@ -358,3 +359,21 @@ def test_scores_that_do_not_belong_together():
         TokenScores(2 * one, one > 0, one, one)
     with pytest.raises(ValueError, match="bins is 0"):
         TokenScores(one, one > 0, 0 * one, one).calibration(bins=0)
+
+
+def test_normalised_cross_entropy_by_hand():
+    found = score_nce(confidences=[0.8, 0.9, 0.4, 0.5], correct=[True, True, False, True])
+    most = -3 * math.log2(0.75) - math.log2(0.25)
+    told = math.log2(0.8) + math.log2(0.9) + math.log2(0.6) + math.log2(0.5)
+    assert found == pytest.approx((most + told) / most)
+
+
+def test_the_share_of_right_words_as_confidence_tells_nothing():
+    assert score_nce(confidences=[0.75] * 4, correct=[True] * 3 + [False]) == pytest.approx(0.0)
+    assert score_nce(confidences=[1.0, 0.0], correct=[True, False]) == 1.0
+    assert score_nce(confidences=[0.0, 1.0], correct=[True, False]) == pytest.approx(1.0 - 52.0)
+
+
+@pytest.mark.parametrize("correct", [[], [True] * 3, [False] * 3])
+def test_where_all_words_are_alike_nothing_can_be_told(correct):
+    assert math.isnan(score_nce(confidences=[0.7] * len(correct), correct=correct))

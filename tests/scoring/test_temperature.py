@@ -17,6 +17,7 @@ from squall.scoring import (
     softmax,
     temperature,
 )
+from squall.scoring.temperature import fit_other_temperatures
 
 
 def _draw(probs, random):
@@ -292,3 +293,49 @@ def test_wrong_confidences_are_named():
         fit_confidence_temperature(confidences=[], correct=[])
     with pytest.raises(ValueError, match="confidences are bool"):
         fit_confidence_temperature(confidences=[True], correct=[0.5])
+
+
+def _in_parts(logits, targets, count):
+    return [(logits[k::count], targets[k::count]) for k in range(count)]
+
+
+@pytest.mark.parametrize("scale", [0.05, 1.0, 300.0])
+def test_temperatures_of_the_others_are_those_of_a_fit_on_them(noisy_logits, scale):
+    parts = _in_parts(scale * noisy_logits[0], noisy_logits[1], 5)
+    found = fit_other_temperatures(parts)
+    for k, own in enumerate(found):
+        logits, targets = (
+            np.concatenate([part[i] for j, part in enumerate(parts) if j != k]) for i in (0, 1)
+        )
+        fit = fit_temperature(logits=logits, targets=targets)
+        assert own == pytest.approx(fit.temperature, rel=1e-7)
+        assert _mean_nll(logits, targets, own) == pytest.approx(fit.nll, rel=1e-9)
+
+
+def test_parts_far_from_each_other_have_the_temperatures_of_the_others():
+    """One part is right, one wrong, one makes no difference: bounds, and none."""
+    sure = np.tile([2.0, 0.0], (4, 1))
+    parts = [(sure, [0] * 4), (sure, [1] * 4), (np.zeros((4, 2)), [0] * 4)]
+    # Of the last two, wrong and no matter; of the first and last, right; of right and wrong, half.
+    assert fit_other_temperatures(parts) == [1e3, 1e-3, 1e3]
+    mixed = [(sure, [0, 0, 0, 1]), (sure, [0] * 4), (sure, [0] * 4)]
+    found = fit_other_temperatures(mixed)
+    assert found[0] == 1e-3
+    assert found[1:] == pytest.approx([2.0 / math.log(7.0)] * 2, rel=1e-7)
+    assert fit_other_temperatures([(np.zeros((2, 3)), [0, 1])] * 3) == [1.0] * 3
+
+
+def test_what_was_read_for_one_part_serves_the_others(noisy_logits, monkeypatch):
+    read = []
+    slopes = temperature._slopes
+    monkeypatch.setattr(
+        temperature,
+        "_slopes",
+        lambda logits, targets, beta: read.append(len(logits)) or slopes(logits, targets, beta),
+    )
+    logits, targets = (np.concatenate([part] * 10) for part in noisy_logits)
+    fit_temperature(logits=logits, targets=targets)
+    alone = sum(read)
+    read.clear()
+    fit_other_temperatures(_in_parts(logits, targets, 5))
+    assert sum(read) <= 2 * alone

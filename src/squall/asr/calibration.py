@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from squall.asr.forced_logits import ForcedLogits, read_forced
 from squall.asr.settings import RecognitionConfig
@@ -20,9 +21,18 @@ from squall.scoring.calibration import (
     TokenScores,
     score_confidences,
     score_logits,
+    score_nce,
     score_probs,
 )
+from squall.scoring.refinement import (
+    Recalibration,
+    Refinement,
+    refine_confidences,
+    refine_logits,
+)
 from squall.scoring.reliability import ReliabilityBins, bin_confidences
+from squall.scoring.selective import RiskCoverage, score_risk_coverage
+from squall.scoring.smooth_ece import score_smooth_ece
 from squall.scoring.temperature import (
     fit_confidence_temperature,
     fit_temperature,
@@ -33,6 +43,7 @@ from squall.text.tokens import PHONE_UNITS, UNKNOWN
 __all__ = [
     "LEVELS",
     "Judged",
+    "LevelDetails",
     "SplitCalibration",
     "calibrate_splits",
     "judge_sequences",
@@ -40,7 +51,9 @@ __all__ = [
     "judge_words",
     "read_bins",
     "read_hypotheses",
+    "read_risks",
     "read_token_gaps",
+    "read_token_nlls",
     "write_calibration",
 ]
 
@@ -58,6 +71,7 @@ LEVELS = {
 Made = TypeVar("Made")
 
 _FITTED_ON = "dev"
+_RECALIBRATIONS: tuple[Recalibration, ...] = ("temperature", "isotonic")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +81,70 @@ class Judged:
     Args:
         confidences: (N,) in [0, 1].
         correct: (N,) booleans.
+        utterances: (N,) int64, the number of the utterance that each is of.
     """
 
-    confidences: np.ndarray[Any, np.dtype[np.float64]]
-    correct: np.ndarray[Any, np.dtype[np.bool_]]
+    confidences: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    utterances: NDArray[np.int64]
 
     def score(self) -> Calibration:
         """The calibration of these confidences."""
         return score_confidences(confidences=self.confidences, correct=self.correct)
+
+    def details(self) -> LevelDetails:
+        """The rest of what is measured of them, recalibrated on the other utterances."""
+        by_temperature, isotonic = (
+            refine_confidences(
+                confidences=self.confidences,
+                correct=self.correct,
+                groups=self.utterances,
+                by=by,
+            ).metrics()
+            for by in _RECALIBRATIONS
+        )
+        proper = by_temperature | {f"{name}_isotonic": value for name, value in isotonic.items()}
+        proper["nce"] = score_nce(confidences=self.confidences, correct=self.correct)
+        return LevelDetails.of(self.confidences, self.correct, proper)
+
+
+@dataclass(frozen=True, eq=False)
+class LevelDetails:
+    """What is measured of a level beside its `Calibration`.
+
+    Args:
+        smooth_ece: a fraction of 1; NaN without samples.
+        coverage: the curve of risk and coverage.
+        proper: the parts of the proper scores, and `nce` where confidences are of what was
+            recognised, by the names of metrics; empty where a level has none.
+    """
+
+    smooth_ece: float
+    coverage: RiskCoverage
+    proper: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        confidences: NDArray[np.float64],
+        correct: NDArray[np.bool_],
+        proper: Mapping[str, float],
+    ) -> LevelDetails:
+        """The details of confidences (N,) and whether each was right (N,)."""
+        return cls(
+            score_smooth_ece(confidences=confidences, correct=correct),
+            score_risk_coverage(confidences=confidences, correct=correct),
+            proper,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """All by name: shares as fractions of 1, likelihoods in nats."""
+        return {
+            **self.proper,
+            "smooth_ece": self.smooth_ece,
+            "aurc": self.coverage.aurc,
+            "e_aurc": self.coverage.e_aurc,
+        }
 
 
 @dataclass(frozen=True)
@@ -87,11 +157,23 @@ class SplitCalibration:
         token_gaps: (U, B + 1), for each utterance in the order of the decoded ones, and of its true
             tokens (level `token`): right ones minus the sum of confidences in each of B bins, and
             the number of tokens. ECE is the sum of the absolute gaps over the number of tokens.
+        details: of the levels `token`, `hypothesis`, `word` and `sequence`, by their names.
+        token_nlls: (U, 3), for each utterance the sum of the negative log-likelihoods of its true
+            tokens in nats, the same after the temperature of the other folds (NaN where there is
+            only one utterance), and the number of tokens. Intervals made of these sums take the
+            temperatures as given.
     """
 
     levels: dict[str, Calibration]
     temperatures: dict[str, float]
-    token_gaps: np.ndarray[Any, np.dtype[np.float64]]
+    token_gaps: NDArray[np.float64]
+    details: dict[str, LevelDetails] = field(default_factory=dict)
+    token_nlls: NDArray[np.float64] | None = None
+
+    def metrics(self, level: str) -> dict[str, float]:
+        """All metrics of a level: shares as fractions of 1, likelihoods in nats."""
+        details = self.details.get(level)
+        return self.levels[level].metrics() | (details.metrics() if details else {})
 
 
 def calibrate_splits(
@@ -114,7 +196,9 @@ def calibrate_splits(
     confidence of a recognised token is the decoder's probability for it (`decode.posterior`), that
     of a word the product over its tokens, that of an utterance the product over its tokens and the
     end mark; CTC and language model, which take part in the search, have none in it. A word that
-    was left out has no confidence and is not among those scored.
+    was left out has no confidence and is not among those scored. The refinement of a split is
+    fitted on the split itself, over folds of its utterances; the scaled levels tell what a
+    temperature from dev comes to.
     """
     decoded = {
         name: _Decoded.read(config, utterances, decode_dir / name)
@@ -191,14 +275,10 @@ def judge_tokens(
     Returns:
         The tokens in order. One that was inserted is wrong, and so is `<unk>`.
     """
-    found = [
-        (probability, right)
+    return _judged(
+        list(zip(hypothesis["token_probs"], _rights(reference, hypothesis["tokens"]), strict=True))
         for reference, hypothesis in zip(references, hypotheses, strict=True)
-        for probability, right in zip(
-            hypothesis["token_probs"], _rights(reference, hypothesis["tokens"]), strict=True
-        )
-    ]
-    return _judged(found)
+    )
 
 
 def judge_words(references: Sequence[str], hypotheses: Sequence[Mapping[str, Any]]) -> Judged:
@@ -213,7 +293,7 @@ def judge_words(references: Sequence[str], hypotheses: Sequence[Mapping[str, Any
         words = [word["text"] for word in hypothesis["words"]]
         rights = _rights(reference.split(), words)
         confidences = [word["confidence"] for word in hypothesis["words"]]
-        found += list(zip(confidences, rights, strict=True))
+        found.append(list(zip(confidences, rights, strict=True)))
     return _judged(found)
 
 
@@ -228,7 +308,7 @@ def judge_sequences(
     """
     return _judged(
         [
-            (h["probability"], list(reference) == h["tokens"] and UNKNOWN not in reference)
+            [(h["probability"], list(reference) == h["tokens"] and UNKNOWN not in reference)]
             for reference, h in zip(references, hypotheses, strict=True)
         ]
     )
@@ -244,10 +324,12 @@ def _rights(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
     ]
 
 
-def _judged(found: Sequence[tuple[float, bool]]) -> Judged:
+def _judged(utterances: Iterable[Sequence[tuple[float, bool]]]) -> Judged:
+    found = [(*pair, k) for k, pairs in enumerate(utterances) for pair in pairs]
     return Judged(
-        np.array([confidence for confidence, _ in found], dtype=np.float64),
-        np.array([right for _, right in found], dtype=np.bool_),
+        np.array([confidence for confidence, _, _ in found], dtype=np.float64),
+        np.array([right for _, right, _ in found], dtype=np.bool_),
+        np.array([utterance for _, _, utterance in found], dtype=np.int64),
     )
 
 
@@ -278,21 +360,34 @@ def _calibrate(
             logits=logits, targets=targets, temperature=temperatures["token-scaled"]
         )
         levels["token-scaled"] = scaled.calibration()
-    levels["hypothesis"] = split.tokens.score()
-    if split.words is not None:
-        levels["word"] = split.words.score()
-        if "word-scaled" in temperatures:
+    recognised = {
+        level: judged
+        for level, judged in (
+            ("hypothesis", split.tokens),
+            ("word", split.words),
+            ("sequence", split.sequences),
+        )
+        if judged is not None
+    }
+    for level, judged in recognised.items():
+        levels[level] = judged.score()
+        if f"{level}-scaled" in temperatures:
             confidences = scale_confidences(
-                confidences=split.words.confidences, temperature=temperatures["word-scaled"]
+                confidences=judged.confidences, temperature=temperatures[f"{level}-scaled"]
             )
-            levels["word-scaled"] = Judged(confidences, split.words.correct).score()
-    levels["sequence"] = split.sequences.score()
-    return SplitCalibration(levels, dict(temperatures), _gaps(tokens, split.forced.lengths))
+            levels[f"{level}-scaled"] = replace(judged, confidences=confidences).score()
+    lengths = split.forced.lengths
+    refined = refine_logits(
+        logits=logits, targets=targets, groups=np.repeat(np.arange(len(lengths)), lengths)
+    )
+    details = {"token": LevelDetails.of(tokens.confidences, tokens.correct, refined.metrics())}
+    details |= {level: judged.details() for level, judged in recognised.items()}
+    return SplitCalibration(
+        levels, dict(temperatures), _gaps(tokens, lengths), details, _nlls(refined, lengths)
+    )
 
 
-def _gaps(
-    tokens: TokenScores, lengths: np.ndarray[Any, np.dtype[np.int64]]
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _gaps(tokens: TokenScores, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
     ends = np.cumsum(lengths)
     rows = []
     for end, length in zip(ends, lengths, strict=True):
@@ -302,6 +397,12 @@ def _gaps(
         )
         rows.append([*(bins.correct_counts - bins.confidence_sums), bins.samples])
     return np.array(rows)
+
+
+def _nlls(refined: Refinement, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    starts = np.cumsum(lengths) - lengths  # each utterance has its end mark: none is empty
+    sums = [np.add.reduceat(nlls, starts) for nlls in (refined.nlls, refined.refined_nlls)]
+    return np.stack([*sums, lengths.astype(np.float64)], axis=1)
 
 
 def _clipped(config: RecognitionConfig, forced: ForcedLogits) -> TokenScores | None:
@@ -337,7 +438,7 @@ def write_calibration(path: Path, found: SplitCalibration) -> None:
     levels = {
         name: {
             "samples": level.samples,
-            **level.metrics(),
+            **found.metrics(name),
             "bins": {
                 "edges": level.bins.edges.tolist(),
                 "counts": level.bins.counts.tolist(),
@@ -347,9 +448,14 @@ def write_calibration(path: Path, found: SplitCalibration) -> None:
         }
         for name, level in found.levels.items()
     }
-    content = {"levels": levels, "temperatures": found.temperatures}
-    gaps = {"token_gaps": found.token_gaps.round(9).tolist()}
-    write_json(path, content | gaps, nan_as_null=True)
+    for name, details in found.details.items():
+        _, risks = details.coverage.thinned()
+        levels[name]["risks"] = risks.round(6).tolist()
+    content: dict[str, Any] = {"levels": levels, "temperatures": found.temperatures}
+    content["token_gaps"] = found.token_gaps.round(9).tolist()
+    if found.token_nlls is not None:
+        content["token_nlls"] = found.token_nlls.round(9).tolist()
+    write_json(path, content, nan_as_null=True)
 
 
 def read_bins(path: Path) -> dict[str, ReliabilityBins]:
@@ -370,9 +476,38 @@ def read_bins(path: Path) -> dict[str, ReliabilityBins]:
     )
 
 
-def read_token_gaps(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+def read_token_gaps(path: Path) -> NDArray[np.float64]:
     """`SplitCalibration.token_gaps` of a file of `write_calibration`; errors as of `read_bins`."""
     return _read(path, lambda: np.array(read_json(path)["token_gaps"], dtype=np.float64))
+
+
+def read_token_nlls(path: Path) -> NDArray[np.float64] | None:
+    """`SplitCalibration.token_nlls` of a file of `write_calibration`; errors as of `read_bins`.
+
+    None where an earlier version wrote the file.
+    """
+
+    def make() -> NDArray[np.float64] | None:
+        nlls = read_json(path).get("token_nlls")
+        return None if nlls is None else np.array(nlls, dtype=np.float64)
+
+    return _read(path, make)
+
+
+def read_risks(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Risks at coverages of 1/100, 2/100, ..., 1 of a file of `write_calibration`, by level.
+
+    Levels without samples, and those of a file that an earlier version wrote, are left out. Errors
+    as of `read_bins`.
+    """
+    return _read(
+        path,
+        lambda: {
+            name: np.array(level["risks"], dtype=np.float64)
+            for name, level in read_json(path)["levels"].items()
+            if level.get("risks")
+        },
+    )
 
 
 def _read(path: Path, make: Callable[[], Made], *, stage: int = 7) -> Made:

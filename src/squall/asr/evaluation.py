@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -89,7 +90,7 @@ def evaluate(
         template.measured(
             metric,
             value,
-            otherwise="" if n else f"there is nothing to count in {condition}",
+            otherwise=_why_undefined(metric, n, condition),
             condition=condition + fold,
             n=n,
         )
@@ -99,6 +100,17 @@ def evaluate(
     write_records(experiment.result_path, records)
 
 
+def _why_undefined(metric: str, n: int, condition: str) -> str:
+    """Why a metric that is not finite has no value; empty where it should have one."""
+    if not n:
+        return f"there is nothing to count in {condition}"
+    if metric == "nce":
+        return f"all {n} in {condition} are right, or none is: confidence can tell nothing"
+    if re.search("_(refinement|calibration)(_|$)", metric):
+        return f"all {n} in {condition} are of one utterance: there is none to recalibrate on"
+    return ""
+
+
 def _calibration_values(found: SplitCalibration) -> dict[str, Values]:
     """The metrics of each level, shares in percent, with their count."""
     values: dict[str, Values] = {}
@@ -106,7 +118,7 @@ def _calibration_values(found: SplitCalibration) -> dict[str, Values]:
         n = calibration.samples
         values[level] = {
             metric: (100.0 * value if declared(metric).unit == "%" else value, n)
-            for metric, value in calibration.metrics().items()
+            for metric, value in found.metrics(level).items()
         }
         if level in found.temperatures:
             values[level]["temperature"] = (found.temperatures[level], n)

@@ -105,7 +105,7 @@ def _cost_before(raw: NDArray[np.uint8], parity: int) -> NDArray[np.float64]:
 def _with_high_bytes(samples: NDArray[np.int32]) -> NDArray[np.int32]:
     """Add what is missing where a sample's high byte is an LF and a CR fits better."""
     restored: NDArray[np.int32] = samples.copy()
-    for place in np.flatnonzero(samples >> 8 == _LF):
+    for place in np.flatnonzero(samples >> 8 == _LF).tolist():
         before = restored[max(place - 1, 0)]
         after = samples[min(place + 1, len(samples) - 1)]
         choices = (after, after + _SIZE_OF_CR) if after >> 8 == _LF else (after,)

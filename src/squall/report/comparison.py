@@ -156,6 +156,8 @@ def _compare_with(baseline: str, systems: Mapping[str, Mapping[int, ScoredRun]])
     base = systems[baseline]
     records: list[Record] = []
     for metric in [scores.metric for scores in next(iter(base.values())).scores]:
+        if not all(_has(run, metric) for run in base.values()):
+            continue
         p_values: list[Record] = []
         for system, of_system in systems.items():
             if system == baseline or not all(_has(run, metric) for run in of_system.values()):

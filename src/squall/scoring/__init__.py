@@ -14,6 +14,7 @@ from squall.scoring.calibration import (
     TokenScores,
     score_confidences,
     score_logits,
+    score_nce,
     score_probs,
 )
 from squall.scoring.delay import align_signals, find_lag
@@ -37,6 +38,7 @@ from squall.scoring.error_rates import (
     tokenize,
     write_csv,
 )
+from squall.scoring.isotonic import IsotonicFit, fit_isotonic
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
 from squall.scoring.metrics import METRICS, Metric, declared
 from squall.scoring.ranks import (
@@ -45,6 +47,13 @@ from squall.scoring.ranks import (
     friedman,
     nemenyi_critical_difference,
     wilcoxon_signed_rank,
+)
+from squall.scoring.refinement import (
+    Recalibration,
+    Refinement,
+    number_folds,
+    refine_confidences,
+    refine_logits,
 )
 from squall.scoring.reliability import ReliabilityBins, bin_confidences, bin_equal_mass
 from squall.scoring.resampling import (
@@ -55,6 +64,7 @@ from squall.scoring.resampling import (
     bootstrap_statistic,
     compare_statistics,
 )
+from squall.scoring.selective import RiskCoverage, score_risk_coverage
 from squall.scoring.significance import (
     SIGNIFICANT,
     Correction,
@@ -65,6 +75,7 @@ from squall.scoring.significance import (
     matched_pairs,
     split_segments,
 )
+from squall.scoring.smooth_ece import score_smooth_ece
 from squall.scoring.speech_quality import SI_SDR_LIMIT_DB, score_pesq, score_si_sdr, score_stoi
 from squall.scoring.speech_scores import (
     DEFAULT_SCORES,
@@ -108,13 +119,17 @@ __all__ = [
     "ErrorReport",
     "ErrorSegment",
     "FriedmanRanks",
+    "IsotonicFit",
     "MaskCounts",
     "MaskError",
     "MatchedPairs",
     "Metric",
     "MetricSummary",
     "NoIntervalError",
+    "Recalibration",
+    "Refinement",
     "ReliabilityBins",
+    "RiskCoverage",
     "Score",
     "SignedRanks",
     "SpeechPair",
@@ -142,6 +157,7 @@ __all__ = [
     "declared",
     "find_lag",
     "fit_confidence_temperature",
+    "fit_isotonic",
     "fit_temperature",
     "format_alignments",
     "friedman",
@@ -151,7 +167,10 @@ __all__ = [
     "matched_pairs",
     "missing_packages",
     "nemenyi_critical_difference",
+    "number_folds",
     "read_transcripts",
+    "refine_confidences",
+    "refine_logits",
     "scale_confidences",
     "score_composite",
     "score_confidences",
@@ -159,12 +178,15 @@ __all__ = [
     "score_llr",
     "score_log_spectral_distance",
     "score_logits",
+    "score_nce",
     "score_pairs",
     "score_pesq",
     "score_probs",
+    "score_risk_coverage",
     "score_sdr",
     "score_segmental_snr",
     "score_si_sdr",
+    "score_smooth_ece",
     "score_speech",
     "score_stoi",
     "score_texts",

@@ -25,7 +25,16 @@ from squall.scoring.temperature import (
     logit_blocks,
 )
 
-__all__ = ["Calibration", "TokenScores", "score_confidences", "score_logits", "score_probs"]
+__all__ = [
+    "Calibration",
+    "TokenScores",
+    "mean_of",
+    "nlls_of_outcomes",
+    "score_confidences",
+    "score_logits",
+    "score_nce",
+    "score_probs",
+]
 
 _SUM_TOLERANCE = 1e-3  # a thousand float16 probabilities are rounded by less, all together
 _BFLOAT16_TOLERANCE = 2.0**-8  # each is rounded by half of that at most, and so is their sum
@@ -128,6 +137,11 @@ class TokenScores:
             np.concatenate([np.zeros(0), *(part.squared_probs for part in given)]),
         )
 
+    @property
+    def briers(self) -> NDArray[np.float64]:
+        """(N,) Brier score of each sample, sum_j (p_j - 1[j = y])^2, in [0, 2]."""
+        return np.maximum(self.squared_probs - 2.0 * np.exp(self.log_probs) + 1.0, 0.0)
+
     def calibration(self, *, bins: int = 10) -> Calibration:
         """Score the calibration of the most probable class.
 
@@ -145,12 +159,11 @@ class TokenScores:
         Convention: the Brier score is summed over classes, as Brier (1950) has it; others take the
         mean over them.
         """
-        briers = np.maximum(self.squared_probs - 2.0 * np.exp(self.log_probs) + 1.0, 0.0)
         return Calibration(
             bin_confidences(confidences=self.confidences, correct=self.correct, bins=bins),
             bin_equal_mass(confidences=self.confidences, correct=self.correct, bins=bins),
-            brier=_mean(briers),
-            nll=_mean(-self.log_probs),
+            brier=mean_of(self.briers),
+            nll=mean_of(-self.log_probs),
         )
 
 
@@ -266,13 +279,56 @@ def score_confidences(*, confidences: ArrayLike, correct: ArrayLike, bins: int =
     `PROB_FLOOR`, 36.04 nats.
     """
     values, right = check_confidences(confidences, correct)
-    of_outcome = np.where(right, values, 1.0 - values)
     return Calibration(
         bin_confidences(confidences=values, correct=right, bins=bins),
         bin_equal_mass(confidences=values, correct=right, bins=bins),
-        brier=_mean(np.square(values - right)),
-        nll=_mean(-np.log(np.maximum(of_outcome, PROB_FLOOR))),
+        brier=mean_of(np.square(values - right)),
+        nll=mean_of(nlls_of_outcomes(values, right)),
     )
+
+
+def score_nce(*, confidences: ArrayLike, correct: ArrayLike) -> float:
+    """Normalised cross-entropy of the confidences of words: what they tell about which are right.
+
+    NCE = (H_max + sum_right log2 c_n + sum_wrong log2(1 - c_n)) / H_max,
+    H_max = -R log2(R / N) - (N - R) log2(1 - R / N), with R of the N words right:
+    1 - NLL / NLL of the share of right words as the confidence of all.
+
+    Args:
+        confidences: (N,) in [0, 1], the probability that the word is right.
+        correct: (N,) booleans, whether it is.
+
+    Returns:
+        At most 1, which is certainty of all that is right and of none that is wrong; 0 where the
+        confidences tell no more than the share of right words does; below 0, without an end, where
+        they tell less. NaN where all words are right or none is: nothing can be told then.
+
+    Raises:
+        ValueError: as in `bin_confidences`.
+
+    Convention: full confidence in what is wrong counts as in `score_confidences`, 52 bits, so that
+    one such word does not make all others -infinity. N is the number of recognised words: what
+    was left out has no confidence.
+
+    Source: NIST, *Rich Transcription evaluation plans*; Siu, Gish and Richardson 1997.
+
+    >>> score_nce(confidences=[0.5, 0.5], correct=[True, False])
+    0.0
+    """
+    values, right = check_confidences(confidences, correct)
+    share = float(np.mean(right)) if len(right) else math.nan
+    if not 0.0 < share < 1.0:
+        return math.nan
+    nll = mean_of(nlls_of_outcomes(values, right))
+    return 1.0 - nll / -(share * math.log(share) + (1.0 - share) * math.log(1.0 - share))
+
+
+def nlls_of_outcomes(values: NDArray[np.float64], right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N,) -log(c_n if correct_n else 1 - c_n), at most that of `PROB_FLOOR`."""
+    nlls: NDArray[np.float64] = -np.log(
+        np.maximum(np.where(right, values, 1.0 - values), PROB_FLOOR)
+    )
+    return nlls
 
 
 def _check_distributions(values: NDArray[np.float64], tolerance: float) -> None:
@@ -293,6 +349,7 @@ def _check_distributions(values: NDArray[np.float64], tolerance: float) -> None:
         )
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def mean_of(values: NDArray[np.float64]) -> float:
+    """The mean of (N,) numbers, NaN where there are none."""
     # The exact sum does not depend on the order.
     return math.fsum(values) / len(values) if len(values) else math.nan

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "check_targets",
     "check_temperature",
     "fit_confidence_temperature",
+    "fit_other_temperatures",
     "fit_temperature",
     "logit_blocks",
     "scale_confidences",
@@ -36,6 +38,7 @@ TEMPERATURE_BOUNDS = (1e-3, 1e3)
 _LARGEST_LOGIT = 1e100  # squares of differences stay finite
 _BLOCK_ELEMENTS = 2**18  # 2 MiB of float64: a block and its exponentials fit the cache
 _TOLERANCE = 1e-8  # relative, of T
+_TOLERANCE_OF_OTHERS = 1e-4  # before the last step
 
 
 @dataclass(frozen=True)
@@ -114,16 +117,62 @@ def fit_temperature(*, logits: ArrayLike, targets: ArrayLike) -> TemperatureFit:
     labels = check_targets(targets, samples=len(given), classes=given.shape[1])
     if not len(given):
         raise ValueError("no samples to fit a temperature on")
-    start = _slopes(given, labels, 1.0)
+    slopes_at = partial(_slopes, given, labels)
+    start = slopes_at(1.0)
     if start.slope == 0.0:
         return TemperatureFit(1.0, start.nll, start.nll, at_bound=False)
     # beta = 1 / T has to grow where the loss falls with it.
     bound = TEMPERATURE_BOUNDS[0 if start.slope < 0.0 else 1]
-    end = _slopes(given, labels, 1.0 / bound)
+    end = slopes_at(1.0 / bound)
     if start.slope * end.slope >= 0.0:
         return TemperatureFit(bound, start.nll, end.nll, at_bound=True)
-    best = _minimise(given, labels, start, end)
+    best = _minimise(slopes_at, start, end, tolerance=_TOLERANCE)
     return TemperatureFit(1.0 / best.beta, start.nll, best.nll, at_bound=False)
+
+
+def fit_other_temperatures(parts: Sequence[tuple[ArrayLike, ArrayLike]]) -> list[float]:
+    """Find for each part of the data the temperature that makes all others most likely.
+
+    As `fit_temperature` on the others, to 7 digits. What was read at a temperature serves all
+    parts: theirs are near each other, so that together they take little longer than one.
+
+    Args:
+        parts: at least two; logits (N, C) and targets (N,) of each, of one C, none of them empty.
+
+    Raises:
+        ValueError: as in `fit_temperature`.
+    """
+    given = [check_logits(logits) for logits, _ in parts]
+    labels = [
+        check_targets(targets, samples=len(own), classes=own.shape[1])
+        for own, (_, targets) in zip(given, parts, strict=True)
+    ]
+    known: dict[float, list[_Slopes]] = {}
+
+    def of_others(part: int, beta: float) -> _Slopes:
+        if beta not in known:
+            known[beta] = [_slopes(*own, beta) for own in zip(given, labels, strict=True)]
+        return _pooled([(len(given[k]), found) for k, found in enumerate(known[beta]) if k != part])
+
+    return [_fit_from(known, partial(of_others, part)) for part in range(len(given))]
+
+
+def _fit_from(known: Mapping[float, Any], slopes_at: Callable[[float], _Slopes]) -> float:
+    """A temperature whose search starts from the nearest points at which it is known."""
+    if slopes_at(1.0).slope == 0.0:
+        return 1.0
+    found = [slopes_at(beta) for beta in known]
+    for sign, bound in zip((1.0, -1.0), TEMPERATURE_BOUNDS, strict=True):
+        if not any(sign * one.slope > 0.0 for one in found):
+            found.append(slopes_at(1.0 / bound))
+            if sign * found[-1].slope <= 0.0:
+                return bound
+    low = max((one for one in found if one.slope < 0.0), key=lambda one: one.beta)
+    high = min((one for one in found if one.slope > 0.0), key=lambda one: one.beta)
+    start, end = sorted((low, high), key=lambda one: abs(one.slope))
+    best = _minimise(slopes_at, start, end, tolerance=_TOLERANCE_OF_OTHERS)
+    # The last step of Newton's method squares the distance, and needs no reading.
+    return 1.0 / (best.beta - best.slope / best.curvature if best.curvature > 0.0 else best.beta)
 
 
 def fit_confidence_temperature(*, confidences: ArrayLike, correct: ArrayLike) -> TemperatureFit:
@@ -275,19 +324,30 @@ def _slopes(logits: NDArray[Any], targets: NDArray[np.int64], beta: float) -> _S
     return _Slopes(beta, nll / len(logits), slope / len(logits), curvature / len(logits))
 
 
+def _pooled(parts: Sequence[tuple[int, _Slopes]]) -> _Slopes:
+    """The means over several parts at one beta, each with its number of samples."""
+    samples = sum(count for count, _ in parts)
+    return _Slopes(
+        parts[0][1].beta,
+        sum(count * one.nll for count, one in parts) / samples,
+        sum(count * one.slope for count, one in parts) / samples,
+        sum(count * one.curvature for count, one in parts) / samples,
+    )
+
+
 def _minimise(
-    logits: NDArray[Any], targets: NDArray[np.int64], start: _Slopes, end: _Slopes
+    slopes_at: Callable[[float], _Slopes], start: _Slopes, end: _Slopes, *, tolerance: float
 ) -> _Slopes:
     """The minimum between two points whose slopes have different signs."""
     low, high = sorted((start.beta, end.beta))
     here, newton_helps = start, True
-    while high - low > _TOLERANCE * low:
+    while high - low > tolerance * low:
         newton = here.beta - here.slope / here.curvature if here.curvature > 0.0 else math.inf
-        if abs(newton - here.beta) <= _TOLERANCE * here.beta:
+        if abs(newton - here.beta) <= tolerance * here.beta:
             break
         inside = newton_helps and low < newton < high
         last = here
-        here = _slopes(logits, targets, newton if inside else math.sqrt(low * high))
+        here = slopes_at(newton if inside else math.sqrt(low * high))
         low, high = (here.beta, high) if here.slope < 0.0 else (low, here.beta)
         # Each step halves the slope, or the next one halves the bracket: there is an end to it.
         newton_helps = abs(here.slope) <= 0.5 * abs(last.slope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def test_sums_over_utterances_give_the_recorded_numbers(run: Run) -> None:
         "wer": pytest.approx(recorded["test", "wer"]),
         "cer": pytest.approx(recorded["test", "cer"]),
         "ece": pytest.approx(recorded["test/token", "ece"], abs=1e-6),
+        "nll_refinement": pytest.approx(recorded["test/token", "nll_refinement"]),
+        "nll_calibration": pytest.approx(recorded["test/token", "nll_calibration"]),
     }
     for scores in found.scores:
         assert len(scores.ids) == len(scores.groups) == len(scores.sums) == 4
@@ -56,7 +59,8 @@ def test_alignments_are_those_of_the_words(run: Run) -> None:
 def test_a_system_and_its_twin_do_not_differ(run: Run) -> None:
     records = compare_systems(scored_runs([run, _renamed(run, system="twin")]))
     differences = {r.metric: r.value for r in records if r.metric.endswith("_difference")}
-    assert differences == {"wer_difference": 0.0, "cer_difference": 0.0, "ece_difference": 0.0}
+    metrics = ("wer", "cer", "ece", "nll_refinement", "nll_calibration")
+    assert differences == {f"{metric}_difference": 0.0 for metric in metrics}
     assert {r.value for r in records if r.metric.endswith("_p")} == {1.0}
 
 
@@ -75,6 +79,47 @@ def test_folds_are_put_together(run: Run) -> None:
     for both, one in zip(together.scores, alone.scores, strict=True):
         assert both.ids == one.ids * 2
         assert _value(both) == pytest.approx(_value(one))
+
+
+def _of_an_earlier_version(run: Run, folder: Path) -> Run:
+    """The run with a calibration file that has no sums of likelihoods."""
+    for path in run.score_dir.glob("test.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    path = folder / "test.calibration.json"
+    content = json.loads(path.read_text())
+    del content["token_nlls"]
+    path.write_text(json.dumps(content))
+    return replace(run, score_dir=folder)
+
+
+@pytest.mark.parametrize("which", ["baseline", "seed of the baseline", "system"])
+def test_what_an_earlier_version_scored_is_compared_in_the_rest(
+    run: Run, tmp_path: Path, which: str
+) -> None:
+    old = _of_an_earlier_version(run, tmp_path)
+    twin, again = _renamed(run, system="twin"), _renamed(run, seed=run.seed + 1)
+    runs = {
+        "baseline": [old, twin],
+        "seed of the baseline": [run, _renamed(old, seed=run.seed + 1), twin],
+        "system": [run, again, _renamed(old, system="twin")],
+    }[which]
+    records = compare_systems(scored_runs(runs))
+    differences = {r.metric for r in records if r.metric.endswith("_difference")}
+    assert differences == {"wer_difference", "cer_difference", "ece_difference"}
+
+
+def test_a_fold_of_an_earlier_version_leaves_out_what_it_lacks(run: Run, tmp_path: Path) -> None:
+    folds = [
+        replace(
+            one,
+            records=tuple(replace(r, condition=f"{r.condition}/fold{fold}") for r in one.records),
+        )
+        for fold, one in enumerate([run, _of_an_earlier_version(run, tmp_path)])
+    ]
+    for order in (folds, folds[::-1]):
+        together, alone = scored_runs([*order, _renamed(run, system="other")])
+        assert [scores.metric for scores in together.scores] == ["wer", "cer", "ece"]
+        assert len(alone.scores) == 5
 
 
 def test_files_that_do_not_belong_together_are_named(run: Run, tmp_path: Any) -> None:

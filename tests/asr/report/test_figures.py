@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from squall.asr.calibration import SplitCalibration, write_calibration
+from squall.asr.calibration import LevelDetails, SplitCalibration, write_calibration
 from squall.asr.report.figures import calibration_sections, training_figures
 from squall.engine.experiment import Experiment
 from squall.engine.scored import read_run
@@ -56,6 +56,30 @@ def test_each_level_has_a_figure(tmp_path: Path) -> None:
     (section,) = calibration_sections([run])
     assert re.findall("<h3>(.*?)</h3>", section.body) == ["token", "word"]
     assert section.body.count("<svg") == 2
+
+
+def test_risk_and_coverage_stand_beside_the_reliability(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [_scored(tmp_path, "ce", 1, 0.25), _scored(tmp_path, "square", 1, 0.75)]
+    correct = np.arange(100) < 75
+    level = score_confidences(confidences=np.full(100, 0.75), correct=correct)
+    details = LevelDetails.of(np.linspace(1, 0.5, 100), correct, {})
+    found = SplitCalibration({"token": level}, {}, np.zeros((1, 11)), {"token": details})
+    write_calibration(runs[1].score_dir / "test.calibration.json", found)
+    drawn: dict[str, list[Curve]] = {}
+
+    def keep(curves: list[Curve], title: str, x_label: str) -> str:
+        drawn[title] = curves
+        return "<svg>risks</svg>"
+
+    monkeypatch.setattr("squall.asr.report.figures.curve_figure", keep)
+    (section,) = calibration_sections(runs)
+    assert "risks" in section.body
+    (curve,) = drawn["errors among the most confident, token, %"]
+    assert curve.label == runs[1].label
+    assert curve.points[74] == (75.0, 0.0)
+    assert curve.points[-1] == (100.0, 25.0)
 
 
 def test_without_scored_or_recognised_tokens_there_is_no_section(tmp_path: Path) -> None:

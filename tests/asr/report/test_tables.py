@@ -139,5 +139,35 @@ def test_calibration_is_averaged_over_folds() -> None:
     assert forced.rows == [["sample, 2 folds", "ce", "1", "4.50", "0.75", "2.00"]]
 
 
+def _refined(level: str) -> list[Record]:
+    """The likelihood of a level in its parts."""
+    values = {"nll": 0.75, "nll_refinement": 0.7525, "nll_calibration": -0.0025, "aurc": 3.0}
+    return [
+        _record(condition=f"test/{level}", metric=metric, value=value, unit="")
+        for metric, value in values.items()
+    ]
+
+
+def test_refinement_and_calibration_error_have_tables_of_their_own() -> None:
+    tables = recognition_tables([*_levels(), *_refined("token"), *_refined("word")])
+    assert [table.title for table in tables] == [
+        "timit, test, calibration of true tokens (teacher-forced)",
+        "timit, test, calibration of what was recognised",
+        "timit, test, refinement and calibration error of true tokens",
+        "timit, test, refinement and calibration error of recognised words",
+    ]
+    head = ["experiment", "system", "seed", "NLL nats", "NLL refinement nats"]
+    assert tables[2].head == [*head, "NLL calibration error nats", "Brier", "AURC %"]
+    assert tables[2].rows == [["sample", "ce", "1", "0.75", "0.752", "-0.003", "0.25", "3.00"]]
+
+
+def test_tokens_are_shown_where_the_recogniser_writes_no_words() -> None:
+    assert recognition_tables(_refined("hypothesis"))[-1].title.endswith("of recognised tokens")
+    both = recognition_tables([*_refined("hypothesis"), *_refined("word")])
+    assert [t.title for t in both if "refinement" in t.title] == [
+        "timit, test, refinement and calibration error of recognised words"
+    ]
+
+
 def test_the_notes_name_every_level() -> None:
     assert all(f"`{level}`: " in RECOGNITION.notes for level in LEVELS)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.asr.calibration import read_token_gaps
+from squall.asr.calibration import read_token_gaps, read_token_nlls
 from squall.report.comparison import ItemScores, ScoredRun, rate_scores
 from squall.report.records import Record
 from squall.report.report import Run
@@ -22,12 +22,13 @@ __all__ = ["scored_runs"]
 
 
 def scored_runs(runs: Sequence[Run]) -> list[ScoredRun]:
-    """Error rates and token ECE of the runs, by utterance, on every split but dev.
+    """Error rates and calibration of true tokens of the runs, by utterance, on every split but dev.
 
     Args:
         runs: scored experiments. Those with no other system beside them are left out: there is
             nothing to compare them with; so are those whose scores by utterance were not kept. The
             folds of one system and seed are put together: each utterance is tested in one of them.
+            Where an earlier version scored one, the refinement of the likelihood is missing.
 
     Raises:
         ValueError: a file of the score stage is damaged.
@@ -86,13 +87,18 @@ def _scored(run: Run, record: Record) -> ScoredRun:
         for metric in (METRIC_OF_UNIT[unit] for unit in units)
     ]  # fmt: skip
     path = run.score_dir / f"{split}.calibration.json"
-    gaps = read_token_gaps(path)
-    if len(gaps) != len(rows):
+    gaps, nlls = read_token_gaps(path), read_token_nlls(path)
+    if any(len(found) != len(rows) for found in (gaps, nlls) if found is not None):
         raise ValueError(
             f"{path} has {len(gaps)} utterances, {split}.csv beside it {len(rows)}: score again "
             "with --stage 7 --force"
         )
     scores.append(ItemScores("ece", tuple(ids), tuple(speakers), gaps, _ece_percent))
+    if nlls is not None and np.isfinite(nlls).all():
+        scores += [
+            ItemScores(metric, tuple(ids), tuple(speakers), nlls, statistic)
+            for metric, statistic in _OF_NLLS.items()
+        ]
     return ScoredRun(record, tuple(scores), _alignments(rows, units[0]))
 
 
@@ -117,14 +123,29 @@ def _ece_percent(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return percent
 
 
+def _refinement(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean negative log-likelihood after the temperature, of sums (..., 3) of `token_nlls`."""
+    return np.asarray(sums[..., 1] / sums[..., 2])
+
+
+def _calibration(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((sums[..., 0] - sums[..., 1]) / sums[..., 2])
+
+
+_OF_NLLS = {"nll_refinement": _refinement, "nll_calibration": _calibration}
+
+
 def _together(parts: Sequence[ScoredRun]) -> ScoredRun:
     if len(parts) == 1:
         return parts[0]
     scores = []
-    for same in zip(*(part.scores for part in parts), strict=True):
+    for first in parts[0].scores:
+        same = [one for part in parts for one in part.scores if one.metric == first.metric]
+        if len(same) < len(parts):
+            continue
         scores.append(
             replace(
-                same[0],
+                first,
                 ids=tuple(id for one in same for id in one.ids),
                 groups=tuple(group for one in same for group in one.groups),
                 sums=np.concatenate([one.sums for one in same]),

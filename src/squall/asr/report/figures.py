@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from squall.asr.calibration import LEVELS, read_bins
+from squall.asr.calibration import LEVELS, read_bins, read_risks
 from squall.report.figures import SERIES, Curve, figure_svg
 from squall.report.page import Section, figure_html
 from squall.report.report import Run, curve_figure
@@ -74,12 +74,14 @@ def _minutes(run: Run) -> list[float]:
 def calibration_sections(runs: Sequence[Run]) -> list[Section]:
     """Reliability diagrams and confidence histograms of the test set.
 
-    A diagram for each system and level; the seeds and folds of a system are put together.
+    A diagram for each system and level; the seeds and folds of a system are put together. Beside it
+    the curves of risk and coverage, one for each run.
 
     Args:
         runs: scored experiments. Those without a scored test set have no diagram.
     """
     systems: dict[str, dict[str, ReliabilityBins]] = {}
+    risks: dict[str, list[Curve]] = {}
     for run in runs:
         path = run.score_dir / "test.calibration.json"
         if not path.is_file():
@@ -88,6 +90,9 @@ def calibration_sections(runs: Sequence[Run]) -> list[Section]:
         pooled = systems.setdefault(name, {})
         for level, bins in read_bins(path).items():
             pooled[level] = pooled[level] + bins if level in pooled else bins
+        for level, values in read_risks(path).items():
+            points = [(100 * k / len(values), 100 * y) for k, y in enumerate(values, start=1)]
+            risks.setdefault(level, []).append(Curve(run.label, points, group=run.group))
     figures = []
     for level in _SHOWN_LEVELS:
         shown = {name: levels[level] for name, levels in systems.items() if level in levels}
@@ -96,13 +101,20 @@ def calibration_sections(runs: Sequence[Run]) -> list[Section]:
             figures.append(
                 f"<h3>{level}</h3><p>{LEVELS[level]}</p>"
                 + figure_html(reliability_svg(shown, level), label=f"calibration, {level}")
+                + curve_figure(
+                    risks.get(level, []),
+                    f"errors among the most confident, {level}, %",
+                    "coverage: share that is kept, %",
+                )
             )
     if not figures:
         return []
     explained = (
         "<p>Above, the share of what is right in each bin of confidence (bars) against the mean "
         "confidence (line): bars below the line are overconfident. Below, the share of all samples "
-        "in each bin; the dashed lines are mean confidence and, dotted, accuracy.</p>"
+        "in each bin; the dashed lines are mean confidence and, dotted, accuracy. The curves tell "
+        "what confidence is worth when only the most certain is kept: the lower, the better it "
+        "sorts right from wrong; at 100 % stands the error rate.</p>"
     )
     return [Section("Calibration", explained + "".join(figures))]
 

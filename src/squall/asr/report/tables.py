@@ -70,6 +70,31 @@ _RECOGNISED_COLUMNS = _headed(
     }
 )
 
+_REFINED_COLUMNS = {
+    level: _headed(
+        {
+            f"{level} {metric}": "{heading}"
+            for metric in (
+                "nll",
+                "nll_refinement",
+                "nll_calibration",
+                "brier",
+                "brier_refinement",
+                "brier_calibration",
+                "smooth_ece",
+                "aurc",
+                "nce",
+            )
+        }
+    )
+    for level in ("token", "hypothesis", "word")
+}
+_REFINED_TITLES = {
+    "token": "refinement and calibration error of true tokens",
+    "hypothesis": "refinement and calibration error of recognised tokens",
+    "word": "refinement and calibration error of recognised words",
+}
+
 
 def recognition_tables(records: Sequence[Record]) -> list[Table]:
     """All tables of a recipe.
@@ -183,7 +208,11 @@ def error_rate_tables(records: Sequence[Record]) -> list[Table]:
 
 
 def calibration_tables(records: Sequence[Record]) -> list[Table]:
-    """Two tables for each corpus and split: of the true tokens, and of what was recognised.
+    """The tables of each corpus and split: of the true tokens, and of what was recognised.
+
+    Those of refinement and calibration error follow, of the true tokens and of recognised words, or
+    tokens where the recogniser writes no words; they are left out of records of earlier versions,
+    which have no such numbers.
 
     Args:
         records: numbers whose condition is `<split>/<level>`, with or without a fold.
@@ -206,10 +235,21 @@ def calibration_tables(records: Sequence[Record]) -> list[Table]:
     tables = []
     for (dataset, split), found in places.items():
         shown = [replace(record, condition="", unit="") for record in found]
-        for title, columns in (
+        layouts = [
             ("calibration of true tokens (teacher-forced)", _FORCED_COLUMNS),
             ("calibration of what was recognised", _RECOGNISED_COLUMNS),
-        ):
+        ]
+        refined = {
+            level
+            for level in _REFINED_TITLES
+            if any(record.metric == f"{level} nll_refinement" for record in shown)
+        }
+        layouts += [
+            (title, _REFINED_COLUMNS[level])
+            for level, title in _REFINED_TITLES.items()
+            if level in refined and not (level == "hypothesis" and "word" in refined)
+        ]
+        for title, columns in layouts:
             of_table = [record for record in shown if record.metric in columns]
             if of_table:
                 head_and_rows = results_table(of_table, "", columns)
@@ -232,6 +272,12 @@ RECOGNITION = Layout(
     "all folds together; the times are those of one fold. Calibration: ECE over 10 bins of equal "
     "width, adaptive ECE over 10 with equally many samples, MCE the largest gap of a bin, Brier "
     "summed over the classes (for recognised tokens and words over right and wrong alone, halved). "
+    "Refinement is the score that remains after the best temperature, fitted on four fifths of the "
+    "utterances and scored on the other fifth, each in turn; calibration error is the rest of the "
+    "score, below 0 where that temperature does harm. Smooth ECE has a kernel in place of bins. "
+    "AURC is the area under the curve of the error rate of the most confident against their share; "
+    "NCE (NIST) is 1 for words whose confidence tells all, 0 for those whose confidence tells no "
+    "more than the share of right words. "
     + " ".join(f"`{name}`: {meaning}." for name, meaning in LEVELS.items()),
 )
 """The layout of recognition experiments."""
