@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from squall.asr.bridge.imports import MODEL_NAME
+from squall.asr.bridge.names import MODEL_NAME
 from squall.asr.bridge.running import espnet_task, language_model_task
 from squall.asr.settings import RecognitionConfig
 from squall.engine.grid import expand_grid

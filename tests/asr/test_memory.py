@@ -21,7 +21,7 @@ import tiny
 pytest.importorskip("espnet2")
 
 from squall.asr import needs
-from squall.asr.bridge.versions import MultiHeadedAttention
+from squall.asr.bridge.espnet import MultiHeadedAttention
 from squall.asr.memory import (
     MemoryNeed,
     NotEnoughMemoryError,

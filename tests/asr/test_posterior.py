@@ -15,7 +15,7 @@ pytest.importorskip("espnet2")
 from espnet2.asr.decoder.rnn_decoder import RNNDecoder
 from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 
-from squall.asr.bridge.versions import BatchBeamSearch, BatchScorerInterface, BeamSearch
+from squall.asr.bridge.espnet import BatchBeamSearch, BatchScorerInterface, BeamSearch
 from squall.asr.posterior import (
     PosteriorScorer,
     log_clipped_posterior,
@@ -226,7 +226,7 @@ def test_the_clipped_posterior_sees_normalised_logits_too() -> None:
     torch.testing.assert_close(scores, log_clipped_posterior(logits[0, 0], target=1.0, floor=1e-3))
 
 
-@pytest.mark.parametrize("name", [*LOSSES, *(set(BASELINE_LOSSES) - {"logit_norm"})])
+@pytest.mark.parametrize("name", sorted({*LOSSES, *BASELINE_LOSSES} - {"logit_norm"}))
 @torch.no_grad()
 def test_no_other_loss_changes_the_logits(name: str) -> None:
     prefix = (torch.tensor([T]), torch.tensor([[SOS, 1]]), torch.tensor([2]))

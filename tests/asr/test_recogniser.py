@@ -17,7 +17,7 @@ from training_runs import train
 
 pytest.importorskip("espnet2")
 
-from squall.asr.bridge.versions import TooShortUttError
+from squall.asr.bridge.espnet import TooShortUttError
 from squall.asr.decoding import load_recogniser
 from squall.asr.recogniser import MIN_SAMPLES, Hypothesis, Recogniser
 from squall.asr.search import Found
@@ -252,9 +252,9 @@ def test_what_a_model_of_logit_norm_says_is_the_softmax_of_its_normalised_logits
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     probs = expected.softmax(-1)[range(len(ids)), ids].tolist()
     assert normalised._token_probs(encoded, ids) == pytest.approx(probs, rel=1e-3)
-    best = normalised._search(x=encoded[0], maxlenratio=0.5)[0]
+    (best,) = normalised._search(encoded, torch.tensor([encoded.size(1)]))
     # A hypothesis of the longest length gets its last mark without a score.
-    ids = best.yseq.tolist()[1 : 1 + int(0.5 * encoded.size(1))]
+    ids = list(best.ids[: int(0.5 * encoded.size(1))])
     total = math.fsum(map(math.log, normalised._token_probs(encoded, ids)))
     assert float(best.score) == pytest.approx(total, rel=1e-3)
 

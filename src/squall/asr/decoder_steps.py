@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
 from torch import Tensor
 from torch.nn import functional as F
 
-from squall.asr.bridge.versions import MultiHeadedAttention
+from squall.asr.bridge.espnet import MultiHeadedAttention, TransformerDecoder
 
 __all__ = ["DecoderSteps", "decodes_in_steps"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from squall.asr.bridge.versions import (
+from squall.asr.bridge.espnet import (
     LegacyRelPositionMultiHeadedAttention,
     MultiHeadedAttention,
     RelPositionMultiHeadedAttention,

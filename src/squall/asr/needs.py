@@ -199,7 +199,7 @@ def _batches(
     config: RecognitionConfig, lengths_s: Sequence[float], vocabulary: int
 ) -> list[tuple[int, float]]:
     """How many utterances each batch of a training has, and the length to which it is padded."""
-    from espnet2.samplers.build_batch_sampler import build_batch_sampler
+    from squall.asr.bridge.espnet import build_batch_sampler
 
     espnet = config.espnet
     tokens_per_s = _TOKENS_PER_S[config.tokens.units]

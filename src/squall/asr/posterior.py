@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from squall.asr.bridge.versions import BatchScorerInterface
+from squall.asr.bridge.espnet import BatchScorerInterface
 from squall.asr.settings import RecognitionConfig
 from squall.losses import BaselineLoss, LogitNormLoss, TokenLoss, build_loss
 

@@ -14,9 +14,14 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from squall.asr.bridge.espnet import (
+    CTCPrefixScorer,
+    LengthBonus,
+    TooShortUttError,
+    build_tokenizer,
+)
 from squall.asr.bridge.running import espnet_task, load_espnet_config
 from squall.asr.bridge.trainer import load_weights
-from squall.asr.bridge.versions import CTCPrefixScorer, LengthBonus, TooShortUttError
 from squall.asr.decoder_steps import decodes_in_steps
 from squall.asr.memory import MemoryNeed, forget_attention, measure_need
 from squall.asr.posterior import (
@@ -108,8 +113,6 @@ class Recogniser:
         if config.tokens.units == "bpe":
             args.bpemodel = str(train_dir / "bpe.model")
         model = espnet_task().build_model(args)
-        from espnet2.text.build_tokenizer import build_tokenizer  # `espnet_task` keeps g2p_en out
-
         load_weights(model, train_dir / "model.pth")
         forget_attention(model)
         normalise_output(config, model.decoder)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from squall.asr.bridge.versions import BatchBeamSearch, BatchScorerInterface, BeamSearch
+from squall.asr.bridge.espnet import BatchBeamSearch, BatchScorerInterface, BeamSearch
 from squall.asr.ctc_prefix import CTCPrefixes
 from squall.asr.decoder_steps import DecoderSteps
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from squall.asr.bridge.distributed import run_training
-from squall.asr.bridge.imports import MODEL_NAME
+from squall.asr.bridge.names import MODEL_NAME
 from squall.asr.bridge.running import QUIET, espnet_task, run_espnet
 from squall.asr.precision import choose_precision
 from squall.asr.settings import RecognitionConfig

@@ -16,10 +16,10 @@ from training_runs import train
 
 pytest.importorskip("espnet2")
 
-from squall.asr.bridge.imports import MODEL_NAME
+from squall.asr.bridge.espnet import LabelSmoothingLoss
 from squall.asr.bridge.model import AttentionLoss, SquallModel, TrainingDivergedError
+from squall.asr.bridge.names import MODEL_NAME
 from squall.asr.bridge.running import espnet_task
-from squall.asr.bridge.versions import LabelSmoothingLoss
 from squall.asr.needs import _build_model
 from squall.engine.experiment import Experiment
 from squall.losses import BASELINE_LOSSES, LOSSES

@@ -16,9 +16,13 @@ import tiny
 
 pytest.importorskip("espnet2")
 
-from squall.asr.bridge.imports import MODEL_NAME
 from squall.asr.bridge.model import SquallModel
-from squall.asr.bridge.running import espnet_task, language_model_task, load_espnet_config
+from squall.asr.bridge.names import MODEL_NAME
+from squall.asr.bridge.running import (
+    espnet_task,
+    language_model_task,
+    load_espnet_config,
+)
 from squall.asr.training import collect_statistics
 from squall.engine.experiment import Experiment
 from training_runs import train

@@ -7,9 +7,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
-from espnet2.asr.espnet_model import ESPnetASRModel
 
-from squall.asr.bridge.versions import add_sos_eos
+from squall.asr.bridge.espnet import ESPnetASRModel, add_sos_eos
+from squall.asr.bridge.layers import use_quick_layers
 from squall.losses import LINEAR_LOSSES, build_loss, scale_of_ce
 
 __all__ = ["AttentionLoss", "SquallModel", "TrainingDivergedError"]
@@ -165,8 +165,7 @@ class SquallModel(ESPnetASRModel):  # type: ignore[misc]
                 f"one is {type(self.decoder).__name__}: set loss.fused=auto"
             )
         self.precision = precision
-        # The layout in which CPUs convolve quickest, forward and backward.
-        self.encoder.to(memory_format=torch.channels_last)
+        use_quick_layers(self)
         self.fused = possible and (layer.out_features >= _FUSED_FROM if fused == "auto" else fused)
 
     def forward(

@@ -49,8 +49,7 @@ def espnet_tokenizer(token_type: str, pieces: Path | None) -> Any:
         token_type: `char`, `bpe` or `word`.
         pieces: the sentencepiece model, for `bpe`.
     """
-    espnet_task()  # keeps g2p_en out, which is not needed
-    from espnet2.text.build_tokenizer import build_tokenizer
+    from squall.asr.bridge.espnet import build_tokenizer
 
     return build_tokenizer(token_type=token_type, bpemodel=str(pieces) if pieces else None)
 

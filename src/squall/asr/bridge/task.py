@@ -6,28 +6,36 @@ classes stand at its top level, so that a training can be handed to another proc
 
 from __future__ import annotations
 
-from squall.asr.bridge.imports import MODEL_NAME, keep_g2p_out
+from argparse import Namespace
+from typing import Any
 
-keep_g2p_out()  # before ESPnet is imported
-
-from espnet2.tasks.asr import ASRTask, model_choices  # noqa: E402
-from espnet2.tasks.lm import LMTask  # noqa: E402
-
-from squall.asr.bridge.model import SquallModel  # noqa: E402
-from squall.asr.bridge.trainer import SquallTrainer  # noqa: E402
+from squall.asr.bridge.espnet import ASRTask, LMTask, model_choices
+from squall.asr.bridge.model import SquallModel
+from squall.asr.bridge.names import MODEL_NAME
+from squall.asr.bridge.trainer import SquallTrainer
 
 __all__ = ["SquallLMTask", "SquallTask"]
 
 model_choices.classes[MODEL_NAME] = SquallModel
 
 
-class SquallTask(ASRTask):  # type: ignore[misc]
+class _Training:
+    """What both tasks have."""
+
+    trainer = SquallTrainer
+
+    @classmethod
+    def build_optimizers(cls, args: Namespace, model: Any) -> Any:
+        """As ESPnet's; Adam takes its steps for all weights in one call."""
+        if args.optim in ("adam", "adamw"):
+            settings = {"fused": True, **args.optim_conf}
+            args = Namespace(**{**vars(args), "optim_conf": settings})
+        return super().build_optimizers(args, model)  # type: ignore[misc]
+
+
+class SquallTask(_Training, ASRTask):  # type: ignore[misc]
     """Recognition."""
 
-    trainer = SquallTrainer
 
-
-class SquallLMTask(LMTask):  # type: ignore[misc]
+class SquallLMTask(_Training, LMTask):  # type: ignore[misc]
     """Language models."""
-
-    trainer = SquallTrainer

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from espnet2.train.reporter import Reporter, aggregate
-from espnet2.train.trainer import Trainer
 
+from squall.asr.bridge.espnet import Reporter, Trainer, aggregate
 from squall.files import atomic_path
 from squall.workers import OnProgress
 

@@ -1,0 +1,3 @@
+"""The name of squall's model among those of ESPnet."""
+
+MODEL_NAME = "squall"
