@@ -108,7 +108,7 @@ def _language_model(kind: str) -> Any:
         (0.0, {}),
         (1.0, {"maxlenratio": 0.6}),
         (-3.0, {"minlenratio": 0.5}),
-        (0.5, {"maxlenratio": 2.0, "minlenratio": 0.9}),
+        (0.5, {"maxlenratio": 1.0, "minlenratio": 0.9}),
         (0.0, {"maxlenratio": 0.3, "minlenratio": 0.7}),  # found with a smaller one alone
     ],
 )
@@ -148,6 +148,15 @@ def test_utterances_end_at_different_steps() -> None:
     found = [one for one in ours(_encoded(), LENGTHS) if one is not None]
     assert len({len(one.ids) for one in found}) > 1
     assert all(one.ids[-1] == EOS for one in found)
+
+
+def test_more_tokens_than_frames_can_be_asked_for() -> None:
+    """ESPnet 202511 fails there."""
+    ours, _ = _searches(
+        beam_size=3, ctc_weight=0.3, lm_weight=0.0, penalty=5.0, lm=None, maxlenratio=2.0
+    )
+    found = ours(_encoded(), LENGTHS)
+    assert all(one is not None and one.ids[-1] == EOS for one in found)
 
 
 def test_what_never_ends_is_none() -> None:
