@@ -105,6 +105,8 @@ def measure_needs(
     longest_s = min(max(lengths_s), _LONGEST_BATCH_S)
     measured = []
     for length_s in (max(longest_s / 2, _SHORTEST_S), max(longest_s, 2 * _SHORTEST_S)):
+        _pass(model, batch(1, length_s))  # the first takes what is kept for all that follow
+        model.zero_grad(set_to_none=True)
         before = _settled_memory_bytes(device)
         _pass(model, batch(1, length_s))
         model.zero_grad(set_to_none=True)

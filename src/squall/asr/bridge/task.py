@@ -10,11 +10,14 @@ from argparse import Namespace
 from typing import Any
 
 from squall.asr.bridge.espnet import ASRTask, LMTask, model_choices
+from squall.asr.bridge.initial_weights import initialize_as_espnet1
 from squall.asr.bridge.model import SquallModel
 from squall.asr.bridge.names import MODEL_NAME
 from squall.asr.bridge.trainer import SquallTrainer
 
 __all__ = ["SquallLMTask", "SquallTask"]
+
+_ESPNET1 = "chainer"
 
 model_choices.classes[MODEL_NAME] = SquallModel
 
@@ -23,6 +26,15 @@ class _Training:
     """What both tasks have."""
 
     trainer = SquallTrainer
+
+    @classmethod
+    def build_model(cls, args: Namespace) -> Any:
+        """As ESPnet's; knows `init: chainer` too, which ESPnet 202611 does not."""
+        if args.init != _ESPNET1:
+            return super().build_model(args)  # type: ignore[misc]
+        model = super().build_model(Namespace(**{**vars(args), "init": None}))  # type: ignore[misc]
+        initialize_as_espnet1(model)
+        return model
 
     @classmethod
     def build_optimizers(cls, args: Namespace, model: Any) -> Any:
