@@ -26,6 +26,7 @@ __all__ = [
     "SAMPLE_BYTES",
     "AudioError",
     "Inspected",
+    "TruncatedError",
     "conversion_hint",
     "count_frames",
     "decode_shorten",
@@ -65,6 +66,10 @@ _WRITE_AGAIN = "Write it again with the program that made it"
 
 class AudioError(ValueError):
     """An audio file cannot be used; the message names the file and what is wrong with it."""
+
+
+class TruncatedError(AudioError):
+    """An audio file is cut off; its beginning may be sound."""
 
 
 def sphere_header(path: Path) -> dict[str, str] | None:
@@ -219,7 +224,7 @@ def _inspect_ogg(path: Path, data: Buffer) -> Inspected:
     if not links:
         return Inspected()
     if not links[-1].is_complete:
-        raise AudioError(f"{path}: truncated: the last Ogg page is missing or cut off")
+        raise TruncatedError(f"{path}: truncated: the last Ogg page is missing or cut off")
     if len(links) > 1:
         lengths = " and ".join(f"{link.duration_s:.2f} s" for link in links)
         raise AudioError(
@@ -359,6 +364,6 @@ def conversion_hint(path: Path, options: str = "") -> str:
 def _compare(path: Path, stated: int, present: int, unit: str, *, then: str = _WRITE_AGAIN) -> None:
     says = f"its header says {stated} {unit}, {present} are there"
     if present < stated:
-        raise AudioError(f"{path}: truncated: {says}. Copy or download the file again")
+        raise TruncatedError(f"{path}: truncated: {says}. Copy or download the file again")
     if present > stated:
         raise AudioError(f"{path}: {says}: the header is wrong or recordings were joined. {then}")

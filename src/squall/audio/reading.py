@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from squall.audio.containers import (
     AudioError,
+    TruncatedError,
     conversion_hint,
     count_frames,
     decode_shorten,
@@ -24,6 +25,7 @@ from squall.audio.containers import (
     mended,
     sphere_header,
 )
+from squall.audio.doubts import Doubts
 from squall.audio.frames import whole_hz
 from squall.audio.raw_pcm import RawFormat, read_raw
 
@@ -39,6 +41,8 @@ __all__ = [
     "RawFormat",
     "audio_below",
     "audio_info",
+    "conversions_of",
+    "mixed_down",
     "open_audio",
     "read_audio",
     "unread_below",
@@ -68,10 +72,7 @@ _HEADERLESS = (".raw", ".pcm")
 # 255 packets; an Opus decoder still hears 20 s later that it did not begin at the start.
 _OGG_RUN_UP_S = 60
 _BLOCK_FRAMES = 1 << 20
-# A decoder overshoots, Opus by a factor of 4 at worst; rounded floats are a little beyond 1.
 _LOSSY = ("MP3", "OGG")
-_LOSSY_PEAK = 10.0
-_PEAK = 1.001
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,12 @@ class AudioStream:
     subtype: str
     _source: Any  # what has `read` as soundfile.SoundFile does
     conversions: tuple[str, ...] = ()
+    _cut_off: TruncatedError | None = None  # raised where the readable part ends
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether a decoder may overshoot full scale."""
+        return self.format in _LOSSY
 
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Read on from where the last block ended.
@@ -144,15 +151,25 @@ class AudioStream:
 
         Raises:
             AudioError: the file is corrupt, shorter than its header says, or holds NaN or infinite
-                samples.
+                samples; what is readable before that has been given.
         """
         rate_hz = self.info.sample_rate_hz
         for first in range(0, self.info.frames, frames):
             count = min(frames, self.info.frames - first)
-            samples = self._source.read(count, dtype="float32", always_2d=True)
-            _check_count(self.path, self.info.frames, first, count, len(samples))
+            try:
+                samples = self._source.read(count, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                reason = error.error_string.rstrip(".")
+                raise AudioError(
+                    f"{self.path}: truncated or corrupt: libsndfile cannot read on from "
+                    f"{first / rate_hz:.1f} s: {reason}"
+                ) from error
             _check_finite(self.path, samples, first / rate_hz, rate_hz)
-            yield samples
+            if len(samples):
+                yield samples
+            _check_count(self.path, self.info.frames, first, count, len(samples))
+        if self._cut_off is not None:
+            raise self._cut_off
 
 
 @dataclass(frozen=True)
@@ -223,7 +240,7 @@ def read_audio(
 
 
 @contextmanager
-def open_audio(path: str | Path) -> Iterator[AudioStream]:
+def open_audio(path: str | Path, *, cut_off: bool = False) -> Iterator[AudioStream]:
     """Open a file to read all its channels in blocks, with the checks of `read_audio`.
 
     Nothing is mixed down and nothing resampled. Memory does not grow with the file, but for
@@ -231,6 +248,8 @@ def open_audio(path: str | Path) -> Iterator[AudioStream]:
 
     Args:
         path: the file, of any kind that `read_audio` takes.
+        cut_off: open a truncated file too, as far as it is readable: the length is then what
+            libsndfile makes of it, and `AudioStream.blocks` ends in the error.
 
     Raises:
         AudioError: as `read_audio`; while a file is being read also from `AudioStream.blocks`.
@@ -242,9 +261,17 @@ def open_audio(path: str | Path) -> Iterator[AudioStream]:
         how = ("decoded from shorten by ffmpeg",)
         yield AudioStream(path, _not_empty(path, info), "NIST", "PCM_16", whole, how)
         return
-    with _open(path) as (file, frames, notes):
+    with ExitStack() as opened:
+        cut: TruncatedError | None = None
+        try:
+            file, frames, notes = opened.enter_context(_open(path))
+        except TruncatedError as error:
+            if not cut_off:
+                raise
+            file, cut = opened.enter_context(_readable_part(path, error)), error
+            frames, notes = file.frames, ()
         info = _not_empty(path, _info(frames, file.samplerate, file.channels))
-        yield AudioStream(path, info, file.format, file.subtype, file, notes)
+        yield AudioStream(path, info, file.format, file.subtype, file, notes, cut)
 
 
 def audio_below(folder: Path) -> list[Path]:
@@ -320,6 +347,14 @@ def _not_empty(path: Path, info: AudioInfo) -> AudioInfo:
     if info.frames == 0:
         raise AudioError(f"{path}: it holds no samples")
     return info
+
+
+def _readable_part(path: Path, error: TruncatedError) -> soundfile.SoundFile:
+    """What libsndfile makes of a file that is cut off, if anything."""
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError:
+        raise error from None
 
 
 class _Whole:
@@ -426,26 +461,22 @@ def _span(
 
 def _convert(decoded: _Decoded, sample_rate_hz: int | None) -> Audio:
     samples, notes = decoded.samples, list(decoded.notes)
-    doubts = []
-    peak = float(np.abs(samples).max())
-    if peak > (_LOSSY_PEAK if decoded.is_lossy else _PEAK):
-        doubts.append(f"its peak is {peak:.5g} where full scale is 1: scale its samples to [-1, 1]")
-    if samples.shape[1] > 1:
-        notes.append(f"mixed down from {samples.shape[1]} channels")
-        if _cancel(samples):
-            doubts.append("its channels cancel when they are mixed down: give it as one of them")
-    mono = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))  # (N,)
+    doubts = Doubts(is_lossy=decoded.is_lossy)
+    doubts.add(samples)
     rate_hz = sample_rate_hz or decoded.sample_rate_hz
+    notes += conversions_of(samples.shape[1], decoded.sample_rate_hz, rate_hz)
+    mono = mixed_down(samples)
     if rate_hz != decoded.sample_rate_hz:
-        notes.append(f"resampled from {decoded.sample_rate_hz} Hz")
         mono = soxr.resample(mono, decoded.sample_rate_hz, rate_hz, quality="HQ")
-    return Audio(mono, rate_hz, tuple(notes), tuple(doubts))
+    return Audio(mono, rate_hz, tuple(notes), doubts.words())
 
 
-def _cancel(samples: NDArray[np.float32]) -> bool:
-    """Whether the mean of (N, channels) has under a tenth of the power that it has of channels
-    which have nothing in common; of two this is a correlation below -0.9.
-    """
-    mean_power = np.var(samples, axis=0, dtype=np.float64).mean()
-    power_of_mean = np.var(samples.mean(axis=1, dtype=np.float64))
-    return bool(power_of_mean * samples.shape[1] < 0.1 * mean_power)
+def conversions_of(channels: int, from_hz: int, to_hz: int) -> list[str]:
+    """What makes one channel at a rate, in words; empty where nothing has to be done."""
+    mixed = [f"mixed down from {channels} channels"] if channels > 1 else []
+    return mixed + ([f"resampled from {from_hz} Hz"] if from_hz != to_hz else [])
+
+
+def mixed_down(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of the channels of (N, channels), (N,)."""
+    return np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))
