@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich.console
 import soundfile
 from rich.console import Console
 
 from squall.asr.settings import RecognitionConfig
-from squall.cli import enhance, main
+from squall.cli import main
 from squall.engine.experiment import Experiment, RunOptions
 from squall.enhance import audio_files
 from squall.enhance.audio_files import EnhancementJob
@@ -296,7 +297,7 @@ def test_a_terminal_gets_a_bar_and_whole_lines(
     odd = noisy / "[red]a.wav"
     (noisy / "a.wav").rename(odd)
     terminal = Console(file=(tmp_path / "screen").open("w"), force_terminal=True, width=40)
-    monkeypatch.setattr(enhance, "Console", lambda **_: terminal)
+    monkeypatch.setattr(rich.console, "Console", lambda **_: terminal)
     assert squall(noisy) == (0, [])
     terminal.file.close()
     screen = (tmp_path / "screen").read_text()

@@ -7,15 +7,13 @@ import functools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from squall.cli.progress import display
 from squall.engine.experiment import Experiment
 from squall.engine.tasks import open_experiment
 from squall.enhance.settings import ALL, EnhancementConfig
@@ -26,7 +24,6 @@ __all__ = ["enhance_files", "enhance_stream"]
 if TYPE_CHECKING:
     from squall.enhance.enhancer import Enhancer
 
-_OnShare = Callable[[float, str], None]
 _READ_S = 0.01  # at a time: what is waited for comes on top of the delay
 
 
@@ -49,7 +46,7 @@ def enhance_files(options: argparse.Namespace) -> int:
     enhancer_for = _enhancers(experiment, options.condition)
     jobs = plan_outputs(options.audio, options.output)
     failed, audio_s, computing_s = 0, 0.0, 0.0
-    with _display(len(jobs)) as (say, show):
+    with display(len(jobs)) as (say, show):
         for folder in filter(Path.is_dir, options.audio):
             if left_out := unread_below(folder):
                 say(f"{folder}: {left_out}")
@@ -164,24 +161,3 @@ def enhance_stream(options: argparse.Namespace) -> int:
         sys.stdout.buffer.write(written.tobytes())
         sys.stdout.buffer.flush()
     return 0
-
-
-@contextmanager
-def _display(files: int) -> Iterator[tuple[Callable[[str], None], _OnShare]]:
-    """What prints a line, and what shows the progress: a bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda text: print(text, file=sys.stderr, flush=True), lambda done, name: None
-        return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(),
-               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=files)
-
-        def say(text: str) -> None:
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-        def show(done: float, name: str) -> None:
-            progress.update(task, completed=done, description=name)
-
-        yield say, show
