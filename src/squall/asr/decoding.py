@@ -1,60 +1,57 @@
-"""Decoding of whole splits, and of files that are not in any corpus."""
+"""Decoding of whole splits."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from squall.asr.export import reference_texts
 from squall.asr.forced_logits import ForcedLogits, write_forced
-from squall.asr.memory import check_memory, free_memory_bytes, out_of_memory
+from squall.asr.memory import (
+    check_memory,
+    free_memory_bytes,
+    memory_was_full,
+    out_of_memory,
+)
 from squall.asr.recogniser import Hypothesis, Recogniser
 from squall.asr.settings import RecognitionConfig
-from squall.audio.reading import SAMPLE_RATE_HZ, audio_below, audio_info, read_audio
+from squall.audio.reading import SAMPLE_RATE_HZ
 from squall.corpora.manifest import Utterance, read_utterance
 from squall.engine.experiment import Experiment
 from squall.files import atomic_write, json_text, write_json
 from squall.workers import OnProgress, map_in_processes
 
-__all__ = ["Transcript", "decode_splits", "find_audio", "load_recogniser", "transcribe"]
+__all__ = ["batches_of", "decode_splits", "load_recogniser"]
 
 _log = logging.getLogger(__name__)
 
 # Starting a process takes as long as decoding about so many.
 _UTTERANCES_PER_PROCESS = 64
-# What is searched together: so much speech, padding and all, in utterances of about equal lengths.
-# More is no quicker, and this much takes little memory beside a model.
 _UTTERANCES_PER_BATCH = 16
-_BATCH_S = 120.0
 # Python, torch and ESPnet in a process of their own.
 _PROCESS_BYTES = 400_000_000
 
+BATCH_S = 120.0
+"""How much is searched together, in seconds with the padding: more is no quicker, and this takes
+little memory beside a model.
+"""
 
-@dataclass(frozen=True)
-class Transcript:
-    """What came of one file.
 
-    Args:
-        path: the file.
-        duration_s: its length.
-        conversions: what was done to its samples before recognition, in words.
-        hypothesis: the result, or None where there is a problem.
-        problem: why the file could not be read or recognised, or None.
-    """
+class _HasLength(Protocol):
+    @property
+    def duration_s(self) -> float: ...
 
-    path: str
-    duration_s: float = 0.0
-    conversions: tuple[str, ...] = ()
-    hypothesis: Hypothesis | None = None
-    problem: str | None = None
+
+Item = TypeVar("Item", bound=_HasLength)
 
 
 def decode_splits(
@@ -100,7 +97,7 @@ def decode_splits(
     batches = {}
     for name, split in ordered.items():
         texts = reference_texts(split, units=written.units, normalization=written.normalization)
-        batches[name] = [[(u, texts[u.id]) for u in batch] for batch in _batches(split)]
+        batches[name] = [[(u, texts[u.id]) for u in batch] for batch in batches_of(split)]
     processes = max(1, min(processes, total // _UTTERANCES_PER_PROCESS))
     if total:
         everyone = (u for split in ordered.values() for u in split)
@@ -133,15 +130,20 @@ def decode_splits(
         write_json(directory / name / "decoding.json", {**speed, **size})
 
 
-def _batches(split: Sequence[Utterance]) -> list[list[Utterance]]:
-    """The utterances in batches of about equal lengths, the longest first."""
-    batches: list[list[Utterance]] = []
-    for utterance in sorted(split, key=lambda u: (-u.duration_s, u.id)):
+def batches_of(items: Iterable[Item], *, batch_s: float = BATCH_S) -> list[list[Item]]:
+    """What is searched together: batches of about equal lengths, the longest first.
+
+    Args:
+        items: what has a length; of equal ones the first comes first.
+        batch_s: so much a batch may have, padding and all, in seconds.
+    """
+    batches: list[list[Item]] = []
+    for item in sorted(items, key=lambda item: -item.duration_s):
         longest_s = batches[-1][0].duration_s if batches else 0.0
         fits = batches and len(batches[-1]) < _UTTERANCES_PER_BATCH
-        if not fits or longest_s * (len(batches[-1]) + 1) > _BATCH_S:
+        if not fits or longest_s * (len(batches[-1]) + 1) > batch_s:
             batches.append([])
-        batches[-1].append(utterance)
+        batches[-1].append(item)
     return batches
 
 
@@ -191,7 +193,7 @@ def _named(utterance: Utterance) -> Iterator[None]:
     except (ValueError, RuntimeError, MemoryError) as error:
         full = out_of_memory(error)
         kind = RuntimeError if isinstance(error, RuntimeError) and not full else ValueError
-        problem = _out_of_memory(utterance.duration_s) if full else str(error)
+        problem = memory_was_full(utterance.duration_s) if full else str(error)
         raise kind(f"{utterance.id} ({utterance.audio_path}): {problem}") from error
 
 
@@ -231,56 +233,4 @@ def _load(directory: Path, config: RecognitionConfig, device: str, threads: int)
         directory / "train",
         lm_dir=directory / "lm" if config.lm and config.decode.lm_weight else None,
         device=device,
-    )
-
-
-def find_audio(paths: Sequence[Path]) -> list[Path]:
-    """The audio files among the paths, and below those that are folders, in sorted order.
-
-    Raises:
-        FileNotFoundError: a path does not exist, or a folder holds no audio.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += audio_below(path)
-        elif path.exists():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
-    return found
-
-
-def transcribe(recogniser: Recogniser, paths: Sequence[Path]) -> Iterator[Transcript]:
-    """Recognise files one by one; one that cannot be gives a `problem`, not an exception.
-
-    Any sampling rate and number of channels is accepted: files are resampled to 16 kHz and mixed
-    down, and the transcript says so. A file that is too long for the memory that is free is not
-    read.
-    """
-    for path in paths:
-        found = _transcript(recogniser, path)
-        if found.problem is not None:
-            _log.warning("%s: %s", path, found.problem)
-        yield found
-
-
-def _transcript(recogniser: Recogniser, path: Path) -> Transcript:
-    duration_s = 0.0
-    try:
-        duration_s = audio_info(path).duration_s
-        check_memory(recogniser.memory_need, duration_s, recogniser.device)
-        audio = read_audio(path, sample_rate_hz=SAMPLE_RATE_HZ)
-        hypothesis = recogniser(audio.samples)
-        notes = audio.conversions + audio.doubts
-        return Transcript(str(path), audio.duration_s, notes, hypothesis)
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        problem = _out_of_memory(duration_s) if out_of_memory(error) else str(error)
-        return Transcript(str(path), duration_s, problem=problem.removeprefix(f"{path}: "))
-
-
-def _out_of_memory(duration_s: float) -> str:
-    return (
-        f"the memory was full before its {duration_s:.1f} s were recognised: cut it at pauses, or "
-        "leave the process more memory"
     )

@@ -24,6 +24,7 @@ __all__ = [
     "forget_attention",
     "free_memory_bytes",
     "measure_need",
+    "memory_was_full",
     "out_of_memory",
 ]
 
@@ -155,6 +156,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
         isinstance(error, RuntimeError)
         and ("not enough memory" in words or "can't allocate memory" in words)
+    )
+
+
+def memory_was_full(duration_s: float) -> str:
+    """What to tell of a recording that was too long for the memory after all."""
+    return (
+        f"the memory was full before its {duration_s:.1f} s were recognised: cut it at pauses, or "
+        "leave the process more memory"
     )
 
 

@@ -74,6 +74,29 @@ class Hypothesis:
     token_probs: tuple[float, ...] = ()
     probability: float = 0.0
 
+    @classmethod
+    def joined(cls, parts: Sequence[Hypothesis]) -> Hypothesis:
+        """What was recognised in a recording, from that of its segments one after the other.
+
+        The score is the sum and the probability the product over the segments in which something
+        was found; the confidence is that of all tokens. One segment gives itself.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        found = [part for part in parts if part.text]
+        if not found:
+            return cls("", (), -math.inf, 0.0, ())
+        probs = tuple(p for part in found for p in part.token_probs)
+        return cls(
+            text=" ".join(part.text for part in found),
+            tokens=tuple(token for part in found for token in part.tokens),
+            score=sum(part.score for part in found),
+            confidence=_geometric_mean(probs),
+            words=tuple(word for part in found for word in part.words),
+            token_probs=probs,
+            probability=math.prod(part.probability for part in found),
+        )
+
 
 class Recogniser:
     """ESPnet's model and joint CTC/attention beam search, loaded from an experiment.
@@ -305,24 +328,39 @@ class Recogniser:
         of_utterance: torch.Tensor = logits[0]
         return of_utterance
 
-    def _text(self, tokens: list[str]) -> str:
-        return " ".join(str(self._tokenizer.tokens2text(tokens)).split())
+    def _text(self, tokens: Sequence[str]) -> str:
+        return " ".join(str(self._tokenizer.tokens2text(list(tokens))).split())
 
-    def _words(self, tokens: list[str], probs: list[float]) -> tuple[Word, ...]:
-        """Group tokens into words: the text grows by a word where a token begins one."""
-        words: list[Word] = []
+    def words_of(self, tokens: Sequence[str]) -> list[tuple[int, int]]:
+        """Which tokens are heard in each word of a hypothesis: the first, and the one after the
+        last. What parts words, as `<space>` does, is in none.
+        """
+        return [self._heard(tokens, *group) for group in self._groups(tokens)]
+
+    def _heard(self, tokens: Sequence[str], start: int, end: int) -> tuple[int, int]:
+        heard = [k for k in range(start, end) if self._text(tokens[k : k + 1])]
+        return (heard[0], heard[-1] + 1) if heard else (start, end)
+
+    def _groups(self, tokens: Sequence[str]) -> list[tuple[int, int]]:
+        """The tokens of each word: the text grows by a word where a token begins one."""
+        groups = []
         start = 0
         for end in range(1, len(tokens) + 1):
             last = end == len(tokens)
             if last or len(self._text(tokens[start : end + 1]).split()) > 1:
-                text = self._text(tokens[start:end])
-                if text:
-                    words.append(Word(text, math.prod(probs[start:end])))
+                if self._text(tokens[start:end]):
+                    groups.append((start, end))
                 start = end
-        return tuple(words)
+        return groups
+
+    def _words(self, tokens: Sequence[str], probs: Sequence[float]) -> tuple[Word, ...]:
+        return tuple(
+            Word(self._text(tokens[start:end]), math.prod(probs[start:end]))
+            for start, end in self._groups(tokens)
+        )
 
 
-def _geometric_mean(probs: list[float]) -> float:
+def _geometric_mean(probs: Sequence[float]) -> float:
     if not probs or min(probs) <= 0:
         return 0.0
     return math.exp(sum(map(math.log, probs)) / len(probs))

@@ -163,11 +163,54 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _add_transcribe(verbs: Any) -> None:
-    verb = verbs.add_parser("transcribe", help="recognise audio files with a trained model")
-    verb.add_argument("audio", nargs="+", type=Path, help="files or folders; - is standard input")
+    verb = verbs.add_parser(
+        "transcribe",
+        help="recognise audio files of any length with a trained model",
+        description="Recognise audio files. One that is longer than the longest segment is cut at "
+        "pauses, in memory that does not grow with its length.",
+    )
+    verb.add_argument(
+        "audio",
+        nargs="+",
+        type=Path,
+        help="files, or folders, which are searched with all that is in them; - is standard input",
+    )
     verb.add_argument("--model", required=True, type=Path, metavar="EXP_DIR")
-    verb.add_argument("--format", choices=("text", "json"), default="text")
-    verb.add_argument("-o", "--output", type=Path, help="write here instead of the terminal")
+    verb.add_argument(
+        "--format",
+        choices=("text", "json", "srt", "vtt", "ctm"),
+        default="text",
+        help="text: a line for each segment; json: an object for each file, on a line; srt, vtt: "
+        "captions; ctm: a line for each word (default: text)",
+    )
+    verb.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="write here instead of the terminal: a file; or a folder, with a file for each input, "
+        "which is made for srt, vtt and ctm of several",
+    )
+    verb.add_argument(
+        "--vad",
+        choices=("silero", "energy", "none"),
+        help="what finds the pauses; none leaves files whole (default: silero where it is "
+        "installed, else energy)",
+    )
+    verb.add_argument(
+        "--segment-s",
+        nargs=2,
+        type=float,
+        default=(2.0, 20.0),
+        metavar=("SHORTEST", "LONGEST"),
+        help="seconds that a segment may have (default: 2 20)",
+    )
+    verb.add_argument(
+        "--pause-s",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="seconds of a pause that may end a segment (default: 0.5)",
+    )
     verb.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     verb.add_argument("--threads", type=_positive, default=os.cpu_count() or 1)
     verb.set_defaults(function=_transcribe)
