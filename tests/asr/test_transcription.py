@@ -342,6 +342,7 @@ def test_a_long_file_is_cut_at_its_pauses_and_recognised_in_batches(
     ]
 
 
+@pytest.mark.slow
 def test_segments_in_batches_have_the_text_that_each_has_alone(
     trained: Experiment, long: Path
 ) -> None:
@@ -380,8 +381,9 @@ def test_parts_are_told_as_they_come(tmp_path: Path) -> None:
     )
     assert sum(count for _, count in told) == len(found.segments) > 100
     first = next(share for share, count in told if count)
-    assert 0.5 < first < 0.75
+    assert 0.5 < first < 0.8
     assert told[-1][0] == 1.0
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
     edges = [t for spoken in found.segments for t in (spoken.start_s, spoken.end_s)]
     assert edges == sorted(edges)
 
@@ -447,6 +449,7 @@ def test_a_truncated_file_that_is_short_has_its_problem_alone(tmp_path: Path) ->
     assert "truncated" in found.problem
 
 
+@pytest.mark.slow
 def test_what_was_recognised_before_the_memory_was_full_stays(tmp_path: Path) -> None:
     class Full(_Waits):
         batches = 0

@@ -129,6 +129,7 @@ class _File:
         self._duration_s = 0.0
         self._notes: tuple[str, ...] = ()
         self._segments: list[Spoken] = []
+        self._share = 0.0
 
     def transcript(self, activity: VoiceActivity | None, pauses: Pauses) -> Transcript:
         problem = None
@@ -196,7 +197,9 @@ class _File:
         self._tell(until_s, found)
 
     def _tell(self, until_s: float, found: Sequence[Spoken]) -> None:
-        self._on_part(min(1.0, until_s / self._duration_s), found)
+        # What is recognised lies behind what is read.
+        self._share = max(self._share, min(1.0, until_s / self._duration_s))
+        self._on_part(self._share, found)
 
     def _spoken(self, segment: Segment, encoded: torch.Tensor, hypothesis: Hypothesis) -> Spoken:
         start_s, duration_s = segment.start_s, segment.duration_s

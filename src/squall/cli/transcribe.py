@@ -118,7 +118,7 @@ def _transcribe_files(options: argparse.Namespace) -> int:
                 say(f"{folder}: {left_out}")
         write(FORMATS[options.format].head)
         recognise = partial(transcribe, recogniser, activity=activity, pauses=pauses)
-        failed, audio_s, started = 0, 0.0, time.perf_counter()
+        failed, in_part, audio_s, started = 0, "", 0.0, time.perf_counter()
         for number, job in enumerate(jobs):
             done = sum(job.size for job in jobs[:number])
             result = _recognise(job, recognise, write, partial(_show, show, job, done))
@@ -127,6 +127,8 @@ def _transcribe_files(options: argparse.Namespace) -> int:
                 failed += 1
             if result.hypothesis is None:
                 continue
+            if result.problem is not None:
+                in_part = ", or not to their end"
             audio_s += result.duration_s
             for conversion in result.conversions:
                 say(f"{job.name}: {conversion}")
@@ -139,7 +141,7 @@ def _transcribe_files(options: argparse.Namespace) -> int:
                 f"{seconds / audio_s:.3f} on {options.threads} thread(s)"
             )
     if failed:
-        print(f"{failed} of {len(jobs)} files could not be transcribed", file=sys.stderr)
+        print(f"{failed} of {len(jobs)} files could not be transcribed{in_part}", file=sys.stderr)
     return 1 if failed else 0
 
 
