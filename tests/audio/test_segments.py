@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -147,13 +148,12 @@ def test_silence_and_nothing_have_no_segments() -> None:
     assert _cuts(np.zeros(0, np.float32), SHORT, 16_000) == []
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_recording() -> None:
     """What is kept between blocks is a segment at most: the blocks go as they come."""
     alive: list[int] = []
 
     def blocks() -> Iterator[np.ndarray]:
-        import tracemalloc
-
         tracemalloc.start()
         rng = np.random.default_rng(0)
         for _ in range(200):
