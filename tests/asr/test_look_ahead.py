@@ -144,6 +144,19 @@ def test_what_cannot_be_written_has_no_probability() -> None:
     assert (found[" "], found[""]) == (0.0, 0.0)
 
 
+def test_a_recogniser_of_single_words_needs_no_space() -> None:
+    lm = TableModel()
+    with_space = WordLookAhead(lm, WORDS, TOKENS, oov_penalty=0.0)
+    without = WordLookAhead(lm, WORDS, [t for t in TOKENS if t != "<space>"], oov_penalty=0.0)
+    end = len(TOKENS) - 2
+    (found,) = _tokens_after(with_space, ["A"])
+    rows = torch.tensor([[end, TOKENS.index("A") - 1]])
+    _, states = without.batch_score(rows[:, :1], [None], None)
+    scores, _ = without.batch_score(rows, states, None)
+    assert scores.size(1) == len(TOKENS) - 1
+    assert float(scores[0, end].exp()) == pytest.approx(found[""])
+
+
 def test_the_model_is_asked_once_for_each_word_that_may_end() -> None:
     lm = TableModel()
     scorer = WordLookAhead(lm, WORDS, TOKENS)
@@ -190,6 +203,34 @@ def _espnet_model(kind: str) -> Any:
         return TransformerLM(len(WORDS), **sizes).eval()
     rnn_type = "gru" if kind == "gru" else "lstm"
     return SequentialRNNLM(len(WORDS), unit=8, nlayers=2, rnn_type=rnn_type).eval()
+
+
+def test_texts_have_the_probability_that_espnet_1_gives_them() -> None:
+    """ESPnet 202511 has its scorer still."""
+    peer = pytest.importorskip("espnet.lm.pytorch_backend.extlm")
+    lm = TableModel(unknown=0.0)
+
+    class Words(torch.nn.Module):
+        def forward(self, state: Any, word: torch.Tensor) -> Any:
+            ids = (*(state or ()), int(word))
+            return ids, lm.after(ids).log()[None]
+
+    numbered = [
+        {token.replace("<sos/eos>", "<eos>"): k for k, token in enumerate(tokens)}
+        for tokens in (WORDS, TOKENS)
+    ]
+    theirs = peer.LookAheadWordLM(Words(), *numbered)
+    ours = WordLookAhead(lm, WORDS, TOKENS)
+    for text in ("ABC BA A", "C", "A AB ABCA BA", "AB"):
+        row = [len(TOKENS) - 1, *_ids(text), len(TOKENS) - 1]
+        state, states = None, [None]
+        expected = found = 0.0
+        for length, token in enumerate(row[1:], start=1):
+            state, log_probs = theirs(state, torch.tensor([row[length - 1]]))
+            expected += float(log_probs[0, token])
+            scores, states = ours.batch_score(torch.tensor([row[:length]]), states, None)
+            found += float(scores[0, token])
+        assert found == pytest.approx(expected + theirs.final(state))
 
 
 @pytest.mark.parametrize(

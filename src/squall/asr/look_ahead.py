@@ -39,12 +39,13 @@ class WordLookAhead(BatchScorerInterface):  # type: ignore[misc]
         p(<sos/eos> | h, g) = p(word ends | g) P(end | h g),
 
     where the first term of the second line is 0, and g is <unk> to the language model, unless g is
-    in the vocabulary. The sum over all tokens is 1 where oov_penalty is 1. The words are sorted, so
-    that those that begin with g are a range, and a sum over them is the difference of two sums of
-    P(. | h) up to a word, which are taken once for each h.
+    in the vocabulary. A text without words ends with P(end). The sum over all tokens is 1 where
+    oov_penalty is 1. The words are sorted, so that those that begin with g are a range, and a sum
+    over them is the difference of two sums of P(. | h) up to a word, which are taken once for each
+    h.
 
     The language model is asked for what follows a word where a hypothesis has written one, for all
-    hypotheses at once, and once for <unk> after each h.
+    hypotheses at once, and once for <unk> after each h. Each h takes 8 bytes for each word.
 
     Args:
         lm: a language model of ESPnet with `batch_score`, over the words.
