@@ -58,11 +58,12 @@ class WordLookAhead(BatchScorerInterface):  # type: ignore[misc]
         ValueError: the words are not such a list, or have characters that are no tokens.
 
     Convention:
-        In the source and in ESPnet 1 (`LookAheadWordLM`) a character that leads out of the tree has
-        the probability P(<unk> | h) oov_penalty whatever g is, every token after it the probability
-        1 until the word ends, and oov_penalty is 0.0001; P(end | h) is not taken out of a space,
-        and comes to what has ended. The sum over all tokens is above 1 there. For texts of words in
-        the vocabulary both have the same probability, but for the `<unk>` that is spelled as them.
+        In ESPnet 1 (`LookAheadWordLM`, by the source's first author) a character that leads out of
+        the tree has the probability P(<unk> | h) oov_penalty whatever g is, every token after it
+        the probability 1 until the word ends, and oov_penalty is 0.0001; P(end | h) is not taken
+        out of a space, and comes to what has ended. The sum over all tokens is above 1 there. Texts
+        of words in the vocabulary have the same probability in both, but for the `<unk>` that is
+        spelled as they are.
     """
 
     def __init__(
