@@ -142,7 +142,7 @@ def _next_token(lm_dir: Path, fused: Experiment, spoken: str) -> str:
     (tokens_dir,) = (fused.recipe_dir / "shared").glob("tokens-*")
     tokens = (tokens_dir / "tokens.txt").read_text().splitlines()
     ids = torch.tensor([len(tokens) - 1, *(tokens.index(char) for char in spoken)])
-    scores, _ = load_language_model(lm_dir, "cpu").score(ids, None, None)
+    scores, _ = load_language_model(lm_dir, "cpu", tokens=tokens).score(ids, None, None)
     return tokens[int(scores.argmax())]
 
 
@@ -166,3 +166,95 @@ def test_a_text_takes_the_place_of_the_transcripts(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("split.*")} == written
     assert next(message for message in told if message.startswith("epoch")) == "epoch 7"
     assert not (tmp_path / "lm.before-1").exists()
+
+
+WORDS = {
+    "lm__units": "word",
+    "lm__espnet": {
+        "max_epoch": 1,
+        "lm": "seq_rnn",
+        "lm_conf": {"unit": 8, "nlayers": 1},
+        "batch_type": "sorted",
+        "batch_size": 8,
+        "use_tensorboard": False,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def with_words(demo_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """An experiment with a language model over words, decoded with it."""
+    settings = tiny.config(espnet__max_epoch=1, decode__lm_weight=0.5, **WORDS)
+    exp_dir = tmp_path_factory.mktemp("words")
+    return tiny.run(settings, corpus=demo_corpus, exp_dir=exp_dir)[0]
+
+
+def test_a_language_model_over_words_takes_part_in_the_search(with_words: Experiment) -> None:
+    (tokens_dir,) = (with_words.recipe_dir / "shared").glob("tokens-*")
+    lines = (tokens_dir / "train" / "text").read_text().splitlines()
+    spoken = {word for line in lines for word in line.split()[1:]}
+    (lm_dir,) = (with_words.recipe_dir / "shared").glob("lm-*/lm")
+    listed = (lm_dir / "words.txt").read_text().splitlines()
+    assert listed == ["<blank>", "<unk>", *sorted(spoken), "<sos/eos>"]
+
+    samples = tiny.first_test_samples(with_words)
+    train_dir = with_words.directory / "train"
+    scores = {
+        weight: Recogniser(
+            tiny.config(decode__lm_weight=weight, **WORDS),
+            train_dir,
+            lm_dir=with_words.directory / "lm",
+        )(samples).score
+        for weight in (0.0, 0.5, 2.0)
+    }
+    assert len(set(scores.values())) == 3
+    assert load_recogniser(with_words, device="cpu", threads=1)(samples).score == scores[0.5]
+
+
+def test_a_language_model_that_does_not_fit_is_named(
+    fused: Experiment, with_words: Experiment
+) -> None:
+    (tokens_dir,) = (fused.recipe_dir / "shared").glob("tokens-*")
+    tokens = (tokens_dir / "tokens.txt").read_text().splitlines()
+    fewer = [token for token in tokens if token != "E"]
+    place = tokens.index("E")
+    characters, words = fused.directory / "lm", with_words.directory / "lm"
+    for lm_dir, of, units, reason in (
+        (characters, fewer, "tokens", f"of the recogniser: 'E' .* at place {place}; train"),
+        (characters, tokens[:-1], "tokens", "'<sos/eos>' instead of None"),
+        (words, tokens, "tokens", f"which are not the {len(tokens)} of the recogniser: "),
+        (characters, tokens, "word", "not over words, as lm.units says, but char: train"),
+        (words, fewer, "word", "does not fit the recogniser, its word '.*E.*' has 'E'"),
+    ):
+        with pytest.raises(ValueError, match=rf"{lm_dir / 'config.yaml'}: .*{reason}"):
+            load_language_model(lm_dir, "cpu", tokens=of, units=units)
+
+
+def test_a_vocabulary_of_another_model_is_refused(with_words: Experiment, tmp_path: Path) -> None:
+    lm_dir = with_words.directory / "lm"
+    listed = (lm_dir / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(listed.replace("- <unk>\n", "- <unk>\n- AAA\n"))
+    (tmp_path / "model.pth").write_bytes((lm_dir / "model.pth").read_bytes())
+    with pytest.raises(ValueError, match=r"model\.pth does not hold this model's weights"):
+        load_language_model(tmp_path, "cpu", tokens=["<blank>", "<sos/eos>"], units="word")
+
+
+def test_words_are_those_most_frequent_in_the_text(with_words: Experiment, tmp_path: Path) -> None:
+    (tokens_dir,) = (with_words.recipe_dir / "shared").glob("tokens-*")
+    text = tmp_path / "text.txt"
+    text.write_text("ONE ONE TWO\nTHREE TWO TWO\n" * 4)
+    for size, listed in ((2, ["ONE", "TWO"]), (3, ["ONE", "THREE", "TWO"])):
+        told: list[str] = []
+        output_dir = tmp_path / str(size)
+        train_language_model(
+            tiny.config(lm__vocabulary_size=size, **WORDS),
+            tokens_dir=tokens_dir,
+            output_dir=output_dir,
+            device="cpu",
+            threads=1,
+            fingerprint={},
+            on_progress=lambda done, total, message, told=told: told.append(message),  # type: ignore[misc]
+            text=text,
+        )
+        assert (output_dir / "words.txt").read_text().splitlines()[2:-1] == listed
+        assert any(message.startswith(f"vocabulary: {size} of 3 words, ") for message in told)

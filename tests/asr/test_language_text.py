@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from squall.asr.language_text import count_parts, part_path, write_parts
+from squall.asr.language_text import count_parts, part_path, write_parts, write_vocabulary
 
 TOKENS = ["<blank>", "<unk>", "<space>", "A", "B", "'", "<sos/eos>", ""]
 PIECES = ["<blank>", "<unk>", "▁A", "B", "▁'", "<sos/eos>"]
@@ -130,6 +130,36 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, content: bytes, reason:
     with pytest.raises(ValueError, match=rf"{tmp_path / 't'}: {reason}"):
         write_parts(tmp_path / "t", tmp_path / "text", tokens=TOKENS, units="char")
     assert count_parts(tmp_path / "text") == 0
+
+
+def _vocabulary(folder: Path, parts: list[str], size: int) -> tuple[list[str], str]:
+    paths = [folder / f"part{k}" for k in range(len(parts))]
+    for path, part in zip(paths, parts, strict=True):
+        path.write_text(part, encoding="utf-8")
+    found = write_vocabulary(paths, folder / "words.txt", tokens=TOKENS, size=size)
+    return (folder / "words.txt").read_text().splitlines(), str(found)
+
+
+def test_a_vocabulary_has_the_most_frequent_words_in_order(tmp_path: Path) -> None:
+    parts = ["BB BB A B\nA AB B\nAB\n", "u1 BB A\nu2 AB\n"]  # ids are no words
+    words, told = _vocabulary(tmp_path, parts, 3)
+    assert words == ["<blank>", "<unk>", "A", "AB", "B", "<sos/eos>"]  # B and BB: by the alphabet
+    assert told == "3 of 4 words, 75.00 % of the text"
+    words, told = _vocabulary(tmp_path, parts, 99)
+    assert words[2:-1] == ["A", "AB", "B", "BB"]
+    assert told == "4 of 4 words, 100.00 % of the text"
+
+
+def test_words_that_the_tokens_cannot_spell_are_not_taken(tmp_path: Path) -> None:
+    words, told = _vocabulary(tmp_path, ["u1 Aé Aé A' <unk> <blank>\n"], 2)
+    assert words[2:-1] == ["A'"]
+    assert told == "1 of 4 words, 20.00 % of the text"
+
+
+@pytest.mark.parametrize("text", ["u1\nu2\n", "", "u1 éé\n"])
+def test_a_text_without_a_word_has_no_vocabulary(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"\d words, and none that the recogniser's tokens spell"):
+        _vocabulary(tmp_path, [text], 2)
 
 
 @pytest.mark.slow

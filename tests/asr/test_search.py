@@ -24,6 +24,7 @@ from espnet2.lm.transformer_lm import TransformerLM
 from squall.asr.bridge.espnet import CTCPrefixScorer, LengthBonus
 from squall.asr.ctc_prefix import CTCPrefixes
 from squall.asr.decoder_steps import DecoderSteps, decodes_in_steps
+from squall.asr.look_ahead import WordLookAhead
 from squall.asr.search import EspnetSearch, JointSearch
 
 TOKENS, DIMENSIONS = 7, 8
@@ -128,6 +129,50 @@ def test_a_language_model_takes_part_as_in_espnets(kind: str, ctc_weight: float)
     _assert_alike(*searches)
     without, _ = _searches(**common, lm_weight=0.0, lm=None)  # type: ignore[arg-type]
     assert without(_encoded(), LENGTHS) != searches[0](_encoded(), LENGTHS)
+
+
+CHARACTERS = ["<blank>", "<unk>", "<space>", "A", "B", "C", "<sos/eos>"]
+WORDS = ["<blank>", "<unk>", "A", "AB", "ABC", "BA", "C", "<sos/eos>"]
+
+
+@pytest.mark.parametrize("beam_size", [1, 3, TOKENS])
+@pytest.mark.parametrize("ctc_weight", [0.0, 0.3])
+def test_words_are_looked_ahead_to_in_both_searches(beam_size: int, ctc_weight: float) -> None:
+    torch.manual_seed(4)
+    words = SequentialRNNLM(len(WORDS), unit=8, nlayers=1).double().eval()
+    words.decoder.weight.data *= 8
+    lm = WordLookAhead(words, WORDS, CHARACTERS)
+    common = {"beam_size": beam_size, "ctc_weight": ctc_weight, "penalty": 0.5}
+    searches = _searches(**common, lm_weight=1.0, lm=lm)  # type: ignore[arg-type]
+    _assert_alike(*searches)
+
+
+class _OneText(SequentialRNNLM):  # type: ignore[misc]
+    """A language model that is sure of a text of two words."""
+
+    text = (len(WORDS) - 1, WORDS.index("BA"), WORDS.index("ABC"), len(WORDS) - 1)
+
+    def batch_score(self, ys: torch.Tensor, states: Any, xs: Any) -> Any:
+        scores = torch.full((len(ys), len(WORDS)), -20.0)
+        for row, words in zip(scores, ys.tolist(), strict=True):
+            begun = tuple(words) == self.text[: len(words)]
+            row[self.text[len(words)] if begun else WORDS.index("C")] = 0.0
+        return scores.log_softmax(-1), [None] * len(ys)
+
+
+def test_a_sure_language_model_has_its_text_found() -> None:
+    lm = WordLookAhead(_OneText(len(WORDS), unit=8), WORDS, CHARACTERS)
+    spelled = [CHARACTERS.index("<space>" if char == " " else char) for char in "BA ABC"]
+    common = {"beam_size": 3, "ctc_weight": 0.0, "penalty": 0.0, "lm": lm}
+    long_enough = len(spelled) < LENGTHS
+    for search in _searches(**common, lm_weight=5.0):  # type: ignore[arg-type]
+        found = search(_encoded()[long_enough], LENGTHS[long_enough])
+        # At the longest length there is one end mark more.
+        assert [one and list(one.ids[: len(spelled) + 1]) for one in found] == [[*spelled, EOS]] * 2
+    without, _ = _searches(**common, lm_weight=0.0)  # type: ignore[arg-type]
+    for one in without(_encoded()[long_enough], LENGTHS[long_enough]):
+        assert one is not None
+        assert list(one.ids[:-1]) != spelled
 
 
 def _assert_alike(ours: JointSearch, theirs: EspnetSearch) -> None:

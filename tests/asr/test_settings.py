@@ -36,6 +36,28 @@ def test_each_form_of_the_text_is_another_experiment() -> None:
     assert len({_config(tokens={"normalization": f}).directory_name for f in forms}) == len(forms)
 
 
+def test_units_of_the_language_model_name_the_experiment() -> None:
+    def named(**lm: Any) -> str:
+        return _config(lm={"espnet": {"lm": "seq_rnn"}, **lm}).directory_name
+
+    assert named() == "small-6e948fd1"
+    assert named(units="tokens", vocabulary_size=9) == named()
+    names = {named(), named(units="word"), named(units="word", vocabulary_size=9)}
+    assert len(names) == 3
+    assert named(units="word", vocabulary_size=65000) == named(units="word")
+
+
+def test_a_vocabulary_has_a_word() -> None:
+    with pytest.raises(ValidationError, match="vocabulary_size"):
+        _config(lm={"espnet": {}, "units": "word", "vocabulary_size": 0})
+
+
+@pytest.mark.parametrize("units", ["bpe", "word", "phone48"])
+def test_words_are_looked_ahead_to_from_characters(units: str) -> None:
+    with pytest.raises(ValidationError, match=f"lm.units is word, and tokens.units is {units}: "):
+        _config(lm={"espnet": {}, "units": "word"}, tokens={"units": units})
+
+
 def test_phones_are_words_to_espnet() -> None:
     units = ["char", "bpe", "word", "phone48", "phone39"]
     types = [TokensConfig.model_validate({"units": unit}).espnet_type for unit in units]

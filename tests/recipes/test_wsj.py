@@ -26,6 +26,7 @@ SMALL = {
         "espnet.decoder_conf.att_conf={atype: location, adim: 8, aconv_chans: 2, aconv_filts: 5}",
         "espnet.batch_size=8",
         "lm.espnet.max_epoch=1",
+        "lm.units=word",  # as the source has it
         "lm.espnet.lm_conf={rnn_type: lstm, unit: 8, nlayers: 1}",
     ],
     "transformer": [

@@ -224,3 +224,47 @@ def wss(reference: ArrayLike, estimate: ArrayLike, rate_hz: int) -> float:
         mean = np.mean(weights, axis=0)
         distances.append(float(mean @ (slopes[0] - slopes[1]) ** 2 / mean.sum()))
     return _best_95_percent(distances)
+
+
+def next_character_probs(
+    text: str,
+    next_word: Callable[[tuple[str, ...]], dict[str, float]],
+    *,
+    alphabet: Sequence[str],
+    oov_penalty: float,
+) -> dict[str, float]:
+    """P(next token | text) under a distribution of texts over words; "" is the end of the text.
+
+    `next_word` gives the probabilities of the words after others, of "<unk>" and of "" for the end.
+    """
+    *history, written = text.split(" ")
+    vocabulary = set(next_word(())) - {"<unk>", ""}
+
+    def known(words: Sequence[str]) -> tuple[str, ...]:
+        return tuple(word if word in vocabulary else "<unk>" for word in words)
+
+    probs = next_word(known(history))
+
+    def spelled(word: str, *, whole: bool) -> float:
+        p = oov_penalty * probs["<unk>"]
+        for k in range(len(word) + whole):
+            p /= len(alphabet) + (k > 0)
+        return p
+
+    def begins_with(start: str) -> float:
+        if not start:
+            return 1 - probs[""] if history else 1.0
+        in_list = sum(probs[word] for word in vocabulary if word.startswith(start))
+        return in_list + spelled(start, whole=False)
+
+    here = begins_with(written)
+    found = {char: begins_with(written + char) / here for char in alphabet}
+    found[" "], found[""] = 0.0, 0.0
+    if written:
+        is_it = probs[written] if written in vocabulary else 0.0
+        ends = (is_it + spelled(written, whole=True)) / here
+        found[""] = ends * next_word(known([*history, written]))[""]
+        found[" "] = ends - found[""]
+    elif not history:
+        found[""] = probs[""]
+    return found

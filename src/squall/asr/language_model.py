@@ -1,8 +1,11 @@
-"""A language model over the recogniser's tokens, for shallow fusion in the beam search."""
+"""A language model over the recogniser's tokens or over words, for the beam search."""
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,21 @@ import torch
 from squall.asr.bridge.distributed import run_training
 from squall.asr.bridge.running import QUIET, language_model_task, load_espnet_config, run_espnet
 from squall.asr.bridge.trainer import load_weights
-from squall.asr.language_text import LINES_PER_PART, count_parts, part_path, write_parts
+from squall.asr.language_text import (
+    LINES_PER_PART,
+    count_parts,
+    part_path,
+    write_parts,
+    write_vocabulary,
+)
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import begin_or_continue, publish_model, token_settings
 from squall.files import atomic_path, atomic_write
 from squall.workers import OnProgress
 
 __all__ = ["load_language_model", "train_language_model"]
+
+_log = logging.getLogger(__name__)
 
 
 def train_language_model(
@@ -46,6 +57,7 @@ def train_language_model(
         fingerprint: settings and data that a training must share to be continued.
         on_progress: told (epochs done, epochs in all, message).
         text: what to train on instead of the training transcripts, see `squall.asr.language_text`.
+            With `lm.units` word its most frequent words are written to `words.txt`.
         processes: how many train together on this machine, as in `train_recogniser`.
 
     Raises:
@@ -57,15 +69,18 @@ def train_language_model(
     begin_or_continue(output_dir, fingerprint)
     torch.set_num_threads(threads)
     task = language_model_task()
-    common = {
-        **QUIET,
-        **token_settings(config, tokens_dir),
-        "valid_data_path_and_name_and_type": [[str(tokens_dir / "dev" / "text"), "text", "text"]],
-    }
     train_text = tokens_dir / "train" / "text"
     parts = 1
     if text is not None:
         train_text, parts = _text_in_parts(config, text, tokens_dir, output_dir, on_progress)
+    units = token_settings(config, tokens_dir)
+    if config.lm.units == "word":
+        units = _word_settings(config, train_text, tokens_dir, output_dir, on_progress)
+    common = {
+        **QUIET,
+        **units,
+        "valid_data_path_and_name_and_type": [[str(tokens_dir / "dev" / "text"), "text", "text"]],
+    }
     settings = {
         "best_model_criterion": [["valid", "loss", "min"]],
         **common,
@@ -89,6 +104,35 @@ def train_language_model(
     publish_model(output_dir, settings)
 
 
+def _word_settings(
+    config: RecognitionConfig,
+    train_text: Path,
+    tokens_dir: Path,
+    output_dir: Path,
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    """Write the list of words; the settings that name it."""
+    assert config.lm is not None
+    path = output_dir / "words.txt"
+    if not path.exists():
+        on_progress(0, 1, "counting words")
+        folder = train_text.is_dir()
+        parts = [part_path(train_text, k) for k in range(count_parts(train_text))] if folder else []
+        vocabulary = write_vocabulary(
+            parts or [train_text],
+            path,
+            tokens=_tokens(tokens_dir),
+            size=config.lm.vocabulary_size,
+        )
+        _log.info("the language model has %s", vocabulary)
+        on_progress(0, 1, f"vocabulary: {vocabulary}")
+    return {"token_type": "word", "token_list": str(path)}
+
+
+def _tokens(tokens_dir: Path) -> list[str]:
+    return (tokens_dir / "tokens.txt").read_text(encoding="utf-8").split("\n")
+
+
 def _text_in_parts(
     config: RecognitionConfig,
     text: Path,
@@ -102,7 +146,7 @@ def _text_in_parts(
         counts = write_parts(
             text,
             folder,
-            tokens=(tokens_dir / "tokens.txt").read_text(encoding="utf-8").split("\n"),
+            tokens=_tokens(tokens_dir),
             units=config.tokens.units,
             normalization=config.tokens.normalization,
             lines_per_part=LINES_PER_PART,
@@ -148,12 +192,20 @@ def _lengths(
     return {"train_shape_file": [str(train)], "valid_shape_file": [str(valid)]}
 
 
-def load_language_model(directory: Path, device: str) -> Any:
-    """The trained model as a scorer of ESPnet's beam search.
+def load_language_model(
+    directory: Path, device: str, *, tokens: Sequence[str], units: str = "tokens"
+) -> Any:
+    """The trained model as a scorer of the beam search.
+
+    Args:
+        directory: its folder.
+        device: `cpu` or `cuda`.
+        tokens: the recogniser's.
+        units: as in `LanguageModelConfig`; with `word` the scorer is a `WordLookAhead`.
 
     Raises:
         FileNotFoundError: it has not been trained.
-        ValueError: the weights do not fit.
+        ValueError: the weights do not fit, or it is of other units or of other tokens.
     """
     for name in ("config.yaml", "model.pth"):
         if not (directory / name).is_file():
@@ -161,6 +213,34 @@ def load_language_model(directory: Path, device: str) -> Any:
                 f"{directory / name} is missing: run the recipe with this decode.lm_weight first, "
                 "from stage 4 (lm) to 6 (decode)"
             )
-    model = language_model_task().build_model(load_espnet_config(directory / "config.yaml"))
+    args = load_espnet_config(directory / "config.yaml")
+    words = list(args.token_list)
+    of = f"{directory / 'config.yaml'}: this language model"
+    again = "train it again, with this recogniser's settings (stage 4, lm)"
+    if units == "word" and args.token_type != "word":
+        raise ValueError(
+            f"{of} is not over words, as lm.units says, but {args.token_type}: {again}"
+        )
+    if units == "tokens" and words != list(tokens):
+        raise ValueError(
+            f"{of} is over {len(words)} tokens, which are not the {len(tokens)} of the recogniser: "
+            f"{_first_difference(words, tokens)}; {again}"
+        )
+    model = language_model_task().build_model(args)
     load_weights(model, directory / "model.pth")
-    return model.lm.to(device).eval()
+    lm = model.lm.to(device).eval()
+    if units == "tokens":
+        return lm
+    from squall.asr.look_ahead import WordLookAhead
+
+    try:
+        return WordLookAhead(lm, words, tokens)
+    except ValueError as error:
+        raise ValueError(f"{of} does not fit the recogniser, {error}; {again}") from error
+
+
+def _first_difference(words: Sequence[str], tokens: Sequence[str]) -> str:
+    for place, (one, other) in enumerate(zip_longest(words, tokens)):
+        if one != other:
+            return f"{one!r} instead of {other!r} at place {place}"
+    raise AssertionError("the lists are the same")

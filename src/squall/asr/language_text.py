@@ -19,7 +19,15 @@ from typing import IO
 from squall.files import atomic_write
 from squall.text.tokens import BLANK, SENTENCE_END, SPACE, UNKNOWN, normalize_text
 
-__all__ = ["LINES_PER_PART", "TextCounts", "count_parts", "part_path", "write_parts"]
+__all__ = [
+    "LINES_PER_PART",
+    "TextCounts",
+    "Vocabulary",
+    "count_parts",
+    "part_path",
+    "write_parts",
+    "write_vocabulary",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +66,28 @@ class TextCounts:
         return (
             f"{text}; {self.foreign} lines have what is not in the token list and becomes "
             f"{UNKNOWN}: {shown}{more}"
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How much of a text a list of words has.
+
+    Args:
+        words: how many are in the list.
+        distinct: how many the text has.
+        covered, total: running words, those in the list and all.
+    """
+
+    words: int
+    distinct: int
+    covered: int
+    total: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.words} of {self.distinct} words, {100 * self.covered / self.total:.2f} % of "
+            "the text"
         )
 
 
@@ -127,6 +157,43 @@ def write_parts(
         file.write(f"{parts}\n")
     _log.log(logging.WARNING if counts.foreign else logging.INFO, "%s: %s", source, counts)
     return counts
+
+
+def write_vocabulary(
+    parts: Iterable[Path], target: Path, *, tokens: Sequence[str], size: int
+) -> Vocabulary:
+    """Write the most frequent words of a text as ESPnet's token list for a language model.
+
+    Args:
+        parts: files of lines `id words`.
+        target: receives one word a line: `<blank>`, `<unk>`, the words in alphabetical order (of
+            their code points), `<sos/eos>`.
+        tokens: the recogniser's, which are characters; a word that they cannot spell is not taken.
+        size: largest number of words; among words of the same frequency it is the alphabet that
+            decides.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: the text has no word that can be taken.
+    """
+    counts: Counter[str] = Counter()
+    for part in parts:
+        with part.open(encoding="utf-8") as file:
+            for line in file:
+                counts.update(line.split()[1:])
+    alphabet = _alphabet(tokens, "char")
+    own = (BLANK, UNKNOWN, SENTENCE_END)
+    spelled = [word for word in counts if alphabet.issuperset(word) and word not in own]
+    words = sorted(sorted(spelled, key=lambda word: (-counts[word], word))[:size])
+    if not words:
+        raise ValueError(
+            f"the text of the language model has {len(counts)} words, and none that the "
+            "recogniser's tokens spell: give another lm.text"
+        )
+    with atomic_write(target) as file:
+        file.writelines(f"{word}\n" for word in (BLANK, UNKNOWN, *words, SENTENCE_END))
+    covered = sum(counts[word] for word in words)
+    return Vocabulary(len(words), len(counts), covered, counts.total())
 
 
 def _alphabet(tokens: Sequence[str], units: str) -> frozenset[str]:

@@ -305,7 +305,8 @@ class Recogniser:
             )
         from squall.asr.language_model import load_language_model
 
-        return load_language_model(lm_dir, self.device)
+        units = self.config.lm.units if self.config.lm else "tokens"
+        return load_language_model(lm_dir, self.device, tokens=self.tokens, units=units)
 
     def _log_posterior(self, logits: torch.Tensor) -> torch.Tensor:
         floor = self.config.decode.floor

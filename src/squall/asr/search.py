@@ -45,7 +45,8 @@ class JointSearch:
         log_posterior: the decoder's log probabilities, (N, C), from its logits.
         beam_size: hypotheses of each utterance, at most as many as there are tokens.
         ctc_weight, lm_weight, penalty, maxlenratio, minlenratio: as in `DecodeConfig`.
-        lm: a language model of ESPnet with `batch_score`, for a positive weight.
+        lm: a language model of ESPnet with `batch_score`, or a `WordLookAhead`, for a positive
+            weight.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from squall.engine.config import ExperimentConfig, parameter_label
 from squall.settings import Settings
@@ -98,6 +98,10 @@ class LanguageModelConfig(Settings):
 
     Args:
         espnet: ESPnet's settings of the language model task, passed through unchanged.
+        units: `tokens`, those of the recogniser, or `word`, whose probabilities the search looks
+            ahead to at every character (`squall.asr.look_ahead`); for `tokens.units` char alone.
+        vocabulary_size: largest number of words, those most frequent in the text; the others are
+            `<unk>`. Only for `word`.
         text: what it is trained on instead of the training transcripts: a text file (plain or gzip,
             UTF-8, a sentence in each line) by its path, relative to `SQUALL_DATA`, or by its
             address (http, https, file), which `--download` fetches.
@@ -105,6 +109,8 @@ class LanguageModelConfig(Settings):
     """
 
     espnet: dict[str, Any]
+    units: Literal["tokens", "word"] = "tokens"
+    vocabulary_size: int = Field(default=65000, ge=1)
     text: str | None = None
     text_checksum: str | None = None
 
@@ -177,6 +183,16 @@ class RecognitionConfig(ExperimentConfig):
             raise ValueError(f"{clash[0]!r} is set by squall; take it out of the espnet part")
         return value
 
+    @model_validator(mode="after")
+    def _words_are_spelled(self) -> RecognitionConfig:
+        if self.lm is not None and self.lm.units == "word" and self.tokens.units != "char":
+            raise ValueError(
+                f"lm.units is word, and tokens.units is {self.tokens.units}: a language model over "
+                "words is for a recogniser of characters. Set tokens.units to char or lm.units to "
+                "tokens"
+            )
+        return self
+
     def hashed(self) -> dict[str, Any]:
         """The settings that name the experiment directory, without ESPnet's number of epochs.
 
@@ -191,6 +207,8 @@ class RecognitionConfig(ExperimentConfig):
             del settings["tokens"]["normalization"]
         if self.lm is not None:
             del settings["lm"]["text"], settings["lm"]["text_checksum"]
+            if self.lm.units == "tokens":  # as before there were others
+                del settings["lm"]["units"], settings["lm"]["vocabulary_size"]
             if self.lm.text is not None:
                 settings["lm"]["text"] = self.lm.text.rsplit("/", 1)[-1]
         for key in ("max_epoch", "num_workers", "log_interval", "use_tensorboard"):
