@@ -101,8 +101,8 @@ def _add_run(verbs: Any) -> None:
     verb.add_argument(
         "--experiment",
         "--preset",
-        help="YAML file under conf/RECIPE, e.g. rnn (default: the first by name; for a corpus that "
-        "is small, the one made for it)",
+        help="YAML file under conf/RECIPE, e.g. rnn (default: the first by name that is no variant "
+        "of another; for a corpus that is small, the one made for it)",
     )
     verb.add_argument("--stage", type=int, default=0, metavar="N", help="first stage")
     verb.add_argument("--stop-stage", type=int, default=99, metavar="M", help="last stage")

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from squall.corpora.fingerprint import corpus_bytes
 from squall.engine.config import ExperimentConfig
 from squall.engine.experiment import repository_root
@@ -25,8 +27,8 @@ def find_config(
 
     Args:
         recipe: a folder of conf/.
-        experiment: name of a file in it; None for the first by name, or where the corpus is small
-            for the one that is made for such a one.
+        experiment: name of a file in it; None for the first by name that does not build on another
+            one there, or where the corpus is small for the one that is made for such a one.
         corpus_dirs: the folders of the corpus that were given.
 
     Raises:
@@ -46,7 +48,17 @@ def find_config(
             if most and megabytes <= most:
                 places = ", ".join(map(str, corpus_dirs))
                 return path, f"{places}: {megabytes:.0f} MB, a sample: --preset {path.stem}"
-    return paths[0], ""
+    return next((path for path in paths if not _builds_on_neighbour(path)), paths[0]), ""
+
+
+def _builds_on_neighbour(path: Path) -> bool:
+    """Whether a YAML file has another one of its folder as `base`: a variant of that one."""
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return False  # whoever loads it says what is wrong
+    base = settings.get("base") if isinstance(settings, dict) else None
+    return isinstance(base, str) and (path.parent / base).resolve().parent == path.parent.resolve()
 
 
 def plan_cells(configs: Sequence[ExperimentConfig], whole: Cell, jobs: int) -> list[Cell]:
