@@ -103,8 +103,9 @@ def test_fit_is_the_direct_solution(
     assert model.history_[0].get("direct", 0) == (2 if band.ridge else 0)
     exact = naive.predict_exactly(x, y, x, band.gamma, band.sigma, ridge=1e-6 * len(x))
     scale = np.sqrt(np.mean((y - y.mean(0)) ** 2))
-    # Near gamma 2 float32's rounding of the kernel weighs: up to 2e-3 in 72 draws.
-    assert np.abs(model.predict(x) - exact).max() < 4e-3 * scale
+    # Noise and gamma near 2: float32's rounding of the kernel weighs, up to 1.8e-3 in 72 draws.
+    limit = 4e-3 if noise and band.gamma > 1.9 else 1e-3
+    assert np.abs(model.predict(x) - exact).max() < limit * scale
     mse = np.mean((exact - y) ** 2)
     assert model.history_[-1]["train_mse"] == pytest.approx(mse, rel=1e-3, abs=1e-6 * scale**2)
 
