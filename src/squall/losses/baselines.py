@@ -20,7 +20,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -278,11 +278,6 @@ class BaselineLoss(TokenLoss):
     def token_losses(self, logits: Tensor, index: Tensor) -> Tensor:
         """Values (..., 1) of logits (..., C) in float32 or float64 and true classes (..., 1)."""
 
-    def __post_init__(self) -> None:
-        # As in `TokenLoss`: a bad parameter fails here.
-        logits = torch.zeros(1, 2, device="cpu")
-        BaselineLoss.forward(self, logits, torch.zeros(1, dtype=torch.int64, device="cpu"))
-
     def terms(self, classes: int) -> Terms:
         """There are none: raises TypeError."""
         raise TypeError(f"{type(self).__name__} is no sum of cross-entropy and squares")
@@ -296,19 +291,8 @@ class BaselineLoss(TokenLoss):
         gradient.copy_(found)
         return values.detach()
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
-        return _reduced(
-            logits,
-            target,
-            self.token_losses,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            class_dim=self.class_dim,
-            scale=self.scale,
-            check=self.check,
-            check_finite=self.check_finite,
-        )
+    def _reduced(self, logits: Tensor, target: Tensor, **options: Any) -> Tensor:
+        return _reduced(logits, target, self.token_losses, **options)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -182,16 +182,20 @@ class TokenLoss(LossModule):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of logits (N, C, ...) or (..., C), as `class_dim` says."""
-        return reduced_loss(
+        return self._reduced(
             logits,
             target,
-            self.terms(count_classes(logits, self.class_dim)),
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             class_dim=self.class_dim,
             scale=self.scale,
             check=self.check,
             check_finite=self.check_finite,
+        )
+
+    def _reduced(self, logits: Tensor, target: Tensor, **options: Any) -> Tensor:
+        return reduced_loss(
+            logits, target, self.terms(count_classes(logits, self.class_dim)), **options
         )
 
     def values_with_gradient(self, logits: Tensor, index: Tensor, gradient: Tensor) -> Tensor:
