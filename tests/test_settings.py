@@ -158,6 +158,13 @@ def test_a_file_lies_over_its_base_key_by_key(path: Path) -> None:
     }
 
 
+def test_a_grid_takes_the_place_of_that_of_the_base(path: Path) -> None:
+    path.write_text(PLAIN + "grid: {loss.name: [ce, square]}\n")
+    child = path.with_name("child.yaml")
+    child.write_text("base: small.yaml\ngrid: {loss: [{name: ccql}, {name: ce}]}\n")
+    assert load_config(child).grid == {"loss": [{"name": "ccql"}, {"name": "ce"}]}
+
+
 def test_a_base_that_is_missing_or_leads_back_is_refused(path: Path) -> None:
     path.write_text("base: absent.yaml\n")
     with pytest.raises(ConfigError, match=r"no config file .*absent\.yaml"):

@@ -64,7 +64,7 @@ def read_settings(path: Path, overrides: Mapping[str, Any] | None = None) -> dic
     Args:
         path: the YAML file; its stem is the experiment's name, its folder the recipe's. A key
             `base` names another file, relative to this one, whose settings hold where this one
-            has none of its own.
+            has none of its own; a `grid` takes the place of the whole grid of the base.
         overrides: dotted key to value, e.g. `{"loss.name": "square", "espnet.max_epoch": 60}`; a
             later one is laid over the earlier ones.
 
@@ -91,10 +91,11 @@ def _read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Groups of settings are merged key by key, everything else is replaced."""
+    """Groups of settings are merged key by key, everything else is replaced. A grid is no group:
+    axes of two files in one would be crossed with each other."""
     merged = dict(under)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(under.get(key), dict)
+        both = isinstance(value, dict) and isinstance(under.get(key), dict) and key != "grid"
         merged[key] = _merged(under[key], value) if both else value
     return merged
 

@@ -47,13 +47,27 @@ def test_a_missing_manifest_is_named(own_corpus: Path, split: str) -> None:
         prepare_corpus(CorpusConfig(name="manifest"), own_corpus)
 
 
+def test_folders_of_ones_own_are_put_together(
+    own_corpus: Path, tmp_path: Path, make_utterance: MakeUtterance
+) -> None:
+    more = tmp_path / "more"
+    utterance = make_utterance("more1", speaker="more")
+    more.mkdir()
+    Path(utterance.audio_path).rename(more / "more1.wav")
+    (more / "manifest.tsv").write_text("id\tspeaker\tsplit\ttext\nmore1\tmore\ttrain\tGO ON\n")
+    splits = prepare_corpus(CorpusConfig(name="manifest"), [own_corpus, more])
+    assert [u.id for u in splits["train"]] == ["more1", "train1"]
+    assert [len(splits[name]) for name in ("dev", "test")] == [1, 1]
+    assert validate(splits) == []
+
+
 def test_an_unknown_corpus_lists_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no corpus 'timmit'; there are \['an4', 'demo'"):
         prepare_corpus(CorpusConfig(name="timmit"), tmp_path)
 
 
 def test_every_corpus_of_a_config_has_a_preparer() -> None:
-    assert {"an4", "demo", "manifest"} <= CORPORA.keys()
+    assert {"an4", "demo", "timit"} <= CORPORA.keys()
 
 
 @pytest.mark.parametrize("name", ["an4", "manifest"])

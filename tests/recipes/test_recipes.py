@@ -31,11 +31,16 @@ def corpora(demo_corpus: Path, an4_corpus: Path, tmp_path: Path) -> dict[str, Pa
     """A tiny corpus of the kind that each recipe reads."""
     for split, utterances in prepare_demo(demo_corpus).items():
         write_manifest(tmp_path / "own-corpus" / f"{split}.jsonl", utterances)
-    return {"demo": demo_corpus, "an4": an4_corpus, "own": tmp_path / "own-corpus"}
+    return {
+        "demo": demo_corpus,
+        "an4": an4_corpus,
+        "own": tmp_path / "own-corpus",
+        "voxforge": tmp_path / "own-corpus",
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["an4", "demo", "own"])
+@pytest.mark.parametrize("recipe", ["an4", "demo", "own", "voxforge"])
 def test_all_stages_run_and_run_again_skips(
     squall: Squall, corpora: dict[str, Path], tmp_path: Path, recipe: str
 ) -> None:

@@ -91,7 +91,7 @@ def _add_run(verbs: Any) -> None:
         "--corpus-dir",
         nargs="+",
         metavar="DIR",
-        help="where the corpus lies; several folders for one on several discs (wsj)",
+        help="where the corpus lies; several folders where it lies in several (wsj, own)",
     )
     verb.add_argument("--noise-dir", help="folder of noise recordings (enhancement)")
     verb.add_argument("--download", action="store_true", help="fetch what is absent of the corpus")

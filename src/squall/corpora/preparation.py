@@ -67,14 +67,26 @@ def _wsj(corpus_dirs: Sequence[Path], config: CorpusConfig) -> Splits:
     return prepare_wsj(corpus_dirs, **config.options)
 
 
-def _manifest(corpus_dir: Path, config: CorpusConfig) -> Splits:
+def _manifest(corpus_dirs: Sequence[Path], config: CorpusConfig) -> Splits:
     _no_options(config)
-    splits = {name: corpus_dir / f"{name}.jsonl" for name in ("train", "dev", "test")}
+    splits: Splits = {"train": [], "dev": [], "test": []}
+    for folder in corpus_dirs:
+        for name, utterances in _manifests(folder).items():
+            splits[name] += utterances
+    return {name: sorted(utterances, key=lambda u: u.id) for name, utterances in splits.items()}
+
+
+def _manifests(folder: Path) -> Splits:
+    from squall.corpora.table import TABLE, read_table
+
+    if (folder / TABLE).is_file():
+        return read_table(folder)
+    splits = {name: folder / f"{name}.jsonl" for name in ("train", "dev", "test")}
     for path in splits.values():
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path} is missing: a corpus given as manifests is a folder with train.jsonl, "
-                "dev.jsonl and test.jsonl (see the README, Your own corpus)"
+                f"{path} is missing: a corpus of one's own is a folder with train.jsonl, "
+                f"dev.jsonl and test.jsonl, or with {TABLE} (see the README, Your own corpus)"
             )
     return {name: read_manifest(path) for name, path in splits.items()}
 
@@ -100,13 +112,15 @@ CORPORA: dict[str, Callable[[Path, CorpusConfig], Splits]] = {
     "an4": _an4,
     "demo": _demo,
     "librispeech": _librispeech,
-    "manifest": _manifest,
     "timit": _timit,
 }
 """Corpus name to preparer; a new corpus is one file and one line here."""
 
-_OF_SEVERAL_FOLDERS: dict[str, Callable[[Sequence[Path], CorpusConfig], Splits]] = {"wsj": _wsj}
-"""Those that lie on several discs, each of which may be given as a folder of its own."""
+_OF_SEVERAL_FOLDERS: dict[str, Callable[[Sequence[Path], CorpusConfig], Splits]] = {
+    "manifest": _manifest,
+    "wsj": _wsj,
+}
+"""Those that may be given as several folders: one's own, put together, and one on several discs."""
 
 _LIBRISPEECH_OPTIONS = ("train", "dev", "test", "extra", "subset")
 
@@ -125,7 +139,7 @@ def prepare_corpus(config: CorpusConfig, corpus_dir: Path | Sequence[Path]) -> S
 
     Args:
         config: name and options of the corpus.
-        corpus_dir: where it lies, several folders for one that is on several discs; the demo corpus
+        corpus_dir: where it lies, several folders for one that may lie in several; the demo corpus
             is spoken there if it does not.
 
     Returns:

@@ -19,7 +19,8 @@ class CorpusConfig(Settings):
             `wsj`).
         dev_speakers: how many training speakers are held out as the development set, where the
             corpus itself has none.
-        dir: where it lies when the command line does not tell, relative to `SQUALL_DATA`.
+        dir: where it lies when the command line does not tell, relative to `SQUALL_DATA`; a list
+            for a corpus in several folders.
         urls: addresses of the archive for `--download`, tried in order. The parts of LibriSpeech
             are known without.
         checksum: `sha256:` or `md5:` and the digest of the archive; None accepts any, and the log
@@ -31,7 +32,7 @@ class CorpusConfig(Settings):
 
     name: str
     dev_speakers: int = Field(default=8, ge=1)
-    dir: str | None = None
+    dir: str | tuple[str, ...] | None = None
     urls: tuple[str, ...] = ()
     checksum: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)

@@ -15,7 +15,7 @@ from squall.engine.environment import environment
 from squall.files import atomic_write, write_json
 from squall.settings import digest
 
-__all__ = ["Experiment", "RunOptions", "data_dir", "repository_root"]
+__all__ = ["Experiment", "RunOptions", "data_dir", "data_folders", "repository_root"]
 
 Config = TypeVar("Config", bound=ExperimentConfig, covariant=True)
 
@@ -26,7 +26,7 @@ class RunOptions:
 
     Args:
         exp_dir: folder under which experiments are kept.
-        corpus_dir: where the corpus lies, several folders for one on several discs, or None for the
+        corpus_dir: where the corpus lies, one folder or several, or None for the
             preparer's own place.
         noise_dir: where noise recordings lie, or None for the settings' own place.
         download: fetch the corpus if it is not there.
@@ -82,7 +82,7 @@ class Experiment(Generic[Config]):
         if self.options.corpus_dirs:
             return self.options.corpus_dirs
         if self.config.corpus.dir:
-            return (data_dir() / self.config.corpus.dir,)
+            return data_folders(self.config.corpus.dir)
         return (self.recipe_dir / "corpus",)
 
     @property
@@ -126,6 +126,11 @@ def data_dir() -> Path:
     """The folder of recordings at hand: `SQUALL_DATA`, or `../shared/data` beside the checkout."""
     given = os.environ.get("SQUALL_DATA")
     return Path(given).absolute() if given else repository_root().parent / "shared" / "data"
+
+
+def data_folders(names: str | Sequence[str]) -> tuple[Path, ...]:
+    """Folders below `data_dir`, from the one name or the names of a setting."""
+    return tuple(data_dir() / name for name in ([names] if isinstance(names, str) else names))
 
 
 def repository_root() -> Path:

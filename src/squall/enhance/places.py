@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from squall.engine.experiment import Experiment, data_dir
+from squall.engine.experiment import Experiment, data_folders
 from squall.enhance.settings import EnhancementConfig
 
 __all__ = ["EnhancementPlaces"]
@@ -47,5 +47,4 @@ class EnhancementPlaces:
 def _noise_dirs(experiment: Experiment[EnhancementConfig]) -> tuple[Path, ...]:
     if experiment.options.noise_dir:
         return (Path(experiment.options.noise_dir).absolute(),)
-    given = experiment.config.noise.dir or ()
-    return tuple(data_dir() / name for name in ([given] if isinstance(given, str) else given))
+    return data_folders(experiment.config.noise.dir or ())
