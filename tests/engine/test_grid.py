@@ -19,6 +19,7 @@ DEFAULTS = {
     "spiral": "spirals",
     "tabular": "collection",
     "timit": "rnn",
+    "voxforge": "conformer",
     "wsj": "rnn",
 }
 
