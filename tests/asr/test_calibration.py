@@ -18,9 +18,7 @@ from squall.asr.calibration import (
     judge_sequences,
     judge_tokens,
     judge_words,
-    read_bins,
     read_hypotheses,
-    read_risks,
     read_token_gaps,
     read_token_nlls,
     write_calibration,
@@ -28,6 +26,7 @@ from squall.asr.calibration import (
 from squall.asr.forced_logits import ForcedLogits, read_forced, write_forced
 from squall.corpora.manifest import Utterance, read_manifest
 from squall.engine.experiment import Experiment
+from squall.report.levels import read_bins, read_risks
 from squall.report.records import read_records
 
 PLAIN = {"accuracy", "ece", "ece_adaptive", "mce", "brier", "nll"}

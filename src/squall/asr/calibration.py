@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from squall.asr.forced_logits import ForcedLogits, read_forced
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import Utterance
-from squall.files import read_json, write_json
+from squall.files import read_json
+from squall.report.levels import read_scored, write_levels
 from squall.scoring.alignment import align
 from squall.scoring.calibration import (
     Calibration,
@@ -24,15 +25,14 @@ from squall.scoring.calibration import (
     score_nce,
     score_probs,
 )
+from squall.scoring.levels import LevelDetails
 from squall.scoring.refinement import (
     Recalibration,
     Refinement,
     refine_confidences,
     refine_logits,
 )
-from squall.scoring.reliability import ReliabilityBins, bin_confidences
-from squall.scoring.selective import RiskCoverage, score_risk_coverage
-from squall.scoring.smooth_ece import score_smooth_ece
+from squall.scoring.reliability import bin_confidences
 from squall.scoring.temperature import (
     fit_confidence_temperature,
     fit_temperature,
@@ -43,15 +43,12 @@ from squall.text.tokens import PHONE_UNITS, UNKNOWN
 __all__ = [
     "LEVELS",
     "Judged",
-    "LevelDetails",
     "SplitCalibration",
     "calibrate_splits",
     "judge_sequences",
     "judge_tokens",
     "judge_words",
-    "read_bins",
     "read_hypotheses",
-    "read_risks",
     "read_token_gaps",
     "read_token_nlls",
     "write_calibration",
@@ -67,8 +64,6 @@ LEVELS = {
     "sequence": "whole utterances, right where every token is",
 }
 """The levels at which confidence is scored, and what each means."""
-
-Made = TypeVar("Made")
 
 _FITTED_ON = "dev"
 _RECALIBRATIONS: tuple[Recalibration, ...] = ("temperature", "isotonic")
@@ -106,45 +101,6 @@ class Judged:
         proper = by_temperature | {f"{name}_isotonic": value for name, value in isotonic.items()}
         proper["nce"] = score_nce(confidences=self.confidences, correct=self.correct)
         return LevelDetails.of(self.confidences, self.correct, proper)
-
-
-@dataclass(frozen=True, eq=False)
-class LevelDetails:
-    """What is measured of a level beside its `Calibration`.
-
-    Args:
-        smooth_ece: a fraction of 1; NaN without samples.
-        coverage: the curve of risk and coverage.
-        proper: the parts of the proper scores, and `nce` where confidences are of what was
-            recognised, by the names of metrics; empty where a level has none.
-    """
-
-    smooth_ece: float
-    coverage: RiskCoverage
-    proper: Mapping[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        confidences: NDArray[np.float64],
-        correct: NDArray[np.bool_],
-        proper: Mapping[str, float],
-    ) -> LevelDetails:
-        """The details of confidences (N,) and whether each was right (N,)."""
-        return cls(
-            score_smooth_ece(confidences=confidences, correct=correct),
-            score_risk_coverage(confidences=confidences, correct=correct),
-            proper,
-        )
-
-    def metrics(self) -> dict[str, float]:
-        """All by name: shares as fractions of 1, likelihoods in nats."""
-        return {
-            **self.proper,
-            "smooth_ece": self.smooth_ece,
-            "aurc": self.coverage.aurc,
-            "e_aurc": self.coverage.e_aurc,
-        }
 
 
 @dataclass(frozen=True)
@@ -256,10 +212,10 @@ def read_hypotheses(path: Path) -> list[dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
-    return _read(
+    return read_scored(
         path,
         lambda: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()],
-        stage=6,
+        again="decode again with --stage 6",
     )
 
 
@@ -435,54 +391,24 @@ def write_calibration(path: Path, found: SplitCalibration) -> None:
 
     A metric of a level without a sample is null.
     """
-    levels = {
-        name: {
-            "samples": level.samples,
-            **found.metrics(name),
-            "bins": {
-                "edges": level.bins.edges.tolist(),
-                "counts": level.bins.counts.tolist(),
-                "confidence_sums": level.bins.confidence_sums.tolist(),
-                "correct_counts": level.bins.correct_counts.tolist(),
-            },
-        }
-        for name, level in found.levels.items()
+    further: dict[str, Any] = {
+        "temperatures": found.temperatures,
+        "token_gaps": found.token_gaps.round(9).tolist(),
     }
-    for name, details in found.details.items():
-        _, risks = details.coverage.thinned()
-        levels[name]["risks"] = risks.round(6).tolist()
-    content: dict[str, Any] = {"levels": levels, "temperatures": found.temperatures}
-    content["token_gaps"] = found.token_gaps.round(9).tolist()
     if found.token_nlls is not None:
-        content["token_nlls"] = found.token_nlls.round(9).tolist()
-    write_json(path, content, nan_as_null=True)
-
-
-def read_bins(path: Path) -> dict[str, ReliabilityBins]:
-    """The bins of each level of a file of `write_calibration`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged.
-    """
-    return _read(
-        path,
-        lambda: {
-            name: ReliabilityBins(
-                **{key: np.array(values) for key, values in level["bins"].items()}
-            )
-            for name, level in read_json(path)["levels"].items()
-        },
-    )
+        further["token_nlls"] = found.token_nlls.round(9).tolist()
+    write_levels(path, found.levels, found.details, further)
 
 
 def read_token_gaps(path: Path) -> NDArray[np.float64]:
-    """`SplitCalibration.token_gaps` of a file of `write_calibration`; errors as of `read_bins`."""
-    return _read(path, lambda: np.array(read_json(path)["token_gaps"], dtype=np.float64))
+    """`SplitCalibration.token_gaps` of a file of `write_calibration`; errors as of
+    `squall.report.levels.read_bins`."""
+    return read_scored(path, lambda: np.array(read_json(path)["token_gaps"], dtype=np.float64))
 
 
 def read_token_nlls(path: Path) -> NDArray[np.float64] | None:
-    """`SplitCalibration.token_nlls` of a file of `write_calibration`; errors as of `read_bins`.
+    """`SplitCalibration.token_nlls` of a file of `write_calibration`; errors as of
+    `squall.report.levels.read_bins`.
 
     None where an earlier version wrote the file.
     """
@@ -491,30 +417,4 @@ def read_token_nlls(path: Path) -> NDArray[np.float64] | None:
         nlls = read_json(path).get("token_nlls")
         return None if nlls is None else np.array(nlls, dtype=np.float64)
 
-    return _read(path, make)
-
-
-def read_risks(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Risks at coverages of 1/100, 2/100, ..., 1 of a file of `write_calibration`, by level.
-
-    Levels without samples, and those of a file that an earlier version wrote, are left out. Errors
-    as of `read_bins`.
-    """
-    return _read(
-        path,
-        lambda: {
-            name: np.array(level["risks"], dtype=np.float64)
-            for name, level in read_json(path)["levels"].items()
-            if level.get("risks")
-        },
-    )
-
-
-def _read(path: Path, make: Callable[[], Made], *, stage: int = 7) -> Made:
-    try:
-        return make()
-    except (ValueError, KeyError, TypeError) as error:
-        what = {6: "decode", 7: "score"}[stage]
-        raise ValueError(
-            f"{path} is damaged: {error}; {what} again with --stage {stage} --force"
-        ) from error
+    return read_scored(path, make)

@@ -7,14 +7,9 @@ from pathlib import Path
 import yaml
 
 from squall.asr.settings import RecognitionConfig
+from squall.networks.precision import multiplies_bfloat16
 
-__all__ = ["choose_precision", "multiplies_bfloat16"]
-
-_FLAGS = {
-    "avx512_bf16",
-    "amx_bf16",
-    "bf16",
-}  # Linux's names of AMD's, Intel's and ARM's instructions
+__all__ = ["choose_precision"]
 
 
 def choose_precision(
@@ -34,13 +29,3 @@ def choose_precision(
         before = yaml.safe_load(settings.read_text(encoding="utf-8"))
         return str(before["model_conf"].get("precision", "float32"))
     return "bfloat16" if device == "cpu" and multiplies_bfloat16() else "float32"
-
-
-def multiplies_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor has instructions that do; False where the system does not tell."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False
-    flags = (line.partition(":")[2] for line in lines if line.startswith(("flags", "Features")))
-    return not _FLAGS.isdisjoint(next(flags, "").split())
