@@ -118,6 +118,27 @@ def test_what_was_trained_with_one_seed_speaks_of_speakers_only() -> None:
     assert of_seeds == ""
 
 
+def _classified(system: str, seed: int, right: int) -> ScoredRun:
+    """60 answers, the first of which are right."""
+    correct = np.arange(UTTERANCES) < right
+    ids = [f"u{k:02d}" for k in range(UTTERANCES)]
+    scores = rate_scores("accuracy", ids=ids, groups=[], errors=correct, lengths=[1] * UTTERANCES)
+    return ScoredRun(replace(RECORD, system=system, seed=seed), (scores,), correct=correct)
+
+
+def test_answers_are_compared_by_mcnemars_test() -> None:
+    runs = [_classified("ce", seed, 40) for seed in (1, 2)]
+    runs += [_classified("square", 1, 50), _classified("square", 2, 41)]
+    records = compare_systems(runs)
+    tests = {r.seed: r.value for r in records if r.metric == "accuracy_mcnemar_p"}
+    assert tests == {1: pytest.approx(2 * 0.5**10), 2: 1.0}
+    (table,) = comparison_tables(records, items="texts")
+    assert table.head[-1] == "McNemar p < 0.05: seeds"
+    assert table.rows[0][-1] == "1 of 2"
+    assert "95 %: other texts" in table.head
+    assert "95 %: other texts and seeds" in table.head
+
+
 def test_several_comparisons_are_corrected_together() -> None:
     runs = [_run(system) for system in ("ce", "a", "b", "c")]
     records = compare_systems(runs)

@@ -17,6 +17,7 @@ from squall.scoring import (
     align,
     mapsswe,
     matched_pairs,
+    mcnemar,
     split_segments,
 )
 
@@ -349,3 +350,24 @@ def test_examples_in_docstrings():
     result = doctest.testmod(squall.scoring.significance)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=400))
+def test_mcnemar_is_a_binomial_test(answers: list[tuple[bool, bool]]) -> None:
+    binomtest = pytest.importorskip("scipy.stats").binomtest
+    a, b = np.array(answers).T
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    expected = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert mcnemar(correct_a=a, correct_b=b) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(correct_a=b, correct_b=a) == mcnemar(correct_a=a, correct_b=b)
+
+
+def test_mcnemar_of_many_questions_is_no_sum_of_zeros() -> None:
+    ours = np.arange(100_000) < 50_600
+    assert mcnemar(correct_a=ours, correct_b=~ours) == pytest.approx(1.49e-4, rel=0.01)
+
+
+@pytest.mark.parametrize("b", [[True], [0, 1], [[True, False]], []])
+def test_mcnemar_refuses_what_are_not_the_same_questions(b: list[object]) -> None:
+    with pytest.raises(ValueError, match="booleans of the same questions"):
+        mcnemar(correct_a=[True, False] if b else [], correct_b=b)

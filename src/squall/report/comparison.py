@@ -18,7 +18,7 @@ from squall.scoring.resampling import (
     Statistic,
     compare_statistics,
 )
-from squall.scoring.significance import adjust_p_values, mapsswe
+from squall.scoring.significance import adjust_p_values, mapsswe, mcnemar
 
 __all__ = [
     "AGAINST",
@@ -64,12 +64,15 @@ class ScoredRun:
     Args:
         record: any number of that run and condition: who, where and when.
         scores: its metrics.
-        alignments: of each utterance with its reference, for the matched-pair test; may be empty.
+        alignments: of each utterance with its reference, for MAPSSWE; may be empty.
+        correct: (N,) whether each item was classified right, for McNemar's test; None where items
+            are no single answers.
     """
 
     record: Record
     scores: tuple[ItemScores, ...]
     alignments: Mapping[str, Alignment] = field(default_factory=dict)
+    correct: NDArray[np.bool_] | None = None
 
 
 def rate_scores(
@@ -127,7 +130,8 @@ def compare_systems(runs: Sequence[ScoredRun], *, baseline: str | None = None) -
           other seeds, where both systems have several;
         - `_p`: p value of the widest of these claims; `_p_holm`: corrected for the number of
           systems (Holm 1979);
-        - and for each seed that both have, `<metric>_mapsswe_p` with that seed.
+        - and for each seed that both have, with that seed, `<metric>_mapsswe_p` of the first metric
+          where there are alignments, `accuracy_mcnemar_p` where there are answers.
 
         What the data cannot give, as the intervals of a single utterance, has no value but a
         reason.
@@ -215,7 +219,11 @@ def _compare(
         template.measured(f"{metric}_difference{ending}", value, otherwise=reason)
         for ending, value in values.items()
     ]
-    return records + _matched_pairs(metric, template, ours, base)
+    return [
+        *records,
+        *_matched_pairs(metric, template, ours, base),
+        *_mcnemar(metric, template, ours, base),
+    ]
 
 
 def _mean(scores: Sequence[ItemScores]) -> float:
@@ -275,6 +283,19 @@ def _matched_pairs(
         records.append(
             template.measured(f"{metric}_mapsswe_p", test.p_value, seed=seed, n=test.segments)
         )
+    return records
+
+
+def _mcnemar(
+    metric: str, template: Record, ours: Mapping[int, ScoredRun], base: Mapping[int, ScoredRun]
+) -> list[Record]:
+    """McNemar's test of the accuracy, for each shared seed."""
+    records = []
+    for seed in sorted(ours.keys() & base.keys()):
+        a, b = ours[seed].correct, base[seed].correct
+        if metric == "accuracy" and a is not None and b is not None:
+            p_value = mcnemar(correct_a=a, correct_b=b)
+            records.append(template.measured("accuracy_mcnemar_p", p_value, seed=seed, n=len(a)))
     return records
 
 

@@ -14,25 +14,26 @@ from squall.scoring.significance import SIGNIFICANT
 
 __all__ = ["comparison_tables"]
 
-_POPULATIONS = {
-    "utterances": "other utterances",
-    "speakers": "other speakers",
-    "seeds": "other speakers and seeds",
-}
+_POPULATIONS = ("utterances", "speakers", "seeds")
 """What an interval speaks about, from the narrowest claim to the widest."""
 
+_TESTS = {"mapsswe": "MAPSSWE", "mcnemar": "McNemar"}
+"""The tests of the models of one seed."""
 
-def comparison_tables(records: Iterable[Record]) -> list[Table]:
+
+def comparison_tables(records: Iterable[Record], *, items: str = "utterances") -> list[Table]:
     """A table of differences for each corpus, condition and baseline.
 
     Args:
         records: those of `compare_systems`.
+        items: what was scored one by one.
     """
     places: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         places.setdefault((record.dataset, record.condition), []).append(record)
     return [
-        _table(f"{dataset}, {condition}", found) for (dataset, condition), found in places.items()
+        _table(f"{dataset}, {condition}", found, items)
+        for (dataset, condition), found in places.items()
     ]
 
 
@@ -43,21 +44,24 @@ class _Difference:
     Args:
         main: the difference.
         values: by the names of metrics, what was found over all seeds.
-        tests: p values of the matched-pair tests, one for each seed.
+        tests: p values of the tests of a seed's two models, by the test, one for each seed.
+        items: what was scored one by one.
     """
 
     main: Record
     values: Mapping[str, float]
-    tests: Sequence[float]
+    tests: Mapping[str, Sequence[float]]
+    items: str
 
     @classmethod
-    def of(cls, main: Record, records: Sequence[Record]) -> _Difference:
+    def of(cls, main: Record, records: Sequence[Record], items: str) -> _Difference:
         metric = main.metric.removesuffix("_difference")
         mine = [r for r in records if (r.experiment, r.system) == (main.experiment, main.system)]
         return cls(
             main,
             {r.metric: r.number for r in mine if r.seed == OVER_SEEDS},
-            [r.number for r in mine if r.metric == f"{metric}_mapsswe_p"],
+            {test: [r.number for r in mine if r.metric == f"{metric}_{test}_p"] for test in _TESTS},
+            items,
         )
 
     @property
@@ -79,6 +83,12 @@ class _Difference:
         """Those that it has an interval for, from the narrowest to the widest."""
         ends = {p: self.values.get(f"{self.main.metric}_{p}_low", math.nan) for p in _POPULATIONS}
         return [population for population, low in ends.items() if not math.isnan(low)]
+
+    def named(self, population: str) -> str:
+        """What an interval speaks about, in words."""
+        if population != "seeds":
+            return f"other {self.items if population == 'utterances' else population}"
+        return f"other {'speakers' if 'speakers' in self.populations else self.items} and seeds"
 
     def interval(self, population: str) -> str:
         if population not in self.populations:
@@ -103,24 +113,27 @@ class _Difference:
         return f"{self.title} {amount}{points} {'lower' if self.main.value < 0 else 'higher'}"
 
 
-def _table(title: str, records: Sequence[Record]) -> Table:
+def _table(title: str, records: Sequence[Record], items: str) -> Table:
     """The differences of one condition to one baseline."""
     split, _, baseline = title.partition(AGAINST)
-    tested = any(record.metric.endswith("_mapsswe_p") for record in records)
     differences = [
-        _Difference.of(record, records)
+        _Difference.of(record, records, items)
         for record in records
         if record.metric.endswith("_difference")
     ]
-    populations = [p for p in _POPULATIONS if any(p in one.populations for one in differences)]
+    tests = [test for test in _TESTS if any(one.tests[test] for one in differences)]
+    of_population = {
+        p: one.named(p) for p in _POPULATIONS for one in differences if p in one.populations
+    }
+    populations = list(of_population)
     head = [
         "experiment",
         "system",
         "metric",
         "difference",
-        *(f"95 %: {_POPULATIONS[p]}" for p in populations),
+        *(f"95 %: {named}" for named in of_population.values()),
         *(["p", "p, corrected"] if populations else []),
-        *(["MAPSSWE p < 0.05: seeds"] if tested else []),
+        *(f"{_TESTS[test]} p < 0.05: seeds" for test in tests),
     ]
     rows = [
         [
@@ -130,7 +143,7 @@ def _table(title: str, records: Sequence[Record]) -> Table:
             one.signed(one.main.number),
             *map(one.interval, populations),
             *([_p(one.p_value), _p(one.p_corrected)] if populations else []),
-            *([_below(one.tests)] if tested else []),
+            *(_below(one.tests[test]) for test in tests),
         ]
         for one in differences
     ]
@@ -144,18 +157,19 @@ def _table(title: str, records: Sequence[Record]) -> Table:
 def _note(differences: Sequence[_Difference], baseline: str, population: str) -> str:
     """Which differences are more than chance."""
     several = len({one.main.experiment for one in differences}) > 1
+    named = next(one.named(population) for one in differences if population in one.populations)
     verdicts: dict[bool, list[str]] = {True: [], False: []}
     for one in differences:
         if not one.populations:
             continue
         place = f" ({one.main.experiment})" if several else ""
         if one.populations[-1] != population:
-            place += f" (for {_POPULATIONS[one.populations[-1]]} only)"
+            place += f" (for {one.named(one.populations[-1])} only)"
         text = f"{one.main.system}{place}: {one.verdict}"
         verdicts[one.p_corrected < SIGNIFICANT].append(text)
     return (
         f"Told apart from {baseline} at the 5 % level, corrected for the number of systems, for "
-        f"{_POPULATIONS[population]}: {_listed(verdicts[True])} "
+        f"{named}: {_listed(verdicts[True])} "
         f"Not told apart from chance: {_listed(verdicts[False])}"
     )
 

@@ -73,6 +73,7 @@ from squall.scoring.significance import (
     adjust_p_values,
     mapsswe,
     matched_pairs,
+    mcnemar,
     split_segments,
 )
 from squall.scoring.smooth_ece import score_smooth_ece
@@ -165,6 +166,7 @@ __all__ = [
     "mapsswe",
     "mask_mse",
     "matched_pairs",
+    "mcnemar",
     "missing_packages",
     "nemenyi_critical_difference",
     "number_folds",

@@ -56,6 +56,7 @@ METRICS = {
         Metric("per", "PER", "%", "lower"),
         Metric("ser", "SER", "%", "lower"),
         Metric("accuracy", "accuracy", "%", "higher"),
+        Metric("f1", "F1", "%", "higher"),
         Metric("ece", "ECE", "%", "lower"),
         Metric("ece_adaptive", "adaptive ECE", "%", "lower"),
         Metric("mce", "MCE", "%", "lower"),
@@ -115,7 +116,7 @@ P.862.1 in narrow band and P.862.2 in wide band; `rtf` is seconds of computing p
 
 _DERIVED = re.compile(
     r"(?P<metric>\w+?)_"
-    r"(?:(?P<p>difference_p|difference_p_holm|mapsswe_p)"
+    r"(?:(?P<p>difference_p|difference_p_holm|mapsswe_p|mcnemar_p)"
     r"|difference(?:_(?:utterances|speakers|seeds)_(?:low|high))?)"
 )
 

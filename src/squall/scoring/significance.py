@@ -1,4 +1,4 @@
-"""Matched-pair tests of two recognisers (MAPSSWE), and corrections for several comparisons."""
+"""Tests of two recognisers (MAPSSWE) or classifiers (McNemar), and corrections for several."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = [
     "adjust_p_values",
     "mapsswe",
     "matched_pairs",
+    "mcnemar",
     "split_segments",
 ]
 
@@ -179,6 +180,43 @@ def matched_pairs(*, errors_a: ArrayLike, errors_b: ArrayLike) -> MatchedPairs:
             "(utterances,), of the same utterances, at least one"
         )
     return _test(first, second)
+
+
+def mcnemar(*, correct_a: ArrayLike, correct_b: ArrayLike) -> float:
+    """Test whether two classifiers differ, from their answers to the same questions.
+
+    Of the n questions that one of them alone has right, A has k; if both are equally good, k is
+    binomial with probability 1/2, and
+
+        p = min(1, 2 P(K <= min(k, n - k))).
+
+    Args:
+        correct_a, correct_b: (N,) booleans, whether each answer is right.
+
+    Returns:
+        The p value, two-sided and exact; 1 where they are never right alone.
+
+    Raises:
+        ValueError: not (N,) booleans of the same N > 0 questions.
+
+    Source: McNemar 1947; the exact form of Edwards 1948 and others.
+
+    >>> round(mcnemar(correct_a=[True] * 5 + [False], correct_b=[False] * 5 + [True]), 5)
+    0.21875
+    """
+    a, b = np.asarray(correct_a), np.asarray(correct_b)
+    if a.ndim != 1 or a.shape != b.shape or not len(a) or a.dtype != bool or b.dtype != bool:
+        raise ValueError(
+            f"answers have shapes {a.shape} and {b.shape}, types {a.dtype} and {b.dtype}; both "
+            "must be (N,) booleans of the same questions"
+        )
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    n, fewer = only_a + only_b, min(only_a, only_b)
+    log_terms = (
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
+        for k in range(fewer + 1)
+    )
+    return min(1.0, 2 * math.fsum(map(math.exp, log_terms)))
 
 
 def adjust_p_values(p_values: ArrayLike, *, method: Correction = "holm") -> NDArray[np.float64]:
