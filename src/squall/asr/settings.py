@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from squall.engine.config import ExperimentConfig, parameter_label
+from squall.engine.config import ExperimentConfig
+from squall.engine.loss import LossSettings
 from squall.settings import Settings
 from squall.text.tokens import PHONE_UNITS
 
@@ -48,14 +48,11 @@ class TokensConfig(Settings):
         return "word" if self.units in PHONE_UNITS else self.units
 
 
-class LossConfig(BaseModel):
-    """The loss of the attention branch.
+class LossConfig(LossSettings):
+    """The loss of the attention branch; its scale is the balance with CTC.
 
     Args:
-        name: one of `squall.losses.LOSSES` or `BASELINE_LOSSES`.
-        scale: factor on the loss, so that the balance with CTC is a visible setting: a number above
-            0, or `ce` for the one by which the loss has the value of cross-entropy, log C, at
-            logits of zero and with the C tokens that there are (`squall.losses.scale_of_ce`).
+        name, scale: as in `LossSettings`.
         normalize: `token` divides by the tokens of the batch, `utterance` takes each utterance's
             mean and then the mean of those, `batch` divides the sum by the number of utterances
             (what ESPnet does unless `length_normalized_loss` is set).
@@ -67,30 +64,8 @@ class LossConfig(BaseModel):
     Every further key (alpha, k, M, w, label_smoothing, gamma) goes to the loss, which checks it.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str = "ce"
-    scale: float | Literal["ce"] = 1.0
     normalize: Literal["token", "utterance", "batch"] = "batch"
     fused: bool | Literal["auto"] = "auto"
-
-    @field_validator("scale", mode="plain")
-    @classmethod
-    def _number_or_ce(cls, value: Any) -> Any:
-        if value == "ce":
-            return value
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not 0 < number < math.inf:
-            raise ValueError(f"it is {value!r}; it must be a number above 0, or ce")
-        return number
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The loss's own parameters."""
-        return dict(self.model_extra or {})
 
 
 class LanguageModelConfig(Settings):
@@ -224,7 +199,4 @@ class RecognitionConfig(ExperimentConfig):
     @property
     def system(self) -> str:
         """The loss with the parameters that the settings give it."""
-        shown = {"alpha": "a", "label_smoothing": "ls"}
-        scale = self.loss.scale
-        factor = "-scale-ce" if scale == "ce" else f"-scale{scale:g}" if scale != 1.0 else ""
-        return self.loss.name + parameter_label(self.loss.parameters, shown) + factor
+        return self.loss.label
