@@ -358,12 +358,16 @@ def test_a_beam_wider_than_the_vocabulary_is_told_before_the_training(
         ({"loss__name": "focal", "loss__alpha": 1.0}, "focal has no parameter 'alpha'"),
         ({"loss__name": "brier", "loss__fused": True}, "loss.fused=true: brier is a baseline"),
         (
+            {"espnet__decoder": "hugging_face_transformers"},
+            "espnet: hugging_face is a part .* set .* SQUALL_ESPNET_TRANSFORMERS=1",
+        ),
+        (
             {"loss__name": "confidence_penalty", "loss__beta": 2.0, "loss__scale": "ce"},
             "loss.scale=ce: confidence_penalty with .* is -",
         ),
     ],
 )
-def test_a_loss_that_cannot_be_trained_stops_the_check(
+def test_what_cannot_be_trained_stops_the_check(
     tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises((ValueError, StageError), match=message):

@@ -6,11 +6,14 @@ The report, the last stage, is made over all experiments of a run.
 from __future__ import annotations
 
 import logging
+import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from squall.asr.bridge.names import WITH_TRANSFORMERS
 from squall.asr.places import RecognitionPlaces
 from squall.asr.settings import RecognitionConfig
 from squall.corpora.manifest import read_manifest
@@ -18,7 +21,7 @@ from squall.corpora.preparation import prepare_corpus
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import SpeechRecipe
 from squall.engine.stages import Stage, StageError, Work
-from squall.files import atomic_path, file_digest
+from squall.files import atomic_path, file_digest, json_text
 
 __all__ = ["list_stages"]
 
@@ -82,6 +85,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
     def check(self, work: Work) -> None:
         """Stop early where a later stage could not go on."""
         self._check_loss()
+        self._check_transformers()
         free = self.check_disk()
         self.check_device()
         self.check_corpus()
@@ -108,6 +112,15 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
             raise StageError(
                 f"loss.fused=true: {loss.name} is a baseline without a form that has the output "
                 f"layer in it, as {', '.join(LINEAR_LOSSES)} have: set loss.fused=auto"
+            )
+
+    def _check_transformers(self) -> None:
+        """ESPnet's parts that build on `transformers` are left out unless they are asked for."""
+        named = re.search("hugging_?face", json_text(self.config.espnet))
+        if named and not os.environ.get(WITH_TRANSFORMERS):
+            raise StageError(
+                f"espnet: {named[0]} is a part of ESPnet that builds on transformers, which is not "
+                f"imported otherwise: set the environment variable {WITH_TRANSFORMERS}=1"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""The command line: `squall run`, `transcribe`, `enhance`, `score`, `score-speech`, `report`."""
+"""The command line: `squall run`, `transcribe`, `classify`, `enhance`, `score`, `report`, ..."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_run(verbs)
     _add_transcribe(verbs)
+    _add_classify(verbs)
     _add_enhance(verbs)
     _add_score(verbs)
     _add_score_speech(verbs)
@@ -220,6 +221,32 @@ def _transcribe(options: argparse.Namespace) -> int:
     from squall.cli.transcribe import transcribe_files
 
     return transcribe_files(options)
+
+
+def _add_classify(verbs: Any) -> None:
+    verb = verbs.add_parser(
+        "classify",
+        help="label texts with a trained classifier",
+        description="Label each line of a file, a text or two texts separated by a tab, with a "
+        "model of the recipe text.",
+    )
+    verb.add_argument("file", type=Path, help="UTF-8 text; - is standard input")
+    verb.add_argument("--model", type=Path, required=True, metavar="EXP_DIR",
+                      help="folder of a trained experiment, exp/text/...")  # fmt: skip
+    verb.add_argument("--format", choices=["tsv", "json"], default="tsv",
+                      help="tsv: label and confidence; json: an object a line with the "
+                      "probabilities of all labels")  # fmt: skip
+    verb.add_argument("-o", "--output", type=_file, metavar="FILE", help="instead of the terminal")
+    verb.add_argument("--calibrated", action="store_true",
+                      help="probabilities at the temperature fitted on dev")  # fmt: skip
+    verb.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    verb.set_defaults(function=_classify)
+
+
+def _classify(options: argparse.Namespace) -> int:
+    from squall.cli.classify import classify_file
+
+    return classify_file(options)
 
 
 def _add_enhance(verbs: Any) -> None:

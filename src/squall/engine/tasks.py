@@ -105,20 +105,35 @@ _ENHANCEMENT_STAGES = [
 _STUDY_STAGES = {0: "check", 5: "train", 7: "score", 8: "report"}
 
 
-def study(name: str, config_class: str, *supports: str) -> Task:
+_TEXT_STAGES = {
+    0: "check",
+    1: "prepare",
+    2: "tokens",
+    4: "tune",
+    5: "train",
+    6: "predict",
+    7: "score",
+    8: "report",
+}
+
+
+def study(
+    name: str, config_class: str, *supports: str, stages: Mapping[int, str] = _STUDY_STAGES
+) -> Task:
     """The task of a study, the parts of which have the places that `studies/README.md` tells.
 
     Args:
         name: of the study's folder.
         config_class: of its settings, in `settings.py`.
         supports: those of `OPTIONS` that it can honour.
+        stages: the names of its stages by their numbers.
     """
     place = f"squall.studies.{name}"
     return Task(
         settings=(f"{place}.settings", config_class),
         recipe=(f"{place}.recipe", "list_stages"),
         report=(f"{place}.report", "collect"),
-        stage_names=_STUDY_STAGES,
+        stage_names=stages,
         supports=frozenset(supports),
     )
 
@@ -140,6 +155,9 @@ TASKS = {
     ),
     "spiral": study("spiral", "SpiralConfig"),
     "tabular": study("tabular", "TabularConfig", "corpus_dir", "workers"),
+    "text": study(
+        "text", "TextConfig", "corpus_dir", "download", "skip_bad", "device", stages=_TEXT_STAGES
+    ),
 }
 """Name of a task, as the settings give it under `task`, to its parts."""
 

@@ -99,6 +99,7 @@ METRICS = {
         Metric("hit_fa", "HIT - FA", "%", "higher", 1),
         Metric("untrained", "untrained networks", "networks", "lower", 0),
         Metric("epochs", "epochs", "epochs", digits=0),
+        Metric("learning_rate", "learning rate", "", digits=6),
         Metric("params", "parameters", "weights", digits=0),
         Metric("centres", "centres", "centres", digits=0),
         Metric("train_frames", "training frames", "frames", digits=0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -43,6 +44,21 @@ def test_g2p_and_its_downloads_are_kept_out_of_recognition() -> None:
         "assert not hasattr(sys.modules['g2p_en'], 'G2p')"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [False, True])
+def test_espnet_imports_transformers_only_where_that_is_asked_for(asked: bool) -> None:
+    pytest.importorskip("transformers")
+    program = (
+        "import sys; import squall.asr.bridge.espnet; print('transformers' in sys.modules); "
+        "import transformers; print(transformers.__version__ >= '5')"
+    )
+    environment = os.environ | ({"SQUALL_ESPNET_TRANSFORMERS": "1"} if asked else {})
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.split() == [str(asked), "True"]
 
 
 @pytest.mark.slow

@@ -1,13 +1,16 @@
 """All that squall takes from ESPnet, of 202511 or of 202611, which keeps its older half elsewhere.
 
-Nothing else imports ESPnet, so that it is always imported as it is here: without `g2p_en`, and
-without the types of its arguments being checked at run time. Of the seconds that the import takes
-the latter are half, as the source of every module is parsed again for it.
+Nothing else imports ESPnet, so that it is always imported as it is here: without `g2p_en`, without
+the types of its arguments being checked at run time, and without `transformers`, which its optional
+parts look for wherever it is installed. Of the seconds that the import takes the second are half,
+as the source of every module is parsed again for it, and the third would be another third. Where
+the environment variable `WITH_TRANSFORMERS` is set, those parts are there.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -15,6 +18,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import typeguard
+
+from squall.asr.bridge.names import WITH_TRANSFORMERS
 
 
 def _keep_g2p_out() -> None:
@@ -38,8 +43,20 @@ def _without_type_checks() -> Iterator[None]:
         typeguard.typechecked = checked
 
 
+@contextmanager
+def _without_transformers() -> Iterator[None]:
+    if "transformers" in sys.modules or os.environ.get(WITH_TRANSFORMERS):
+        yield
+        return
+    sys.modules["transformers"] = None  # type: ignore[assignment]  # an import finds it absent
+    try:
+        yield
+    finally:
+        del sys.modules["transformers"]
+
+
 _keep_g2p_out()
-with _without_type_checks():
+with _without_type_checks(), _without_transformers():
     from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
     from espnet2.asr.espnet_model import ESPnetASRModel
     from espnet2.samplers.build_batch_sampler import build_batch_sampler

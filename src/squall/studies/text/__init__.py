@@ -1,0 +1,1 @@
+"""Classification of sentences and pairs of sentences, by the loss it is trained with."""

@@ -1,0 +1,186 @@
+"""What the answers of a text classifier are worth."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from squall.files import atomic_path, atomic_write
+from squall.losses import TokenLoss
+from squall.report.calibration import CALIBRATION
+from squall.report.levels import write_levels
+from squall.scoring.calibration import Calibration, score_logits
+from squall.scoring.levels import ScoredLogits, score_level
+from squall.scoring.reliability import bin_confidences
+from squall.scoring.temperature import fit_temperature
+from squall.studies.losses import softmax_logits
+from squall.studies.text.corpus import LabelledText
+
+__all__ = ["LEVELS", "Items", "TextScores", "score_f1", "score_text", "write_answers"]
+
+LEVELS = {
+    "test": "answers, softmax of the logits for every loss",
+    "test/scaled": "the same at a temperature fitted on dev",
+}
+"""The levels of confidence, and what each means."""
+
+_ITEMS = "test.items.npz"
+_SHOWN_ACCURACY = ("accuracy", "f1")
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """What adds up over texts, for comparisons of systems.
+
+    Args:
+        correct: (N,) whether each answer is right.
+        counts: (N, 3) for F1: true positive, false positive, false negative; zeros where there are
+            more than two classes.
+        gaps: (N, B + 1) right ones minus the sum of confidences in each of B bins, and 1.
+        nlls: (N, 3) negative log-likelihood in nats, the same after the temperature of the other
+            folds, and 1.
+    """
+
+    correct: NDArray[np.bool_]
+    counts: NDArray[np.float64]
+    gaps: NDArray[np.float64]
+    nlls: NDArray[np.float64]
+
+    def write(self, folder: Path) -> None:
+        """Keep them beside the scores."""
+        with atomic_path(folder / _ITEMS) as path, path.open("wb") as file:
+            np.savez_compressed(file, **vars(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Items | None:
+        """Those that `write` kept; None where there are none."""
+        path = folder / _ITEMS
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as found:
+            return cls(**{name: found[name] for name in found.files})
+
+
+@dataclass(frozen=True, eq=False)
+class TextScores:
+    """The scores of an experiment.
+
+    Args:
+        probs: (N, C) of the test set.
+        test: how good they are.
+        scaled: the same at a temperature fitted on the development set.
+        temperature: that one.
+        dev_accuracy: share of right answers on the development set.
+        f1: of the second class, where there are two.
+        items: what adds up over the texts.
+    """
+
+    probs: NDArray[np.float64]
+    test: ScoredLogits
+    scaled: Calibration
+    temperature: float
+    dev_accuracy: float
+    f1: float | None
+    items: Items
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """By condition and name: shares as fractions of 1."""
+        plain = self.test.metrics()
+        if self.f1 is not None:
+            plain["f1"] = self.f1
+        scaled = self.scaled.metrics() | {"temperature": self.temperature}
+        for name in _SHOWN_ACCURACY:  # a temperature does not change the answers
+            scaled.pop(name, None)
+        return {"test": plain, "test/scaled": scaled, "dev": {"accuracy": self.dev_accuracy}}
+
+    def write(self, folder: Path) -> None:
+        """Keep what figures and comparisons read."""
+        levels = {"test": self.test.calibration, "test/scaled": self.scaled}
+        further = {"temperature": self.temperature}
+        write_levels(folder / CALIBRATION, levels, {"test": self.test.details}, further)
+        self.items.write(folder)
+
+
+def score_text(
+    loss: TokenLoss,
+    *,
+    dev: tuple[NDArray[np.float32], NDArray[np.int64]],
+    test: tuple[NDArray[np.float32], NDArray[np.int64]],
+) -> TextScores:
+    """Score the answers on the test set.
+
+    Args:
+        loss: what the network was trained with.
+        dev, test: logits (N, C) and targets (N,).
+    """
+    (dev_logits, dev_targets), (logits, targets) = (
+        (softmax_logits(loss, values.astype(np.float64)), known) for values, known in (dev, test)
+    )
+    temperature = fit_temperature(logits=dev_logits, targets=dev_targets).temperature
+    found = score_level(logits=logits, targets=targets)
+    scaled = score_logits(logits=logits, targets=targets, temperature=temperature)
+    answers = logits.argmax(axis=1)
+    binary = logits.shape[1] == 2
+    counts = _f1_counts(answers, targets) if binary else np.zeros((len(targets), 3))
+    items = Items(found.samples.correct, counts, _gaps(found), _nlls(found))
+    return TextScores(
+        torch.softmax(torch.from_numpy(logits), dim=1).numpy(),
+        found,
+        scaled.calibration(),
+        temperature,
+        float((dev_logits.argmax(axis=1) == dev_targets).mean()),
+        float(score_f1(counts.sum(axis=0))) if binary else None,
+        items,
+    )
+
+
+def score_f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F1 = 2 TP / (2 TP + FP + FN) of counts (..., 3); NaN where all are 0.
+
+    >>> score_f1(np.array([3.0, 1.0, 2.0])).round(4)
+    np.float64(0.6667)
+    """
+    hits = 2 * counts[..., 0]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(hits / (hits + counts[..., 1] + counts[..., 2]))[()]
+
+
+def _f1_counts(answers: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    kinds = ((answers & targets), (answers & ~targets & 1), (~answers & 1 & targets))
+    return np.stack(kinds, axis=1).astype(np.float64)
+
+
+def _gaps(found: ScoredLogits) -> NDArray[np.float64]:
+    confidences, correct = found.samples.confidences, found.samples.correct
+    edges = found.calibration.bins.edges
+    bins = np.zeros((len(correct), len(edges) - 1))
+    for number in range(len(correct)):
+        one = bin_confidences(confidences=confidences[[number]], correct=correct[[number]])
+        bins[number] = one.correct_counts - one.confidence_sums
+    return np.concatenate([bins, np.ones((len(correct), 1))], axis=1)
+
+
+def _nlls(found: ScoredLogits) -> NDArray[np.float64]:
+    refined = found.refined
+    return np.stack([refined.nlls, refined.refined_nlls, np.ones(len(refined.nlls))], axis=1)
+
+
+def write_answers(
+    path: Path, found: TextScores, texts: Sequence[LabelledText], labels: Sequence[str]
+) -> None:
+    """Write a row for each text of the test set: label, answer, confidence, text."""
+    answers = found.probs.argmax(axis=1)
+    pairs = texts[0].b is not None
+    with atomic_write(path) as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE,
+                            quotechar=None)  # fmt: skip
+        writer.writerow(["label", "answer", "confidence", "text_a", *(["text_b"] if pairs else [])])
+        for text, answer, probs in zip(texts, answers, found.probs, strict=True):
+            second = [text.b] if pairs else []
+            writer.writerow([text.label, labels[answer], f"{probs[answer]:.4f}", text.a, *second])
