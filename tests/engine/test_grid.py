@@ -18,6 +18,7 @@ DEFAULTS = {
     "own": "conformer",
     "spiral": "spirals",
     "tabular": "collection",
+    "text": "bert",
     "timit": "rnn",
     "voxforge": "conformer",
     "wsj": "rnn",

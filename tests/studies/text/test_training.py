@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import squall.studies.text.training
-from opinions import opinions
 from squall.losses import SquentropyLoss
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.loop import Epoch
@@ -19,6 +18,7 @@ from squall.studies.text.dataset import EncodedTexts
 from squall.studies.text.encoder import EncoderFamily
 from squall.studies.text.settings import FineTuningSettings
 from squall.studies.text.training import fine_tune, predict_logits, rate_at
+from tiny_texts import opinions
 
 SETTINGS = FineTuningSettings(
     epochs=4, batch_size=8, learning_rate=0.01, precision="float32", warmup=0.0

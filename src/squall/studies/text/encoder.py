@@ -104,8 +104,9 @@ class EncoderFamily:
         if self.layers is not None and (layers is None or self.layers > layers):
             raise ValueError(f"model.layers is {self.layers}, but {self.source} has {layers}")
 
-    def fit(self, texts: Texts) -> None:
-        """Nothing: the tokenizer comes with the encoder."""
+    def fit(self, texts: Texts) -> str:
+        """See `Family`; nothing, as the tokenizer comes with the encoder."""
+        return ""
 
     def encode(self, texts: Texts) -> tuple[dict[str, Ragged], int]:
         """See `Family`. What is too long is cut, of a pair the longer text first."""

@@ -22,8 +22,12 @@ Texts = Sequence[tuple[str, str | None]]
 class Family(Protocol):
     """A way from texts to logits: tokens, batches of them, networks."""
 
-    def fit(self, texts: Texts) -> None:
-        """Learn what tokens there are from the training texts, where that is not known before."""
+    def fit(self, texts: Texts) -> str:
+        """Learn what tokens there are from the training texts, where that is not known before.
+
+        Returns:
+            What was learnt, in words; nothing where there was nothing to learn.
+        """
 
     def encode(self, texts: Texts) -> tuple[dict[str, Ragged], int]:
         """The tokens of texts, and how many texts were cut."""

@@ -134,7 +134,8 @@ class _Recipe(Recipe[TextConfig]):
     def encode(self, work: Work) -> None:
         """Turn the texts into the model's tokens."""
         family = self._open()
-        family.fit(_pairs(read_texts(self.places.texts("train"))))
+        if learnt := family.fit(_pairs(read_texts(self.places.texts("train")))):
+            work(0, len(SPLITS), learnt)
         family.save(self.places.encoded / "tokens", None)
         numbers = {label: number for number, label in enumerate(read_labels(self.places))}
         for done, split in enumerate(SPLITS):
@@ -179,7 +180,6 @@ class _Recipe(Recipe[TextConfig]):
                 + ("" if epoch.score is None else f", dev accuracy {1 - epoch.score:.4f}"),
             ),
         )  # fmt: skip
-        checkpoint.unlink(missing_ok=True)
         best = trained.best.epoch if trained.best else len(trained.history)
         epochs = [
             {
@@ -207,6 +207,8 @@ class _Recipe(Recipe[TextConfig]):
             )  # fmt: skip
             accuracy = max((e["dev_accuracy"] or 0.0) for e in epochs)
             found.append({"learning_rate": rate, "dev_accuracy": accuracy})
+        for path in self.places.tuning.parent.glob("checkpoint-*.pt"):
+            path.unlink()
         chosen = max(found, key=lambda one: one["dev_accuracy"]) if found else {}
         rate = chosen.get("learning_rate", rates[0])
         write_json(self.places.tuning, {"chosen": rate, "tried": found}, indent=1)
@@ -224,6 +226,7 @@ class _Recipe(Recipe[TextConfig]):
         family.save(self.places.model, network)
         write_json(self.places.model / "labels.json", read_labels(self.places), indent=1)
         write_json(self.places.history, epochs, indent=1)
+        self.places.checkpoint.unlink(missing_ok=True)
 
     def predict(self, work: Work) -> None:
         """Let the network answer on the development and test set."""

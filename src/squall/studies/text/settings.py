@@ -40,6 +40,7 @@ class PairSettings(Settings):
         hidden: units of the LSTMs, in each direction; None takes the paper's.
         dropout: where the model's paper has it; None takes the paper's.
         train_vectors: whether the word vectors are trained; None does what the paper does.
+        size: of the image that `pwim` makes of a pair, in words: 32, or 48 for long texts.
         min_count: words that occur less often in the training texts are unknown.
         max_words: largest vocabulary, the most frequent words.
     """
@@ -50,6 +51,7 @@ class PairSettings(Settings):
     hidden: int | None = Field(default=None, ge=1)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     train_vectors: bool | None = None
+    size: Literal[32, 48] = 48
     min_count: int = Field(default=1, ge=1)
     max_words: int = Field(default=50000, ge=1)
 
