@@ -1,4 +1,4 @@
-"""The benchmarks of losses, kernel machines and GPUs run, at sizes that say nothing about time."""
+"""The benchmarks run, at sizes that say nothing about time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from squall.enhance.frames import FrameSet
+from tiny_texts import write_pairs, write_tiny_encoder
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -103,3 +104,15 @@ def test_noises_and_frames_are_compared_and_kept(tmp_path: Path) -> None:
         unseen = [run["test"][noise] for noise in "de"]
         assert run["unseen"] == pytest.approx(sum(unseen) / 2)
     assert figure.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_text_benchmark_beside_the_trainer(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    corpus = write_pairs(tmp_path / "pairs")
+    encoder = write_tiny_encoder(tmp_path / "encoder")
+    options = ["--layers", "1", "--rounds", "1", "--max-length", "32"]
+    out = _run("text.py", "--corpus-dir", str(corpus), "--pretrained", str(encoder), *options)
+    assert out.count("| Trainer, group_by_length |") == 2
+    assert out.count("| squall |") == 2
+    assert "| float32 | Trainer | " in out

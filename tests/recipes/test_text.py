@@ -102,7 +102,10 @@ def test_a_killed_training_ends_with_the_same_answers(
 
     def killed(*arguments: Any) -> Any:
         begun.append(arguments[1])
-        if len(begun) in (5, 9):  # in the second epoch of the second rate of stage 4, and of stage 5
+        if len(begun) in (
+            5,
+            9,
+        ):  # in stage 4, and in stage 5
             raise RuntimeError("killed")
         return plain(*arguments)
 
