@@ -94,9 +94,7 @@ class PairFamily:
     def encode(self, texts: Texts) -> tuple[dict[str, Ragged], int]:
         """See `Family`."""
         sides = {
-            "a": encode_texts(
-                (a for a, _ in texts), self.vocabulary, max_length=self.max_length
-            ),
+            "a": encode_texts((a for a, _ in texts), self.vocabulary, max_length=self.max_length),
             "b": encode_texts(
                 (b or "" for _, b in texts), self.vocabulary, max_length=self.max_length
             ),
