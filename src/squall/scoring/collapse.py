@@ -228,7 +228,7 @@ def _checked(blocks: Blocks, classes: int) -> Iterable[tuple[Features, NDArray[n
                 f"labels of shape {labels.shape} and type {labels.dtype} for {len(features)} "
                 "features; they must be (samples,) integers"
             )
-        if len(labels) and not (0 <= labels.min() and labels.max() < classes):
+        if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
             wrong = labels[(labels < 0) | (labels >= classes)][0]
             raise ValueError(f"label {wrong} is not in 0 to {classes - 1}")
         yield features, labels.astype(np.int64)

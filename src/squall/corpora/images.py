@@ -1,0 +1,439 @@
+"""Sets of labelled images in the forms that they are distributed in."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import struct
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ImageSet", "ImageSetError", "read_images"]
+
+Images = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+_IDX_BYTES = 8  # the type code of unsigned bytes
+_CIFAR_BYTES = 3 * 32 * 32
+_STL_BYTES = 3 * 96 * 96
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_MAX_BYTES = 4 * 1024**3  # of the images of a split
+
+
+class ImageSetError(ValueError):
+    """A set of images is damaged or in no known form; the message has the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with their classes.
+
+    Args:
+        train, test: images (N, H, W, channels) uint8 and labels (N,) int64 in [0, C), both in the
+            order of their files.
+        classes: names, in the order of their numbers.
+    """
+
+    train: tuple[Images, Labels]
+    test: tuple[Images, Labels]
+    classes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        return self.train[0].shape[1:]
+
+
+def read_images(folder: Path) -> ImageSet:
+    """Read the set in a folder, whichever form it has.
+
+    - IDX (MNIST, Fashion-MNIST): `train-images-idx3-ubyte`, ..., `t10k-labels-idx1-ubyte`, each
+      also gzipped;
+    - CIFAR's Python form: `data_batch_1` to `_5` and `test_batch`, or `train`, `test` and `meta`;
+    - CIFAR's binary form: `data_batch_1.bin` ..., or `train.bin` and `test.bin`;
+    - STL-10's binary form: `train_X.bin`, `train_y.bin`, `test_X.bin`, `test_y.bin`;
+    - SVHN: `train_32x32.mat`, `test_32x32.mat`;
+    - strips: `train.webp` and `test.webp` (or `.png`), 100 images of 32 x 32 in a row, with
+      `labels.npz` and `classes.txt`;
+    - `train/CLASS/*.png` and `test/CLASS/*.png` (or `.jpg`, `.bmp`, `.webp`), all of one size.
+
+    Raises:
+        FileNotFoundError: the folder holds none of them.
+        ImageSetError: a file is cut off, says another size than it has, or holds what has no place
+            in it; images are of several sizes; only one class occurs, or a class has no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder")
+    for present, read in _FORMS:
+        if present(folder):
+            found = read(folder)
+            _check(folder, found)
+            return found
+    there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+    raise FileNotFoundError(
+        f"{folder}: no images in a form that is read (IDX, CIFAR, STL-10, SVHN, folders); "
+        f"there is {there}"
+    )
+
+
+def _check(folder: Path, found: ImageSet) -> None:
+    for split, (images, labels) in (("train", found.train), ("test", found.test)):
+        if len(images) != len(labels):
+            raise ImageSetError(
+                f"{folder}: {len(images)} images and {len(labels)} labels in {split}"
+            )
+        if not len(labels):
+            raise ImageSetError(f"{folder}: no images in {split}")
+        if images.shape[1:] != found.shape:
+            raise ImageSetError(
+                f"{folder}: images of {images.shape[1:]} in {split}, of {found.shape} in train"
+            )
+        if labels.min() < 0 or labels.max() >= len(found.classes):
+            wrong = labels[(labels < 0) | (labels >= len(found.classes))][0]
+            raise ImageSetError(
+                f"{folder}: label {wrong} in {split}; there are {len(found.classes)} classes"
+            )
+    counts = np.bincount(found.train[1], minlength=len(found.classes))
+    if len(counts) < 2:
+        raise ImageSetError(f"{folder}: there is one class only; nothing can be learnt")
+    if not counts.all():
+        empty = found.classes[int(np.flatnonzero(counts == 0)[0])]
+        raise ImageSetError(f"{folder}: no training image of the class {empty!r}")
+
+
+def _plain_or_gzipped(folder: Path, name: str) -> Path | None:
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except (EOFError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ImageSetError(f"{path} cannot be unpacked: {error}; copy it again") from error
+
+
+# IDX
+
+
+def _has_idx(folder: Path) -> bool:
+    return _plain_or_gzipped(folder, "train-images-idx3-ubyte") is not None
+
+
+def _read_idx_set(folder: Path) -> ImageSet:
+    def read(name: str, dimensions: int) -> NDArray[np.uint8]:
+        path = _plain_or_gzipped(folder, name)
+        if path is None:
+            raise FileNotFoundError(f"{folder / name} is missing, plain or gzipped")
+        return read_idx(path, dimensions=dimensions)
+
+    parts = {
+        split: (
+            read(f"{prefix}-images-idx3-ubyte", 3)[..., None],
+            read(f"{prefix}-labels-idx1-ubyte", 1).astype(np.int64),
+        )
+        for split, prefix in (("train", "train"), ("test", "t10k"))
+    }
+    classes = tuple(map(str, range(int(parts["train"][1].max(initial=0)) + 1)))
+    return ImageSet(parts["train"], parts["test"], classes)
+
+
+def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes, plain or gzipped.
+
+    Raises:
+        ImageSetError: it is no such file, has another number of dimensions, or is cut off.
+    """
+    content = _bytes(path)
+    if len(content) < 4 or content[:2] != b"\0\0":
+        raise ImageSetError(f"{path} is no IDX file: it begins with {content[:4].hex() or '-'}")
+    if (content[2], content[3]) != (_IDX_BYTES, dimensions):
+        raise ImageSetError(
+            f"{path}: type {content[2]:#04x} with {content[3]} dimensions; expected unsigned bytes "
+            f"({_IDX_BYTES:#04x}) with {dimensions}"
+        )
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise ImageSetError(f"{path} is cut off within its header; copy it again")
+    shape = struct.unpack(f">{dimensions}I", content[4:header])
+    expected = int(np.prod(shape, dtype=object))
+    if len(content) - header != expected:
+        raise ImageSetError(
+            f"{path}: the header says {expected} bytes ({' x '.join(map(str, shape))}), "
+            f"there are {len(content) - header}; copy it again"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+# CIFAR
+
+
+def _has_cifar_python(folder: Path) -> bool:
+    return (folder / "data_batch_1").is_file() or (
+        (folder / "train").is_file() and (folder / "test").is_file()
+    )
+
+
+def _read_cifar_python(folder: Path) -> ImageSet:
+    ten = (folder / "data_batch_1").is_file()
+    names = [f"data_batch_{n}" for n in range(1, 6)] if ten else ["train"]
+    train = [_cifar_batch(folder / name) for name in names]
+    test = _cifar_batch(folder / ("test_batch" if ten else "test"))
+    meta = _load_arrays(folder / ("batches.meta" if ten else "meta"))
+    listed = meta.get(b"label_names", meta.get(b"fine_label_names", ()))
+    classes = tuple(str(n, "utf-8") if isinstance(n, bytes) else str(n) for n in listed)
+    images, labels = (np.concatenate(part) for part in zip(*train, strict=True))
+    return ImageSet((images, labels), test, classes)
+
+
+def _cifar_batch(path: Path) -> tuple[Images, Labels]:
+    batch = _load_arrays(path)
+    labels = batch.get(b"labels", batch.get(b"fine_labels"))
+    data = batch.get(b"data")
+    if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != _CIFAR_BYTES:
+        raise ImageSetError(f"{path} holds no images of 32 x 32 in `data`")
+    if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
+        raise ImageSetError(f"{path} holds no list of labels")
+    return _planes(data.astype(np.uint8), 32), np.array(labels, dtype=np.int64)
+
+
+def _planes(rows: NDArray[np.uint8], side: int) -> Images:
+    """Images of rows (N, 3 * side * side), a plane for each colour."""
+    return np.ascontiguousarray(rows.reshape(-1, 3, side, side).transpose(0, 2, 3, 1))
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads numbers, text, lists, dicts and arrays of numbers, and calls nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = {
+            "_reconstruct": "multiarray",
+            "scalar": "multiarray",
+            "ndarray": "numpy",
+            "dtype": "numpy",
+            "encode": "_codecs",
+        }
+        if allowed.get(name) == module.rpartition(".")[2]:
+            return _array_part(name)
+        raise ImageSetError(f"it names {module}.{name}, which is no array of numbers")
+
+
+def _array_part(name: str) -> Any:
+    multiarray: Any = (np._core if hasattr(np, "_core") else np.core).multiarray
+    parts: dict[str, Any] = {
+        "_reconstruct": multiarray._reconstruct,
+        "scalar": multiarray.scalar,
+        "ndarray": np.ndarray,
+        "dtype": _plain_dtype,
+        "encode": _encode,
+    }
+    return parts[name]
+
+
+def _plain_dtype(*given: Any) -> np.dtype[Any]:
+    found: np.dtype[Any] = np.dtype(*given)
+    if found.kind not in "uibf":
+        raise ImageSetError(f"it holds an array of {found.name}, not of numbers")
+    return found
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "latin-1", "ascii", "utf-8"):
+        raise ImageSetError(f"it encodes a text as {encoding!r}")
+    return text.encode(encoding)
+
+
+def _load_arrays(path: Path) -> dict[Any, Any]:
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, of the form of old files
+            found = _ArraysOnly(file, encoding="bytes").load()
+    except FileNotFoundError:
+        raise
+    except ImageSetError as error:
+        raise ImageSetError(f"{path} is not read: {error}") from error
+    except Exception as error:  # an unpickler of damaged data raises many kinds
+        raise ImageSetError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if not isinstance(found, dict):
+        raise ImageSetError(f"{path} holds a {type(found).__name__}, not a batch")
+    return found
+
+
+def _has_cifar_binary(folder: Path) -> bool:
+    return (folder / "data_batch_1.bin").is_file() or (folder / "train.bin").is_file()
+
+
+def _read_cifar_binary(folder: Path) -> ImageSet:
+    ten = (folder / "data_batch_1.bin").is_file()
+    names = [f"data_batch_{n}.bin" for n in range(1, 6)] if ten else ["train.bin"]
+    before = 1 if ten else 2  # CIFAR-100 has the number of the superclass first
+    parts = [_records(folder / name, before + _CIFAR_BYTES) for name in names]
+    test = _records(folder / ("test_batch.bin" if ten else "test.bin"), before + _CIFAR_BYTES)
+    listed = folder / ("batches.meta.txt" if ten else "fine_label_names.txt")
+    classes = _names(listed) if listed.is_file() else tuple(map(str, range(10 if ten else 100)))
+
+    def split(rows: NDArray[np.uint8]) -> tuple[Images, Labels]:
+        return _planes(rows[:, before:], 32), rows[:, before - 1].astype(np.int64)
+
+    return ImageSet(split(np.concatenate(parts)), split(test), classes)
+
+
+def _records(path: Path, size: int) -> NDArray[np.uint8]:
+    content = _bytes(path)
+    if not content or len(content) % size:
+        raise ImageSetError(
+            f"{path}: {len(content)} bytes are no whole number of records of {size}; copy it again"
+        )
+    return np.frombuffer(content, np.uint8).reshape(-1, size)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+# STL-10 and SVHN
+
+
+def _has_stl(folder: Path) -> bool:
+    return (folder / "train_X.bin").is_file()
+
+
+def _read_stl(folder: Path) -> ImageSet:
+    def split(name: str) -> tuple[Images, Labels]:
+        rows = _records(folder / f"{name}_X.bin", _STL_BYTES)
+        labels = _records(folder / f"{name}_y.bin", 1)[:, 0].astype(np.int64) - 1
+        # Its planes are column by column.
+        images = rows.reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1)
+        return np.ascontiguousarray(images), labels
+
+    listed = folder / "class_names.txt"
+    classes = _names(listed) if listed.is_file() else tuple(map(str, range(1, 11)))
+    return ImageSet(split("train"), split("test"), classes)
+
+
+def _has_svhn(folder: Path) -> bool:
+    return (folder / "train_32x32.mat").is_file()
+
+
+def _read_svhn(folder: Path) -> ImageSet:
+    from scipy.io import loadmat
+
+    def split(name: str) -> tuple[Images, Labels]:
+        path = folder / f"{name}_32x32.mat"
+        try:
+            found = loadmat(path)
+            images, labels = found["X"], found["y"]
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # scipy raises many kinds for damaged files
+            raise ImageSetError(f"{path} is damaged: {error}") from error
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3):
+            raise ImageSetError(f"{path}: X is {images.dtype} of {images.shape}")
+        digits = labels.reshape(-1).astype(np.int64) % 10  # the digit 0 has the label 10
+        return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), digits
+
+    return ImageSet(split("train"), split("test"), tuple(map(str, range(10))))
+
+
+# Pictures
+
+
+def _has_strips(folder: Path) -> bool:
+    return (folder / "labels.npz").is_file()
+
+
+def _read_strips(folder: Path) -> ImageSet:
+    try:
+        with np.load(folder / "labels.npz", allow_pickle=False) as found:
+            labels = {name: found[name].astype(np.int64) for name in ("train", "test")}
+    except (ValueError, KeyError, OSError) as error:
+        raise ImageSetError(f"{folder / 'labels.npz'} is damaged: {error}") from error
+
+    def split(name: str) -> tuple[Images, Labels]:
+        path = next((p for s in _SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
+        if path is None:
+            raise FileNotFoundError(f"{folder / name}.webp is missing, or another picture")
+        strip = _picture(path)
+        if strip.shape[0] % 32 or strip.shape[1] != 3200:
+            raise ImageSetError(f"{path}: {strip.shape[1]} x {strip.shape[0]} is no strip of 100")
+        images = strip.reshape(-1, 32, 100, 32, 3).transpose(0, 2, 1, 3, 4).reshape(-1, 32, 32, 3)
+        return images[: len(labels[name])], labels[name]
+
+    return ImageSet(split("train"), split("test"), _names(folder / "classes.txt"))
+
+
+def _has_folders(folder: Path) -> bool:
+    return all((folder / name).is_dir() for name in ("train", "test"))
+
+
+def _read_folders(folder: Path) -> ImageSet:
+    classes = tuple(sorted(p.name for p in (folder / "train").iterdir() if p.is_dir()))
+    others = sorted(p.name for p in (folder / "test").iterdir() if p.is_dir())
+    if unknown := [name for name in others if name not in classes]:
+        raise ImageSetError(f"{folder / 'test' / unknown[0]}: train has no such class")
+
+    def split(name: str) -> tuple[Images, Labels]:
+        paths = [
+            (path, number)
+            for number, of_class in enumerate(classes)
+            for path in sorted((folder / name / of_class).glob("*"))
+            if path.suffix.lower() in _SUFFIXES
+        ]
+        if not paths:
+            raise ImageSetError(f"{folder / name}: no images in its folders")
+        first = _picture(paths[0][0])
+        if len(paths) * first.size > _MAX_BYTES:
+            raise ImageSetError(
+                f"{folder / name}: {len(paths)} images of {first.shape[1]} x {first.shape[0]} need "
+                f"{len(paths) * first.size / 1e9:.1f} GB, more than {_MAX_BYTES / 1e9:.0f}; "
+                "make them smaller"
+            )
+        images = np.empty((len(paths), *first.shape), np.uint8)
+        for row, (path, _) in enumerate(paths):
+            image = _picture(path)
+            if image.shape != first.shape:
+                raise ImageSetError(
+                    f"{path} has {image.shape[1]} x {image.shape[0]} pixels, {paths[0][0].name} "
+                    f"{first.shape[1]} x {first.shape[0]}; all have to be of one size"
+                )
+            images[row] = image
+        return images, np.array([number for _, number in paths], dtype=np.int64)
+
+    return ImageSet(split("train"), split("test"), classes)
+
+
+def _picture(path: Path) -> Images:
+    """(H, W, 3)."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise ImportError("pictures are read by Pillow: pip install pillow") from error
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ImageSetError(f"{path} is no picture, or damaged: {error}") from error
+
+
+_FORMS: Sequence[tuple[Callable[[Path], bool], Callable[[Path], ImageSet]]] = (
+    (_has_idx, _read_idx_set),
+    (_has_cifar_python, _read_cifar_python),
+    (_has_cifar_binary, _read_cifar_binary),
+    (_has_stl, _read_stl),
+    (_has_svhn, _read_svhn),
+    (_has_strips, _read_strips),
+    (_has_folders, _read_folders),
+)
