@@ -198,6 +198,43 @@ def test_stages_are_numbered_as_in_other_recipes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["esim", "pwim"])
+def test_models_of_pairs_learn_and_label(
+    settings: dict[str, Any], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = write_pairs(tmp_path / "pairs")
+    settings.pop("model.pretrained")
+    given = {"model": {"kind": kind, "dimensions": 8, "hidden": 8}, "training.learning_rate": 0.01}
+    cell = _cell(corpus, tmp_path, {**settings, **given}, last=7)
+    run_cell(cell)
+    (experiment,) = (tmp_path / "exp" / "text").glob("bert-*")
+    accuracy = {r.metric: r.value for r in read_records(experiment / "result.json")}["accuracy"]
+    assert accuracy is not None
+    shutil.rmtree(cell.experiment.recipe_dir / "shared")
+    (tmp_path / "pairs.txt").write_text("the film is good\tthe plot is fine\n")
+    command = ["classify", str(tmp_path / "pairs.txt"), "--model", str(experiment)]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    assert first.splitlines()[1].split("\t")[0] in ("0", "1")
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+    (tmp_path / "pairs.txt").write_text("the film is good\n")
+    assert main(command) == 1
+    assert f"text 1 is a single text, and {kind} takes pairs" in capsys.readouterr().err
+
+
+def test_vectors_that_are_not_there_are_named(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUALL_DATA", str(tmp_path))
+    settings.pop("model.pretrained")
+    corpus = write_pairs(tmp_path / "pairs")
+    change = {"model": {"kind": "esim", "vectors": "glove.txt"}}
+    with pytest.raises(StageError, match=r"model\.vectors: .*glove\.txt is missing"):
+        run_cell(_cell(corpus, tmp_path, {**settings, **change}, last=0))
+
+
+@pytest.mark.slow
 def test_an_encoder_takes_pairs(settings: dict[str, Any], tmp_path: Path) -> None:
     corpus = write_pairs(tmp_path / "pairs")
     cell = _cell(corpus, tmp_path, {**settings, "training.learning_rate": 0.01}, last=7)

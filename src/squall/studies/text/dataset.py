@@ -33,7 +33,7 @@ class Ragged:
     ends: NDArray[np.int64]
 
     @classmethod
-    def of(cls, rows: Iterable[Sequence[int]]) -> Ragged:
+    def of(cls, rows: Iterable[Sequence[int] | Tensor]) -> Ragged:
         """The rows, in their order."""
         arrays = [np.asarray(row, dtype=np.int32) for row in rows]
         values = np.concatenate([np.zeros(0, np.int32), *arrays])
@@ -45,7 +45,7 @@ class Ragged:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """(N,)."""
-        return np.diff(np.concatenate([np.zeros(1, np.int64), self.ends])).astype(np.int64)
+        return np.asarray(np.diff(self.ends, prepend=0), dtype=np.int64)
 
     def row(self, number: int) -> NDArray[np.int32]:
         """One row."""
@@ -78,7 +78,8 @@ class EncodedTexts:
     @property
     def lengths(self) -> NDArray[np.int64]:
         """(N,) of the longest row of each text."""
-        return np.max([ragged.lengths for ragged in self.inputs.values()], axis=0)
+        lengths = np.stack([ragged.lengths for ragged in self.inputs.values()])
+        return np.asarray(lengths.max(axis=0), dtype=np.int64)
 
     def write(self, path: Path) -> None:
         """Write an `.npz`; the file is replaced as a whole."""

@@ -18,8 +18,8 @@ from squall.files import atomic_write, read_text
 __all__ = [
     "PADDING_ID",
     "UNKNOWN_ID",
-    "WordIds",
     "Vocabulary",
+    "WordIds",
     "build_vocabulary",
     "encode_texts",
     "read_vocabulary",
