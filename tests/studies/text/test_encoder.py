@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 pytest.importorskip("transformers")
 
-from squall.studies.text.encoder import EncoderFamily
+from squall.losses import LOSSES, build_loss
+from squall.studies.text.encoder import EncoderFamily, EncoderNetwork
 from squall.studies.text.settings import EncoderSettings
 
 
@@ -114,3 +116,38 @@ def test_the_packaged_encoder() -> None:
         + 4 * 384 * 385 + 2 * 384 * 1536 + 1536 + 384 + 4 * 384
         + 384 * 385 + 2 * 385
     )  # fmt: skip
+
+
+class _Call:
+    """Stands for a function that a file of weights would have called."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_weights_that_are_more_than_tensors_are_refused(tiny_encoder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_encoder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"weights": _Call(tmp_path / "was_called")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="cannot be read as a classifier"):
+        EncoderFamily(str(tmp_path), 16).network(classes=2)
+    assert not (tmp_path / "was_called").exists()
+
+
+@pytest.mark.slow
+def test_bert_base_takes_a_step_in_every_loss() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(vocab_size=28996)  # the defaults are those of BERT base
+    model = transformers.BertForSequenceClassification(config)
+    # Devlin and others 2019: 110 M; 108,310,272 with the cased vocabulary, and the head
+    assert sum(p.numel() for p in model.parameters()) == 108_310_272 + 2 * 769
+    logits = EncoderNetwork(model)(input_ids=torch.arange(12).reshape(2, 6) + 1000)
+    for name in LOSSES:
+        loss = build_loss(name, class_dim=-1)(logits, torch.tensor([0, 1]))
+        (gradient,) = torch.autograd.grad(loss, model.classifier.weight, retain_graph=True)
+        assert gradient.abs().sum() > 0
+    logits.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())

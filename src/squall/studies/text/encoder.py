@@ -150,8 +150,9 @@ class EncoderFamily:
             model = transformers.AutoModelForSequenceClassification.from_pretrained(
                 self.source, dtype=torch.float32, **settings
             )
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{self.source} cannot be read as a classifier: {error}") from error
+        except Exception as error:  # it raises many kinds, the unpickler's and others' among them
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"{self.source} cannot be read as a classifier: {reason}") from error
         finally:
             transformers.logging.set_verbosity(level)
         return EncoderNetwork(model)
