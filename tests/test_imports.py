@@ -19,6 +19,7 @@ FLOORS = (
     {"networks", "report", "audio", "text"},
     {"corpora", "sklearn"},
     {"engine"},
+    {"classification"},
     {"asr", "enhance", "studies"},
     {"cli"},
 )

@@ -15,6 +15,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("matplotlib")
 
 from commands import numbered, work_done
+from squall.classification.recipe import read_logits
 from squall.cli import main
 from squall.engine.experiment import RunOptions, repository_root
 from squall.engine.runner import Cell, run_cell
@@ -23,7 +24,6 @@ from squall.engine.tasks import TASKS, load_config
 from squall.networks import loop
 from squall.report.records import read_records
 from squall.studies.text.places import TextPlaces
-from squall.studies.text.recipe import read_logits
 from tiny_texts import write_opinions, write_pairs, write_tiny_encoder
 
 Squall = Callable[..., tuple[int, str, str]]
@@ -89,7 +89,7 @@ def test_two_losses_through_all_stages(
 def test_a_killed_training_ends_with_the_same_answers(
     corpus: Path, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("squall.studies.text.recipe._SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("squall.classification.recipe._SAVE_EVERY_S", 0.0)
     cell = _cell(corpus, tmp_path, settings, last=6)
     run_cell(cell)
     places = TextPlaces(cell.experiment)

@@ -13,7 +13,6 @@ from squall.engine.experiment import Experiment
 from squall.engine.scored import read_json
 from squall.engine.tasks import open_experiment
 from squall.report.calibration import CALIBRATION
-from squall.studies.losses import softmax_logits
 from squall.studies.text.dataset import EncodedTexts
 from squall.studies.text.family import load_family
 from squall.studies.text.places import TextPlaces
@@ -66,7 +65,7 @@ class TextClassifier:
             )
         self.config = experiment.config
         self.device = device
-        self.labels: list[str] = read_json(places.model / "labels.json")
+        self.labels: list[str] = read_json(places.labels)
         self.temperature = 1.0
         if calibrated:
             path = experiment.score_dir / CALIBRATION
@@ -103,8 +102,8 @@ class TextClassifier:
         logits = predict_logits(
             self._network, self._family, encoded, self.config.training, self.device
         )
-        scaled = softmax_logits(self._loss, logits.astype(np.float64)) / self.temperature
-        probs = torch.softmax(torch.from_numpy(scaled), dim=1).tolist()
+        scaled = self._loss.softmax_logits(torch.from_numpy(logits).double()) / self.temperature
+        probs = torch.softmax(scaled, dim=1).tolist()
         return [
             Answer(self.labels[int(np.argmax(row))], dict(zip(self.labels, row, strict=True)))
             for row in probs

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from squall.engine.config import ExperimentConfig
-from squall.engine.loss import LossSettings
+from squall.classification.settings import ClassifierConfig, TrainingSettings
 from squall.settings import Settings
 
 __all__ = ["EncoderSettings", "FineTuningSettings", "PairSettings", "TextConfig"]
@@ -56,57 +55,26 @@ class PairSettings(Settings):
     max_words: int = Field(default=50000, ge=1)
 
 
-class FineTuningSettings(Settings):
-    """How a classifier is trained: AdamW, the learning rate rising to its value and falling to 0.
+class FineTuningSettings(TrainingSettings):
+    """How a text classifier is trained: AdamW, the learning rate rising and then falling.
 
     Args:
-        epochs: at most so many.
-        batch_size: texts of a step.
-        learning_rate: the highest one; of several stage 4 takes the one with the highest accuracy
-            on the development set, the first of those that tie.
-        tuned_with_seed: the seed of the trainings that it compares.
         warmup: share of the steps in which the learning rate rises, in [0, 1).
         decay: `linear` falls to 0 at the last step of the last epoch, `none` stays.
-        weight_decay: of all weights but biases and those of normalisations.
         max_grad_norm: gradients are cut to this norm.
-        keep: the epoch with the `best` accuracy on the development set, or the `last`.
-        patience: stop after so many epochs without a better one; None never does.
-        precision: `auto` multiplies in bfloat16 on CPUs that have instructions for it and in
-            float32 elsewhere.
+
+    The others as in `TrainingSettings`; weights decay but for biases and those of normalisations.
     """
 
-    epochs: int = Field(default=3, ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    learning_rate: float | tuple[float, ...] = 2e-5
-    tuned_with_seed: int = Field(default=1, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     decay: Literal["linear", "none"] = "linear"
-    weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    keep: Literal["best", "last"] = "best"
-    patience: int | None = Field(default=None, ge=1)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-
-    @field_validator("learning_rate")
-    @classmethod
-    def _positive(cls, value: float | tuple[float, ...]) -> float | tuple[float, ...]:
-        rates = value if isinstance(value, tuple) else (value,)
-        if not rates or not all(rate > 0 for rate in rates):
-            raise ValueError("it must be a number above 0, or a list of such numbers")
-        return value
-
-    @property
-    def learning_rates(self) -> tuple[float, ...]:
-        """Those to choose from, one at least."""
-        given = self.learning_rate
-        return given if isinstance(given, tuple) else (given,)
 
 
-class TextConfig(ExperimentConfig):
+class TextConfig(ClassifierConfig):
     """Everything that decides the numbers of a text classifier.
 
     Args:
-        loss: what it is trained with.
         model: what is trained.
         training: how.
         max_length: longest text in the model's tokens, both texts of a pair and the marks between
@@ -115,18 +83,12 @@ class TextConfig(ExperimentConfig):
     """
 
     task: Literal["text"] = "text"
-    loss: LossSettings = LossSettings()
     model: Annotated[EncoderSettings | PairSettings, Field(discriminator="kind")] = (
         EncoderSettings()
     )
     training: FineTuningSettings = FineTuningSettings()
     max_length: int = Field(default=128, ge=4)
     train_examples: int | None = Field(default=None, ge=2)
-
-    @property
-    def system(self) -> str:
-        """The loss with the parameters that the settings give it."""
-        return self.loss.label
 
     def prepared(self) -> dict[str, Any]:
         """The settings that decide the prepared texts."""
@@ -137,7 +99,3 @@ class TextConfig(ExperimentConfig):
         """Those that decide the tokens."""
         model = self.model.model_dump(mode="json")
         return {**self.prepared(), "model": model, "max_length": self.max_length}
-
-    def tuned(self) -> dict[str, Any]:
-        """Those that decide the learning rate."""
-        return {key: value for key, value in self.hashed().items() if key != "seed"}

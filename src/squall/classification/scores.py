@@ -1,9 +1,7 @@
-"""What the answers of a text classifier are worth."""
+"""What the answers of a classifier are worth."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from squall.files import atomic_path, atomic_write
+from squall.files import atomic_path
 from squall.losses import TokenLoss
 from squall.report.calibration import CALIBRATION
 from squall.report.levels import write_levels
@@ -19,10 +17,8 @@ from squall.scoring.calibration import Calibration, score_logits
 from squall.scoring.levels import ScoredLogits, score_level
 from squall.scoring.reliability import bin_confidences
 from squall.scoring.temperature import fit_temperature
-from squall.studies.losses import softmax_logits
-from squall.studies.text.corpus import LabelledText
 
-__all__ = ["LEVELS", "Items", "TextScores", "score_f1", "score_text", "write_answers"]
+__all__ = ["LEVELS", "ClassifierScores", "Items", "score_classifier", "score_f1"]
 
 LEVELS = {
     "test": "answers, softmax of the logits for every loss",
@@ -36,7 +32,7 @@ _SHOWN_ACCURACY = ("accuracy", "f1")
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """What adds up over texts, for comparisons of systems.
+    """What adds up over samples, for comparisons of systems.
 
     Args:
         correct: (N,) whether each answer is right.
@@ -68,7 +64,7 @@ class Items:
 
 
 @dataclass(frozen=True, eq=False)
-class TextScores:
+class ClassifierScores:
     """The scores of an experiment.
 
     Args:
@@ -78,7 +74,7 @@ class TextScores:
         temperature: that one.
         dev_accuracy: share of right answers on the development set.
         f1: of the second class, where there are two.
-        items: what adds up over the texts.
+        items: what adds up over the samples.
     """
 
     probs: NDArray[np.float64]
@@ -107,12 +103,12 @@ class TextScores:
         self.items.write(folder)
 
 
-def score_text(
+def score_classifier(
     loss: TokenLoss,
     *,
     dev: tuple[NDArray[np.float32], NDArray[np.int64]],
     test: tuple[NDArray[np.float32], NDArray[np.int64]],
-) -> TextScores:
+) -> ClassifierScores:
     """Score the answers on the test set.
 
     Args:
@@ -120,7 +116,8 @@ def score_text(
         dev, test: logits (N, C) and targets (N,).
     """
     (dev_logits, dev_targets), (logits, targets) = (
-        (softmax_logits(loss, values.astype(np.float64)), known) for values, known in (dev, test)
+        (loss.softmax_logits(torch.from_numpy(values).double()).numpy(), known)
+        for values, known in (dev, test)
     )
     temperature = fit_temperature(logits=dev_logits, targets=dev_targets).temperature
     found = score_level(logits=logits, targets=targets)
@@ -129,7 +126,7 @@ def score_text(
     binary = logits.shape[1] == 2
     counts = _f1_counts(answers, targets) if binary else np.zeros((len(targets), 3))
     items = Items(found.samples.correct, counts, _gaps(found), _nlls(found))
-    return TextScores(
+    return ClassifierScores(
         torch.softmax(torch.from_numpy(logits), dim=1).numpy(),
         found,
         scaled.calibration(),
@@ -169,18 +166,3 @@ def _gaps(found: ScoredLogits) -> NDArray[np.float64]:
 def _nlls(found: ScoredLogits) -> NDArray[np.float64]:
     refined = found.refined
     return np.stack([refined.nlls, refined.refined_nlls, np.ones(len(refined.nlls))], axis=1)
-
-
-def write_answers(
-    path: Path, found: TextScores, texts: Sequence[LabelledText], labels: Sequence[str]
-) -> None:
-    """Write a row for each text of the test set: label, answer, confidence, text."""
-    answers = found.probs.argmax(axis=1)
-    pairs = texts[0].b is not None
-    with atomic_write(path) as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE,
-                            quotechar=None)  # fmt: skip
-        writer.writerow(["label", "answer", "confidence", "text_a", *(["text_b"] if pairs else [])])
-        for text, answer, probs in zip(texts, answers, found.probs, strict=True):
-            second = [text.b] if pairs else []
-            writer.writerow([text.label, labels[answer], f"{probs[answer]:.4f}", text.a, *second])

@@ -1,33 +1,31 @@
-"""What answers are worth: numbers by hand, what adds up over texts, the table of answers."""
+"""What answers are worth: numbers by hand, what adds up over samples."""
 
 from __future__ import annotations
 
-import csv
 import doctest
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import squall.studies.text.scores
+import squall.classification.scores
+from squall.classification.scores import ClassifierScores, Items, score_classifier, score_f1
 from squall.losses import build_loss
 from squall.scoring import fit_temperature, score_logits
-from squall.studies.text.corpus import LabelledText
-from squall.studies.text.scores import Items, TextScores, score_f1, score_text, write_answers
 
 
-def _scores(classes: int, samples: int = 80) -> tuple[TextScores, np.ndarray, np.ndarray]:
+def _scores(classes: int, samples: int = 80) -> tuple[ClassifierScores, np.ndarray, np.ndarray]:
     random = np.random.default_rng(classes)
     targets = random.integers(classes, size=samples)
     logits = random.standard_normal((samples, classes)).astype(np.float32)
     logits[np.arange(samples), targets] += 1
     dev = logits[::2], targets[::2]
-    found = score_text(build_loss("ce", class_dim=-1), dev=dev, test=(logits, targets))
+    found = score_classifier(build_loss("ce", class_dim=-1), dev=dev, test=(logits, targets))
     return found, logits, targets
 
 
 def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(squall.studies.text.scores).failed == 0
+    assert doctest.testmod(squall.classification.scores).failed == 0
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -67,14 +65,3 @@ def test_items_add_up_to_the_scores(tmp_path: Path) -> None:
     assert (nll - refined) / count == pytest.approx(metrics["nll_calibration"])
     assert score_f1(items.counts.sum(axis=0)) == pytest.approx(metrics["f1"])
     assert Items.read(tmp_path / "absent") is None
-
-
-def test_answers_stand_beside_their_texts(tmp_path: Path) -> None:
-    found, logits, targets = _scores(2, samples=3)
-    texts = [LabelledText("ab"[target], '"quoted', "b") for target in targets]
-    write_answers(tmp_path / "test.tsv", found, texts, ["a", "b"])
-    with (tmp_path / "test.tsv").open(newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    assert rows[0] == ["label", "answer", "confidence", "text_a", "text_b"]
-    assert [row[1] for row in rows[1:]] == ["ab"[k] for k in logits.argmax(1)]
-    assert rows[1][3] == '"quoted'

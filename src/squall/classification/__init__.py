@@ -1,0 +1,1 @@
+"""What experiments on classifiers share: settings of a training, stages, scores, report."""
