@@ -15,7 +15,10 @@ from torch import Tensor
 
 from squall.files import atomic_path
 
-__all__ = ["EncodedTexts", "Ragged", "length_batches"]
+__all__ = ["EncodedTexts", "Ragged", "Texts", "length_batches"]
+
+Texts = Sequence[tuple[str, str | None]]
+"""Texts, or pairs of them."""
 
 _POOL_BATCHES = 50  # so many batches of texts are sorted by length at a time
 

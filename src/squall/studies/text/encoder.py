@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from squall.studies.text.dataset import Ragged
-from squall.studies.text.family import Texts
+from squall.studies.text.dataset import Ragged, Texts
 from squall.studies.text.settings import EncoderSettings
 
 __all__ = ["EncoderFamily", "EncoderNetwork"]

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from squall.engine.experiment import data_dir
-from squall.studies.text.dataset import Ragged
+from squall.studies.text.dataset import Ragged, Texts
 from squall.studies.text.settings import EncoderSettings, TextConfig
 
 __all__ = ["Family", "load_family", "open_family"]
-
-Texts = Sequence[tuple[str, str | None]]
 
 
 class Family(Protocol):

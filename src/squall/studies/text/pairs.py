@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from squall.files import atomic_path
-from squall.studies.text.dataset import Ragged
+from squall.studies.text.dataset import Ragged, Texts
 from squall.studies.text.embeddings import random_vectors, read_vectors
 from squall.studies.text.esim import Esim
-from squall.studies.text.family import Texts
 from squall.studies.text.pwim import Pwim
 from squall.studies.text.settings import PairSettings
 from squall.studies.text.words import (

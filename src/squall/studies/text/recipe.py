@@ -21,8 +21,8 @@ from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_write, file_digest, json_text, read_json, write_json
 from squall.networks.loop import Trained
 from squall.studies.text.corpus import SPLITS, LabelledText, TextCorpus, read_text_corpus
-from squall.studies.text.dataset import EncodedTexts
-from squall.studies.text.family import Family, Texts, load_family, open_family
+from squall.studies.text.dataset import EncodedTexts, Texts
+from squall.studies.text.family import Family, load_family, open_family
 from squall.studies.text.places import TextPlaces
 from squall.studies.text.settings import EncoderSettings, TextConfig
 from squall.studies.text.training import fine_tune, predict_logits
