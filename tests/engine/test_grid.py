@@ -14,6 +14,7 @@ DEFAULTS = {
     "enhance_demo": "enhancement",
     "enhance_hint": "ibm",
     "enhance_timit": "irm",
+    "images": "cifar10",
     "librispeech": "e_branchformer",
     "own": "conformer",
     "spiral": "spirals",

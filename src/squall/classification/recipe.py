@@ -41,7 +41,7 @@ class Fit:
         learning_rate: the highest.
         seed: of everything that it draws.
         checkpoint: where it keeps its state.
-        on_epoch: told each epoch; its score is the share of errors on the development set.
+        on_epoch: told each epoch.
     """
 
     learning_rate: float
@@ -70,7 +70,7 @@ class ClassifierRecipe(Recipe[Config]):
 
     @abstractmethod
     def fit(self, asked: Fit) -> tuple[nn.Module, Trained]:
-        """Train a network."""
+        """Train a network. Among the measures of each epoch is `dev_accuracy`, in [0, 1]."""
 
     @abstractmethod
     def save(self, network: nn.Module) -> None:
@@ -134,9 +134,9 @@ class ClassifierRecipe(Recipe[Config]):
                 "epoch": epoch.epoch,
                 "seconds": round(epoch.seconds, 3),
                 "loss": epoch.loss,
-                "dev_accuracy": None if epoch.score is None else 1 - epoch.score,
                 "kept": epoch.epoch == best,
                 "learning_rate": learning_rate,
+                **epoch.measures,
             }
             for epoch in trained.history
         ]
@@ -152,7 +152,7 @@ class ClassifierRecipe(Recipe[Config]):
                 checkpoint=self.places.tuning.with_name(f"checkpoint-{rate:g}.pt"),
                 what=f"learning rate {rate:g}, ",
             )  # fmt: skip
-            accuracy = max(epoch["dev_accuracy"] or 0.0 for epoch in epochs)
+            accuracy = next(epoch["dev_accuracy"] for epoch in epochs if epoch["kept"])
             found.append({"learning_rate": rate, "dev_accuracy": accuracy})
         for path in self.places.tuning.parent.glob("checkpoint-*.pt"):
             path.unlink()
@@ -239,8 +239,8 @@ def read_logits(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def _told(epoch: Epoch) -> str:
-    accuracy = "" if epoch.score is None else f", dev accuracy {1 - epoch.score:.4f}"
-    return f"epoch {epoch.epoch}: loss {epoch.loss:.4f}{accuracy}"
+    accuracy = epoch.measures["dev_accuracy"]
+    return f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, dev accuracy {accuracy:.4f}"
 
 
 def _tell(work: Work, what: str, done: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,29 +40,58 @@ _TABLES = (
 
 _TRIED = "dev/learning rate "
 
+_CURVES = {
+    "dev_accuracy": "accuracy on dev",
+    "loss": "training loss, each on its own scale",
+}
+"""What the epochs of every classifier hold, and the titles of its curves."""
 
-def classifier_report(experiments: Sequence[Experiment[Any]], layout: Layout) -> Report:
+
+def classifier_report(
+    experiments: Sequence[Experiment[Any]],
+    layout: Layout,
+    *,
+    further: Callable[[Sequence[Run]], list[Section]] = lambda runs: [],
+    curves: Mapping[str, str] = _CURVES,
+) -> Report:
     """Read finished experiments.
 
     Args:
         experiments: of any corpora, losses and seeds.
         layout: what `classifier_layout` gave.
+        further: makes further sections of the page.
+        curves: what else the epochs hold that is drawn along the training, and its title.
 
     Raises:
         FileNotFoundError: an experiment has not been scored.
         ValueError: one of its files is damaged; the message names it.
     """
-    return Report(tuple(map(_run, experiments)), layout, _sections, scored_runs)
+
+    def sections(runs: Sequence[Run]) -> list[Section]:
+        return [*_sections(runs, {**_CURVES, **curves}), *further(runs)]
+
+    return Report(tuple(map(_run, experiments)), layout, sections, scored_runs)
 
 
-def classifier_layout(items: str, notes: str = "") -> Layout:
+def classifier_layout(
+    items: str,
+    notes: str = "",
+    *,
+    extra: tuple[str, ...] = (),
+    further: Callable[[str, Sequence[Record]], list[Table]] = lambda dataset, records: [],
+) -> Layout:
     """The layout of experiments on classifiers.
 
     Args:
         items: what is classified, as `texts`.
         notes: what else there is to say of the measurement.
+        extra: further metrics of the first table.
+        further: makes further tables of a corpus from its records.
     """
-    return Layout(partial(_tables, items=items), _NOTES.format(items=items) + notes)
+    return Layout(
+        partial(_tables, items=items, extra=extra, further=further),
+        _NOTES.format(items=items) + notes,
+    )
 
 
 def _run(experiment: Experiment[Any]) -> Run:
@@ -99,18 +128,25 @@ def _ece_percent(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(100.0 * np.abs(sums[..., :-1]).sum(axis=-1) / sums[..., -1])
 
 
-def _tables(records: Sequence[Record], *, items: str) -> list[Table]:
+def _tables(
+    records: Sequence[Record],
+    *,
+    items: str,
+    extra: tuple[str, ...],
+    further: Callable[[str, Sequence[Record]], list[Table]],
+) -> list[Table]:
     compared = [record for record in records if is_comparison(record)]
     others = [record for record in records if not is_comparison(record)]
     tables = []
     for dataset in sorted({record.dataset for record in others}):
         of_dataset = [record for record in others if record.dataset == dataset]
         for condition, title, metrics in _TABLES:
-            columns = {metric: METRICS[metric].heading for metric in metrics}
+            shown = (*metrics, *extra) if title == "test" else metrics
+            columns = {metric: METRICS[metric].heading for metric in shown}
             head, rows = results_table(of_dataset, condition, columns)
             if rows:
                 tables.append(Table(f"{dataset}, {title}", head, rows))
-        tables += _tried(dataset, of_dataset)
+        tables += [*further(dataset, of_dataset), *_tried(dataset, of_dataset)]
     return tables + comparison_tables(compared, items=items)
 
 
@@ -134,13 +170,13 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _sections(runs: Sequence[Run]) -> list[Section]:
-    curves = "".join(
+def _sections(runs: Sequence[Run], curves: Mapping[str, str]) -> list[Section]:
+    figures = "".join(
         curve_figure(
             [
                 Curve(
                     run.label,
-                    [(float(e["epoch"]), e[key]) for e in run.history if e[key] is not None],
+                    [(float(e["epoch"]), e[key]) for e in run.history if e.get(key) is not None],
                     group=run.group,
                 )
                 for run in runs
@@ -148,13 +184,10 @@ def _sections(runs: Sequence[Run]) -> list[Section]:
             title,
             "epoch",
         )
-        for key, title in (
-            ("dev_accuracy", "accuracy on dev"),
-            ("loss", "training loss, each on its own scale"),
-        )
+        for key, title in curves.items()
     )
     sections = [
-        Section("Learning curves", curves),
+        Section("Learning curves", figures),
         *calibration_sections(runs, LEVELS, lambda run: run.group),
     ]
     return [section for section in sections if section.body]

@@ -105,10 +105,9 @@ _ENHANCEMENT_STAGES = [
 _STUDY_STAGES = {0: "check", 5: "train", 7: "score", 8: "report"}
 
 
-_TEXT_STAGES = {
+_CLASSIFIER_STAGES = {
     0: "check",
     1: "prepare",
-    2: "tokens",
     4: "tune",
     5: "train",
     6: "predict",
@@ -154,9 +153,16 @@ TASKS = {
         supports=_SPEECH | {"noise_dir", "workers"},
     ),
     "spiral": study("spiral", "SpiralConfig"),
+    "images": study("images", "ImagesConfig", "corpus_dir", "device", stages=_CLASSIFIER_STAGES),
     "tabular": study("tabular", "TabularConfig", "corpus_dir", "workers"),
     "text": study(
-        "text", "TextConfig", "corpus_dir", "download", "skip_bad", "device", stages=_TEXT_STAGES
+        "text",
+        "TextConfig",
+        "corpus_dir",
+        "download",
+        "skip_bad",
+        "device",
+        stages=dict(sorted({2: "tokens", **_CLASSIFIER_STAGES}.items())),
     ),
 }
 """Name of a task, as the settings give it under `task`, to its parts."""

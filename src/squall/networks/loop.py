@@ -79,10 +79,11 @@ class Trainable(Protocol):
             may diverge one by one: nobody looks at them here.
         """
 
-    def score(self) -> float | Mapping[str, float] | None:
+    def score(self) -> float | Mapping[str, float | None] | None:
         """How the network does on held-out data, the lower the better; None if it is not asked.
 
-        Several numbers by their names are kept with the epoch, and the first is the score.
+        Several numbers by their names are kept with the epoch, and the first is the score, or None
+        where no epoch is better than another.
         """
 
 
@@ -102,7 +103,7 @@ class Epoch:
     seconds: float
     loss: Any
     score: float | None = None
-    measures: Mapping[str, float] = field(default_factory=dict)
+    measures: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from squall.losses import TokenLoss
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.loop import Epoch, Trained, train
-from squall.networks.precision import multiplies_bfloat16
+from squall.networks.precision import rounded_as
 from squall.studies.text.dataset import EncodedTexts, length_batches
 from squall.studies.text.family import Family
 from squall.studies.text.settings import FineTuningSettings
@@ -138,12 +137,12 @@ class FineTuning:
             total += loss.item() * len(rows)
         return total / len(self.texts)
 
-    def score(self) -> float | None:
-        """The share of errors on the development set; None where the last epoch is kept."""
-        if self.settings.keep == "last":
-            return None
+    def score(self) -> Mapping[str, float | None]:
+        """Errors on the development set, which choose the epoch if one is chosen, and accuracy."""
         logits = predict_logits(self.network, self.family, self.dev, self.settings, self.device)
-        return float((logits.argmax(axis=1) != self.dev.targets).mean())
+        errors = float((logits.argmax(axis=1) != self.dev.targets).mean())
+        chosen = errors if self.settings.keep == "best" else None
+        return {"dev_errors": chosen, "dev_accuracy": 1 - errors}
 
 
 def rate_at(step: int, steps: int, settings: FineTuningSettings) -> float:
@@ -205,20 +204,9 @@ def _logits(
     device: str,
 ) -> Tensor:
     batch = {name: part.to(device) for name, part in family.batch(texts.inputs, rows).items()}
-    with _precision(settings, device):
+    with rounded_as(settings.precision, device):
         logits: Tensor = network(**batch)
     return logits.float()
-
-
-def _precision(settings: FineTuningSettings, device: str) -> AbstractContextManager[None]:
-    chosen = settings.precision
-    if chosen == "auto":
-        chosen = "bfloat16" if device == "cpu" and multiplies_bfloat16() else "float32"
-    kind = torch.device(device).type
-    found: AbstractContextManager[None] = torch.autocast(
-        kind, dtype=torch.bfloat16, enabled=chosen == "bfloat16"
-    )
-    return found
 
 
 def _groups(network: nn.Module, weight_decay: float) -> Sequence[dict[str, object]]:

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Classification of images by the loss, with neural collapse along the training
+#
+# Stages: 0 check, 1 prepare, 4 tune, 5 train, 6 predict, 7 score, 8 report.
+#
+#   ./run.sh images --corpus-dir DIR    IDX, CIFAR, STL-10 or SVHN files, or folders of pictures
+#
+# Settings: conf/images/*.yaml. Results: exp/images/report.html, recipes/images/RESULTS.md.
+set -euo pipefail
+
+exec squall run images "$@"

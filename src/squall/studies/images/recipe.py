@@ -1,0 +1,238 @@
+"""The numbered stages of an experiment on images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from squall.classification.recipe import ClassifierRecipe, Fit
+from squall.corpora.fingerprint import corpus_fingerprint
+from squall.corpora.images import ImageSet, read_images
+from squall.corpora.preparation import check_folders
+from squall.engine.experiment import Experiment
+from squall.engine.stages import Stage, StageError, Work
+from squall.files import atomic_path, read_json, write_json
+from squall.networks.loop import Epoch, Trained, train
+from squall.networks.vision.architectures import build_network
+from squall.networks.vision.classifier import ImageClassifier
+from squall.networks.vision.images import Images
+from squall.networks.vision.training import ImageTraining, feature_blocks, predict_images
+from squall.scoring.collapse import (
+    class_means,
+    find_centres,
+    score_collapse,
+    score_neural_collapse,
+    score_weak_collapse,
+)
+from squall.studies.images.places import ImagePlaces
+from squall.studies.images.preparation import SPLITS, PreparedImages, choose_images
+from squall.studies.images.settings import ImagesConfig
+
+__all__ = ["list_stages"]
+
+
+class _Recipe(ClassifierRecipe[ImagesConfig]):
+    """The stages of one experiment."""
+
+    places: ImagePlaces
+
+    def __init__(self, experiment: Experiment[ImagesConfig]) -> None:
+        super().__init__(experiment)
+        self.places = ImagePlaces(experiment)
+
+    def stages(self) -> list[Stage]:
+        places = self.places
+        images = (places.prepared,)
+        return [
+            self.stage("check", self.directory, self.check),
+            self.stage("prepare", places.prepared.parent, self.prepare,
+                       settings=self.config.prepared(), outputs=(*images, places.known_labels),
+                       fingerprint=lambda: corpus_fingerprint(self.corpus_dirs)),
+            *self.classifier_stages(images, images),
+        ]  # fmt: skip
+
+    @property
+    def corpus_dir(self) -> Path:
+        """The folder of the images."""
+        check_folders(self.config.corpus, len(self.corpus_dirs))
+        return self.corpus_dirs[0]
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """See `ClassifierRecipe`."""
+        found: list[str] = read_json(self.places.known_labels)
+        return found
+
+    def _network(self, *, classes: int, shape: tuple[int, int, int]) -> ImageClassifier:
+        network = self.config.network
+        return build_network(
+            network.name, shape=shape, classes=classes, seed=self.config.training.tuned_with_seed,
+            **network.parameters,
+        )  # fmt: skip
+
+    def _read(self) -> ImageSet:
+        if not self.corpus_dir.is_dir():
+            raise StageError(f"{self.corpus_dir} does not exist: give the images with --corpus-dir")
+        return read_images(self.corpus_dir)
+
+    def check(self, work: Work) -> None:
+        """Stop early where a later stage could not go on."""
+        free = self.check_disk()
+        self.check_device()
+        found = choose_images(self._read(), self.config.images)
+        classes = len(found.classes)
+        self.config.loss.build(classes=classes)
+        height, width, channels = found.images["train"].shape[1:]
+        try:
+            network = self._network(classes=classes, shape=(channels, height, width))
+        except ImportError as error:
+            raise StageError(str(error)) from error
+        weights = sum(parameter.numel() for parameter in network.parameters())
+        sizes = ", ".join(f"{split} {len(found.targets[split])}" for split in SPLITS)
+        work(
+            1, 1,
+            f"{free}, device {self.options.device}; images of {width} x {height}: {sizes}, of "
+            f"{classes} classes; {weights / 1e6:.2f} million weights",
+        )  # fmt: skip
+
+    def prepare(self, work: Work) -> None:
+        """Read the set, and write the images that are used."""
+        found = choose_images(self._read(), self.config.images)
+        found.write(self.places.prepared)
+        write_json(self.places.known_labels, list(found.classes), indent=1)
+        work(1, 1, ", ".join(f"{split} {len(found.targets[split])}" for split in SPLITS))
+
+    def _images(self, split: str) -> Images:
+        return PreparedImages.read(self.places.prepared, split)
+
+    def fit(self, asked: Fit) -> tuple[nn.Module, Trained]:
+        """See `ClassifierRecipe`."""
+        settings = self.config.training
+        images, dev = self._images("train"), self._images("dev")
+        classes = len(self.labels)
+        torch.manual_seed(asked.seed)
+        network = self._network(classes=classes, shape=images.shape).to(self.options.device)
+        # Stage 4 compares learning rates and keeps no snapshots.
+        kept = asked.checkpoint.path == self.places.checkpoint
+
+        def tell(epoch: Epoch) -> None:
+            if kept and epoch.epoch in settings.measured_epochs:
+                _write_weights(self.places.snapshot(epoch.epoch), network)
+            asked.on_epoch(epoch)
+
+        if kept and 0 in settings.measured_epochs:
+            _write_weights(self.places.snapshot(0), network)
+        training = ImageTraining(
+            network, images, dev, self.config.loss.build(classes=classes), settings.plan,
+            learning_rate=asked.learning_rate, seed=asked.seed, device=self.options.device,
+        )  # fmt: skip
+        trained = train(
+            training,
+            epochs=settings.epochs,
+            patience=settings.patience,
+            checkpoint=asked.checkpoint,
+            on_epoch=tell,
+        )
+        return network, trained
+
+    def save(self, network: nn.Module) -> None:
+        """See `ClassifierRecipe`."""
+        _write_weights(self.places.weights, network)
+
+    def _trained(self, path: Path, images: Images) -> ImageClassifier:
+        network = self._network(classes=len(self.labels), shape=images.shape)
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return network.to(self.options.device)
+
+    def answer(
+        self, split: str, on_batch: Callable[[int], object]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """See `ClassifierRecipe`."""
+        images = self._images(split)
+        network = self._trained(self.places.weights, images)
+        logits = predict_images(
+            network, images, self.config.training.plan, self.options.device, on_batch=on_batch
+        )
+        return logits, images.targets.numpy()
+
+    def predict(self, work: Work) -> None:
+        """As `ClassifierRecipe` does, and measure neural collapse along the training."""
+        super().predict(work)
+        if self.config.training.measured_epochs:
+            write_json(self.places.collapse, list(self._collapse(work)), nan_as_null=True, indent=1)
+
+    def _collapse(self, work: Work) -> Iterator[dict[str, Any]]:
+        """The measures after each epoch that the settings name, up to the one that is kept."""
+        last = next(e["epoch"] for e in read_json(self.places.history) if e["kept"])
+        epochs = [*sorted({e for e in self.config.training.measured_epochs if e < last}), last]
+        train_images, test_images = self._images("train"), self._images("test")
+        classes = len(self.labels)
+        final = self._trained(self.places.weights, train_images)
+        train_means = class_means(self._blocks(final, train_images), classes=classes)
+        test_means = class_means(self._blocks(final, test_images), classes=classes)
+        features = np.concatenate([block for block, _ in self._blocks(final, test_images)])
+        centres = find_centres(features, centres=classes, seed=self.config.seed)
+        for done, epoch in enumerate(epochs, start=1):
+            work(done, len(epochs), f"neural collapse after epoch {epoch}")
+            path = self.places.weights if epoch == last else self.places.snapshot(epoch)
+            network = self._trained(path, train_images)
+            own_means = class_means(self._blocks(network, train_images), classes=classes)
+            layer = network.output_layer
+            found = score_neural_collapse(
+                self._blocks(network, train_images),
+                own_means,
+                weights=layer.weight.detach().cpu().numpy(),
+                bias=layer.bias.detach().cpu().numpy(),
+            )
+            yield {
+                "epoch": epoch,
+                "train_collapse": score_collapse(self._blocks(network, train_images), train_means),
+                "test_collapse": score_collapse(self._blocks(network, test_images), test_means),
+                "weak_test_collapse": score_weak_collapse(
+                    (block for block, _ in self._blocks(network, test_images)), centres
+                ),
+                **{f"nc_{name}": value for name, value in asdict(found).items()},
+            }
+
+    def _blocks(
+        self, network: ImageClassifier, images: Images
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        plan = self.config.training.plan
+        for features, targets in feature_blocks(network, images, plan, self.options.device):
+            yield features.cpu().numpy(), targets.numpy()
+
+    def further_metrics(self) -> Mapping[str, Mapping[str, float]]:
+        """See `ClassifierRecipe`."""
+        logits = np.load(self.places.logits("test"), allow_pickle=False)
+        found: dict[str, dict[str, float]] = {"test": {}}
+        values, targets = logits["logits"], logits["targets"]
+        if values.shape[1] > 5:
+            first = np.argpartition(-values, 5, axis=1)[:, :5]
+            found["test"]["top5_accuracy"] = float((first == targets[:, None]).any(axis=1).mean())
+        epochs = read_json(self.places.history)
+        kept = next(epoch for epoch in epochs if epoch["kept"])
+        found["train"] = {"accuracy": kept["train_accuracy"]}
+        found["test"]["weight_norm"] = kept["weight_norm"]
+        if self.places.collapse.is_file():
+            for measures in read_json(self.places.collapse, null_as_nan=True):
+                epoch = measures.pop("epoch")
+                found[f"epoch {epoch}"] = measures
+        return found
+
+
+def list_stages(experiment: Experiment[ImagesConfig]) -> list[Stage]:
+    """The stages of an experiment, without the report."""
+    return _Recipe(experiment).stages()
+
+
+def _write_weights(path: Path, network: nn.Module) -> None:
+    weights: dict[str, Tensor] = {k: v.cpu() for k, v in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        torch.save(weights, temporary)
