@@ -110,8 +110,8 @@ def _groups(found: ImageSet, chosen: ChosenImages) -> dict[str, tuple[str, ...]]
         groups = {name: (name,) for name in names}
     else:
         groups = {name: (name,) for name in chosen.classes or found.classes}
-    listed = isinstance(chosen.classes, tuple)
-    named = [n for names in ([chosen.classes] if listed else groups.values()) for n in names or ()]
+    listed = chosen.classes if isinstance(chosen.classes, tuple) else None
+    named = listed or tuple(name for names in groups.values() for name in names)
     unknown = [name for name in named if name not in found.classes]
     if unknown or len(set(named)) < len(named):
         known = ", ".join(found.classes[:10]) + (", ..." if len(found.classes) > 10 else "")
