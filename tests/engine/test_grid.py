@@ -10,6 +10,8 @@ from squall.engine.grid import find_config
 
 DEFAULTS = {
     "an4": "conformer",
+    "ccql": "cifar100",
+    "collapse": "mlp",
     "demo": "conformer",
     "enhance_demo": "enhancement",
     "enhance_hint": "ibm",

@@ -126,8 +126,11 @@ def test_absent_images_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((repository_root() / "conf").glob("images/*.yaml")), ids=lambda path: path.stem
-)
+    "path",
+    [path for name in ("images", "ccql", "collapse")
+     for path in sorted((repository_root() / "conf" / name).glob("*.yaml"))],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)  # fmt: skip
 def test_every_experiment_binds(path: Path) -> None:
     config = load_config(path)
     for grid in config.grids:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from squall.corpora.images import ImageSet, ImageSetError
+from squall.corpora.settings import CorpusConfig
 from squall.studies.images.preparation import SPLITS, PreparedImages, choose_images
-from squall.studies.images.settings import ChosenImages
+from squall.studies.images.settings import ChosenImages, ImagesConfig
 
 NAMES = ("ant", "bee", "cat", "dog")
 
@@ -116,3 +117,21 @@ def test_a_pixel_that_is_the_same_in_all_images_stays_finite() -> None:
 def test_choices_that_cannot_be_made(choice: dict[str, Any], message: str) -> None:
     with pytest.raises(ImageSetError, match=message):
         _chosen(**choice)
+
+
+@pytest.mark.parametrize(
+    ("choice", "label"),
+    [
+        ({}, "cifar10"),
+        ({"classes": 25}, "cifar10, 25 classes"),
+        ({"classes": ["cat", "dog"], "train": 100}, "cifar10, 2 classes, 100 images"),
+        ({"name": "pets", "classes": ["cat", "dog"]}, "cifar10, pets"),
+        ({"groups": {"odd": ("1",), "even": ("2",)}}, "cifar10, of odd and even"),
+    ],
+)
+def test_results_tell_choices_apart(choice: dict[str, Any], label: str) -> None:
+    config = ImagesConfig(
+        recipe="images", experiment="x", corpus=CorpusConfig(name="cifar10"),
+        images=ChosenImages(**choice),
+    )  # fmt: skip
+    assert config.dataset == label

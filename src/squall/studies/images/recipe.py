@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from squall.networks.vision.architectures import build_network
 from squall.networks.vision.classifier import ImageClassifier
 from squall.networks.vision.images import Images
 from squall.networks.vision.training import ImageTraining, feature_blocks, predict_images
+from squall.report.records import Record
 from squall.scoring.collapse import (
     class_means,
     find_centres,
@@ -57,6 +58,11 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
                        fingerprint=lambda: corpus_fingerprint(self.corpus_dirs)),
             *self.classifier_stages(images, images),
         ]  # fmt: skip
+
+    @property
+    def blank_record(self) -> Record:
+        """That of `Recipe`, with the choice of images beside the name of the set."""
+        return replace(super().blank_record, dataset=self.config.dataset)
 
     @property
     def corpus_dir(self) -> Path:

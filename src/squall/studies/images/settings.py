@@ -35,6 +35,7 @@ class ChosenImages(BaseModel):
     """Which of a set's images are used, and how.
 
     Args:
+        name: what results call the choice; by default what it says of classes and training images.
         classes: their names, or so many that are drawn with the first seed; None takes all.
         groups: names of super-classes to the names of their classes: the super-class is what is
             learnt; other classes are left out.
@@ -49,6 +50,7 @@ class ChosenImages(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    name: str = ""
     classes: tuple[str, ...] | int | None = None
     groups: dict[str, tuple[str, ...]] | None = None
     train: int | None = Field(default=None, ge=2)
@@ -56,6 +58,17 @@ class ChosenImages(BaseModel):
     dev: float = Field(default=0.1, gt=0, lt=1)
     skip: int = Field(default=0, ge=0)
     scaling: Literal["channel", "pixel"] = "channel"
+
+    @property
+    def label(self) -> str:
+        """What results call the choice; empty where all is used."""
+        if self.name:
+            return self.name
+        count = self.classes if isinstance(self.classes, int) else len(self.classes or ())
+        parts = [f"{count} classes"] if count else []
+        parts += ["of " + " and ".join(self.groups)] if self.groups else []
+        parts += [f"{self.train} images"] if self.train else []
+        return ", ".join(parts)
 
 
 class SgdSettings(TrainingSettings):
@@ -107,7 +120,12 @@ class ImagesConfig(ClassifierConfig):
             raise ValueError("images.classes and images.groups exclude each other")
         return self
 
+    @property
+    def dataset(self) -> str:
+        """What results call the images."""
+        return ", ".join(filter(None, [self.corpus.name, self.images.label]))
+
     def prepared(self) -> dict[str, Any]:
         """The settings that decide the prepared images."""
         corpus = self.corpus.model_dump(mode="json", include={"name", "options"})
-        return {"corpus": corpus, "images": self.images.model_dump(mode="json")}
+        return {"corpus": corpus, "images": self.images.model_dump(mode="json", exclude={"name"})}
