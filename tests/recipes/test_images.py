@@ -105,6 +105,54 @@ def test_a_killed_training_ends_with_the_same_answers(
     assert json.loads(places.collapse.read_text()) == collapse
 
 
+def _transfer(corpus: Path, tmp_path: Path) -> Cell:
+    """Two super-classes, and then their eight classes from other images."""
+    halves = {"top": ["0", "1", "2", "3"], "bottom": ["4", "5", "6", "7"]}
+    tuned = {"epochs": 2, "batch_size": 16, "learning_rate": [0.01, 0.1], "keep": "last"}
+    settings = {
+        **SETTINGS,
+        "images": {"groups": halves, "train": 80},
+        "transfer": {"images": {"train": 80, "skip": 10}, "training": tuned},
+        "training.epochs": 2,
+        "training.keep": "last",
+        "training.measured_epochs": [0, 1],
+        "training.learning_rate": 0.1,
+    }
+    return _cell(corpus, tmp_path, settings, last=7)
+
+
+@pytest.mark.slow
+def test_a_network_is_fine_tuned_from_its_weights_along_the_training(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = _transfer(corpus, tmp_path)
+    run_cell(cell)
+    places = ImagePlaces(cell.experiment)
+    whole = json.loads(places.transfer.read_text())
+    assert [one["epoch"] for one in whole] == [0, 1, 2]
+    rates = json.loads((places.predicted / "transfer" / "epoch-1.json").read_text())["rates"]
+    assert [one["learning_rate"] for one in rates] == [0.01, 0.1]
+    assert whole[1]["dev_accuracy"] == max(one["dev_accuracy"] for one in rates)
+    metrics = {(r.condition, r.metric) for r in read_records(cell.experiment.result_path)}
+    assert {("epoch 0", "transfer_accuracy"), ("epoch 2", "transfer_accuracy")} <= metrics
+
+    shutil.rmtree(places.predicted)
+    plain, begun = loop._train_one, []
+
+    def killed(*arguments: Any) -> Any:
+        begun.append(arguments[1])
+        if len(begun) == 6:
+            raise RuntimeError("killed")
+        return plain(*arguments)
+
+    monkeypatch.setattr(loop, "_train_one", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        run_cell(cell)
+    run_cell(cell)
+    assert len(begun) == 12 + 2  # two epochs of two rates of three networks; one killed, one anew
+    assert json.loads(places.transfer.read_text()) == whole
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

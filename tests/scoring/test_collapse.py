@@ -155,3 +155,19 @@ def test_nothing_to_score_is_an_error() -> None:
         find_centres(np.eye(2), centres=3, seed=0)
     with pytest.raises(ValueError, match="weights of shape"):
         score_neural_collapse([(np.eye(2), [0, 1])], means, weights=np.ones((2, 3)))
+
+
+def test_from_collapsed_super_classes_no_classifier_tells_the_classes() -> None:
+    """Lemma 5 of the source: with k classes in each super-class at most 1 / k are right."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    classes_each, samples = 3, 60
+    fine = np.arange(samples) % (2 * classes_each)
+    corners = np.array([[1.0, -2.0, 0.5], [-1.0, 2.0, -0.5]])
+    features = corners[fine // classes_each]
+    means = class_means([(features, fine // classes_each)], classes=2)
+    assert score_collapse([(features, fine // classes_each)], means) == 0
+    fitted = linear_model.LogisticRegression(C=1e6).fit(features, fine)
+    assert fitted.score(features, fine) <= 1 / classes_each + 1e-12
+    # Whatever a classifier answers, it answers the same to all of a super-class.
+    best = sum(np.bincount(fine[fine // classes_each == half]).max() for half in (0, 1)) / samples
+    assert best == pytest.approx(1 / classes_each)

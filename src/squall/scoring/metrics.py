@@ -103,6 +103,7 @@ METRICS = {
         Metric("epochs", "epochs", "epochs", digits=0),
         Metric("learning_rate", "learning rate", "", digits=6),
         Metric("weight_norm", "norm of the last layer", "", digits=2),
+        Metric("transfer_accuracy", "accuracy after fine-tuning", "%", "higher"),
         Metric("train_collapse", "train collapse", "", "lower", 4),
         Metric("test_collapse", "strong test collapse", "", "lower", 4),
         Metric("weak_test_collapse", "weak test collapse", "", "lower", 4),

@@ -20,6 +20,8 @@ class ImagePlaces(ClassifierPlaces):
         weights: of the trained network.
         snapshots: folder of weights along the training.
         collapse: the measures of neural collapse along the training.
+        transfer_images: those that the network is fine-tuned with.
+        transfer: how well that went, from the weights after each epoch that is measured.
     """
 
     def __init__(self, experiment: Experiment[Any]) -> None:
@@ -30,6 +32,8 @@ class ImagePlaces(ClassifierPlaces):
         self.weights = self.model / "weights.pt"
         self.snapshots = experiment.directory / "train" / "snapshots"
         self.collapse = self.predicted / "collapse.json"
+        self.transfer_images = folder / "transfer.npz"
+        self.transfer = self.predicted / "transfer.json"
 
     def snapshot(self, epoch: int) -> Path:
         """The weights after an epoch; 0 for before the first."""

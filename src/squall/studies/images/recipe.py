@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from squall.corpora.images import ImageSet, read_images
 from squall.corpora.preparation import check_folders
 from squall.engine.experiment import Experiment
 from squall.engine.stages import Stage, StageError, Work
-from squall.files import atomic_path, read_json, write_json
+from squall.files import atomic_path, file_digest, read_json, write_json
 from squall.networks.loop import Epoch, Trained, train
 from squall.networks.vision.architectures import build_network
 from squall.networks.vision.classifier import ImageClassifier
@@ -35,6 +36,7 @@ from squall.scoring.collapse import (
 from squall.studies.images.places import ImagePlaces
 from squall.studies.images.preparation import SPLITS, PreparedImages, choose_images
 from squall.studies.images.settings import ImagesConfig
+from squall.studies.images.transfer import fine_tune
 
 __all__ = ["list_stages"]
 
@@ -54,9 +56,10 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         return [
             self.stage("check", self.directory, self.check),
             self.stage("prepare", places.prepared.parent, self.prepare,
-                       settings=self.config.prepared(), outputs=(*images, places.known_labels),
+                       settings=self.config.prepared(), outputs=(*images, places.known_labels,
+                                                                 *self._transfer_images),
                        fingerprint=lambda: corpus_fingerprint(self.corpus_dirs)),
-            *self.classifier_stages(images, images),
+            *self.classifier_stages(images, (*images, *self._transfer_images)),
         ]  # fmt: skip
 
     @property
@@ -69,6 +72,10 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         """The folder of the images."""
         check_folders(self.config.corpus, len(self.corpus_dirs))
         return self.corpus_dirs[0]
+
+    @property
+    def _transfer_images(self) -> tuple[Path, ...]:
+        return (self.places.transfer_images,) if self.config.transfer else ()
 
     @property
     def labels(self) -> Sequence[str]:
@@ -113,6 +120,9 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         found = choose_images(self._read(), self.config.images)
         found.write(self.places.prepared)
         write_json(self.places.known_labels, list(found.classes), indent=1)
+        if self.config.transfer is not None:
+            others = choose_images(self._read(), self.config.transfer.images)
+            others.write(self.places.transfer_images)
         work(1, 1, ", ".join(f"{split} {len(found.targets[split])}" for split in SPLITS))
 
     def _images(self, split: str) -> Images:
@@ -173,11 +183,12 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         super().predict(work)
         if self.config.training.measured_epochs:
             write_json(self.places.collapse, list(self._collapse(work)), nan_as_null=True, indent=1)
+        if self.config.transfer is not None:
+            write_json(self.places.transfer, list(self._transfer(work)), indent=1)
 
     def _collapse(self, work: Work) -> Iterator[dict[str, Any]]:
         """The measures after each epoch that the settings name, up to the one that is kept."""
-        last = next(e["epoch"] for e in read_json(self.places.history) if e["kept"])
-        epochs = [*sorted({e for e in self.config.training.measured_epochs if e < last}), last]
+        weights = self._weights()
         train_images, test_images = self._images("train"), self._images("test")
         classes = len(self.labels)
         final = self._trained(self.places.weights, train_images)
@@ -185,9 +196,8 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         test_means = class_means(self._blocks(final, test_images), classes=classes)
         features = np.concatenate([block for block, _ in self._blocks(final, test_images)])
         centres = find_centres(features, centres=classes, seed=self.config.seed)
-        for done, epoch in enumerate(epochs, start=1):
-            work(done, len(epochs), f"neural collapse after epoch {epoch}")
-            path = self.places.weights if epoch == last else self.places.snapshot(epoch)
+        for done, (epoch, path) in enumerate(weights.items(), start=1):
+            work(done, len(weights), f"neural collapse after epoch {epoch}")
             network = self._trained(path, train_images)
             own_means = class_means(self._blocks(network, train_images), classes=classes)
             layer = network.output_layer
@@ -206,6 +216,35 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
                 ),
                 **{f"nc_{name}": value for name, value in asdict(found).items()},
             }
+
+    def _weights(self) -> dict[int, Path]:
+        """By epoch, of those that are measured; the last is the one that is kept."""
+        last = next(e["epoch"] for e in read_json(self.places.history) if e["kept"])
+        epochs = sorted({e for e in self.config.training.measured_epochs if e < last})
+        return {e: self.places.snapshot(e) for e in epochs} | {last: self.places.weights}
+
+    def _transfer(self, work: Work) -> Iterator[dict[str, float]]:
+        """How well the network can be fine-tuned from its weights after each measured epoch."""
+        transfer = self.config.transfer
+        assert transfer is not None
+        path = self.places.transfer_images
+        images = {split: PreparedImages.read(path, split) for split in SPLITS}
+        with np.load(path, allow_pickle=False) as found:
+            classes = len(found["classes"])
+        weights = self._weights()
+        for done, (epoch, begun) in enumerate(weights.items(), start=1):
+            stamp = {
+                "settings": self.config.hashed(),
+                "files": [file_digest(begun), file_digest(path)],
+            }
+            found_of_epoch = fine_tune(
+                partial(self._trained, begun, images["train"]), images, self.config.loss,
+                transfer.training, classes=classes, seed=self.config.seed,
+                device=self.options.device, stamp=stamp,
+                kept=self.places.predicted / "transfer" / f"epoch-{epoch}.json",
+                on_rate=partial(_tell_rate, work, done, len(weights), epoch),
+            )  # fmt: skip
+            yield {"epoch": epoch, **found_of_epoch}
 
     def _blocks(
         self, network: ImageClassifier, images: Images
@@ -230,12 +269,20 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
             for measures in read_json(self.places.collapse, null_as_nan=True):
                 epoch = measures.pop("epoch")
                 found[f"epoch {epoch}"] = measures
+        if self.places.transfer.is_file():
+            for tuned in read_json(self.places.transfer):
+                of_epoch = found.setdefault(f"epoch {tuned['epoch']}", {})
+                of_epoch["transfer_accuracy"] = tuned["accuracy"]
         return found
 
 
 def list_stages(experiment: Experiment[ImagesConfig]) -> list[Stage]:
     """The stages of an experiment, without the report."""
     return _Recipe(experiment).stages()
+
+
+def _tell_rate(work: Work, done: int, total: int, epoch: int, rate: float) -> None:
+    work(done, total, f"fine-tuning from epoch {epoch}, learning rate {rate:g}")
 
 
 def _write_weights(path: Path, network: nn.Module) -> None:

@@ -21,7 +21,10 @@ _CURVES = {
     "train_accuracy": "accuracy on the training images, as they were learnt",
     "weight_norm": "norm of the last layer's weights (Frobenius)",
 }
-_COLLAPSE = tuple(name for name in METRICS if name.endswith("collapse") or name.startswith("nc_"))
+_COLLAPSE = (
+    *(name for name in METRICS if name.endswith("collapse") or name.startswith("nc_")),
+    "transfer_accuracy",
+)
 
 
 def collect(experiments: Sequence[Experiment[Any]]) -> Report:
@@ -37,7 +40,20 @@ def _sections(runs: Sequence[Run]) -> list[Section]:
                   for run in runs if (points := _points(run, metric))]  # fmt: skip
         if curves:
             figures.append(curve_figure(curves, METRICS[metric].heading, "epoch"))
+    against = [
+        Curve(run.label, points, group=run.group) for run in runs if (points := _transfers(run))
+    ]
+    if against:
+        title = "accuracy after fine-tuning, %, from the network before it has collapsed and after"
+        figures.append(curve_figure(against, title, METRICS["test_collapse"].heading))
     return [Section("Neural collapse", "".join(figures))] if figures else []
+
+
+def _transfers(run: Run) -> list[tuple[float, float]]:
+    """Strong test collapse and accuracy after fine-tuning, from the least collapsed on."""
+    collapse = dict(_points(run, "test_collapse"))
+    tuned = dict(_points(run, "transfer_accuracy"))
+    return sorted((collapse[epoch], tuned[epoch]) for epoch in tuned if epoch in collapse)
 
 
 def _points(run: Run, metric: str) -> list[tuple[float, float]]:

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from squall.classification.settings import ClassifierConfig, TrainingSettings
 from squall.networks.vision.training import SgdPlan
+from squall.settings import Settings
 
-__all__ = ["ChosenImages", "ImagesConfig", "NetworkSettings", "SgdSettings"]
+__all__ = ["ChosenImages", "ImagesConfig", "NetworkSettings", "SgdSettings", "TransferSettings"]
 
 
 class NetworkSettings(BaseModel):
@@ -100,6 +101,19 @@ class SgdSettings(TrainingSettings):
         return SgdPlan(**{name: value for name, value in dict(self).items() if name in names})
 
 
+class TransferSettings(Settings):
+    """Fine-tuning of the network to another task, from its weights along the training.
+
+    Args:
+        images: on which images of the same set; `skip` keeps them apart from those of the training.
+        training: how the whole network is trained, with a last layer of its own; of several
+            learning rates that with the highest accuracy on the development set counts.
+    """
+
+    images: ChosenImages
+    training: SgdSettings
+
+
 class ImagesConfig(ClassifierConfig):
     """Everything that decides the numbers of an image classifier.
 
@@ -107,15 +121,20 @@ class ImagesConfig(ClassifierConfig):
         network: what is trained.
         images: on which images.
         training: how.
+        transfer: to what the network is fine-tuned, from the weights after each of
+            `training.measured_epochs`; None leaves it.
     """
 
     task: Literal["images"] = "images"
     network: NetworkSettings = NetworkSettings()
     images: ChosenImages = ChosenImages()
     training: SgdSettings = SgdSettings()
+    transfer: TransferSettings | None = None
 
     @model_validator(mode="after")
     def _one_choice(self) -> ImagesConfig:
+        if self.transfer is not None and not self.training.measured_epochs:
+            raise ValueError("transfer needs training.measured_epochs, to begin from")
         if self.images.classes is not None and self.images.groups is not None:
             raise ValueError("images.classes and images.groups exclude each other")
         return self
@@ -127,5 +146,10 @@ class ImagesConfig(ClassifierConfig):
 
     def prepared(self) -> dict[str, Any]:
         """The settings that decide the prepared images."""
-        corpus = self.corpus.model_dump(mode="json", include={"name", "options"})
-        return {"corpus": corpus, "images": self.images.model_dump(mode="json", exclude={"name"})}
+        found = {
+            "corpus": self.corpus.model_dump(mode="json", include={"name", "options"}),
+            "images": self.images.model_dump(mode="json", exclude={"name"}),
+        }
+        if self.transfer is not None:
+            found["transfer"] = self.transfer.images.model_dump(mode="json", exclude={"name"})
+        return found
