@@ -90,7 +90,7 @@ set_up() {
     fi
     # pip 26.3 refuses a dependency of ESPnet 202511, ci_sdr, which names a git address in an extra
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'pip>=23.2,<26.3'
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "${root}[asr,cluster,enhance,mos,peers,report,text,vad,whisper,dev]" ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "${root}[asr,cluster,enhance,images,mos,peers,report,text,vad,whisper,dev]" ||
         fail "the installation failed (see above). Without a network, give pip a mirror with PIP_INDEX_URL"
     # without what it depends on, a toolkit of some twenty packages that its model does not need, nor what
     # that toolkit asks of Python
