@@ -105,20 +105,26 @@ _ENHANCEMENT_STAGES = [
 _STUDY_STAGES = {0: "check", 5: "train", 7: "score", 8: "report"}
 
 
-def study(name: str, config_class: str, *supports: str) -> Task:
+def study(
+    name: str,
+    config_class: str,
+    *supports: str,
+    stages: Mapping[int, str] = _STUDY_STAGES,
+) -> Task:
     """The task of a study, the parts of which have the places that `studies/README.md` tells.
 
     Args:
         name: of the study's folder.
         config_class: of its settings, in `settings.py`.
         supports: those of `OPTIONS` that it can honour.
+        stages: the numbers and names of its stages, the report among them.
     """
     place = f"squall.studies.{name}"
     return Task(
         settings=(f"{place}.settings", config_class),
         recipe=(f"{place}.recipe", "list_stages"),
         report=(f"{place}.report", "collect"),
-        stage_names=_STUDY_STAGES,
+        stage_names=stages,
         supports=frozenset(supports),
     )
 
