@@ -81,6 +81,25 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert seconds == sorted(seconds)
 
 
+def test_several_measures_are_kept_and_the_first_is_the_score(tmp_path: Path) -> None:
+    def training() -> BatchTraining:
+        made = _training()
+        made.score = lambda: {"error": 1.0 / made.optimizer.state_dict()["state"][0]["step"].item(),
+                              "other": -1.0}  # type: ignore[method-assign]  # fmt: skip
+        return made
+
+    checkpoint = Checkpoint(tmp_path / "training.pt", {"seed": 0})
+    with pytest.raises(KilledError):
+        train(training(), epochs=4, checkpoint=checkpoint, on_epoch=_kill_after(2))
+    trained = train(training(), epochs=4, checkpoint=checkpoint)
+    errors = [1 / 3, 1 / 6, 1 / 9, 1 / 12]
+    assert [done.score for done in trained.history] == errors
+    assert [done.measures for done in trained.history] == [
+        {"error": error, "other": -1.0} for error in errors
+    ]
+    assert trained.best == trained.history[-1]
+
+
 def test_it_stops_after_stale_epochs_and_keeps_the_best_weights() -> None:
     training = _training()
     scores = iter([3.0, 2.0, 2.5, 2.0, 4.0, 1.0])

@@ -79,8 +79,11 @@ class Trainable(Protocol):
             may diverge one by one: nobody looks at them here.
         """
 
-    def score(self) -> float | None:
-        """How the network does on held-out data, the lower the better; None if it is not asked."""
+    def score(self) -> float | Mapping[str, float] | None:
+        """How the network does on held-out data, the lower the better; None if it is not asked.
+
+        Several numbers by their names are kept with the epoch, and the first is the score.
+        """
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,15 @@ class Epoch:
         epoch: its number, from 1.
         seconds: since the training began, those before an interruption included.
         loss: what `Trainable.train_epoch` gave.
-        score: what `Trainable.score` gave.
+        score: what `Trainable.score` gave, or the first of it.
+        measures: all of it by name, where it gave several numbers.
     """
 
     epoch: int
     seconds: float
     loss: Any
     score: float | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -171,12 +176,14 @@ def train(
 def _train_one(training: Trainable, epoch: int, began_s: float) -> Epoch:
     loss = training.train_epoch(epoch)
     alone = isinstance(loss, float)
-    score = training.score() if not alone or math.isfinite(loss) else None
+    found = training.score() if not alone or math.isfinite(loss) else None
+    measures = found if isinstance(found, Mapping) else {}
+    score = next(iter(measures.values())) if isinstance(found, Mapping) else found
     if alone and not math.isfinite(loss if score is None else score):
         raise DivergedError(
             f"the network diverged in epoch {epoch} (loss {loss}): lower learning_rate"
         )
-    return Epoch(epoch, time.perf_counter() - began_s, loss, score)
+    return Epoch(epoch, time.perf_counter() - began_s, loss, score, measures)
 
 
 def _look_at(training: Trainable, trained: Trained, decay: float) -> None:
