@@ -8,17 +8,14 @@ import torch
 
 from squall.asr.bridge.espnet import BatchScorerInterface
 from squall.asr.settings import RecognitionConfig
-from squall.losses import BaselineLoss, LogitNormLoss, TokenLoss, build_loss
+from squall.losses import LogitNormLoss, TokenLoss, build_loss, log_clipped_posterior, square_aim
 
 __all__ = [
     "PosteriorScorer",
-    "log_clipped_posterior",
     "log_posterior",
     "normalise_output",
     "posterior_of",
 ]
-
-_ANY_CLASSES = 2  # what a loss drives its logits to does not depend on their number
 
 
 def posterior_of(config: RecognitionConfig) -> tuple[str, float]:
@@ -29,15 +26,11 @@ def posterior_of(config: RecognitionConfig) -> tuple[str, float]:
         `auto` gives `clipped` for the square losses and `softmax` for the others; the reason is in
         recipes/an4/README.md, where both are measured.
     """
-    loss = _loss_of(config)
-    square, target = False, 1.0
-    if not isinstance(loss, BaselineLoss):
-        terms = loss.terms(_ANY_CLASSES)
-        square, target = terms.square, float(terms.true_aim)
+    aim = square_aim(_loss_of(config))
     form = config.decode.posterior
     if form == "auto":
-        form = "clipped" if square else "softmax"
-    return form, target
+        form = "softmax" if aim is None else "clipped"
+    return form, 1.0 if aim is None else aim
 
 
 def normalise_output(config: RecognitionConfig, decoder: torch.nn.Module) -> None:
@@ -88,22 +81,6 @@ def log_posterior(logits: torch.Tensor, *, form: str, target: float, floor: floa
     if form == "softmax":
         return torch.log_softmax(logits, dim=-1)
     return log_clipped_posterior(logits, target=target, floor=floor)
-
-
-def log_clipped_posterior(logits: torch.Tensor, *, target: float, floor: float) -> torch.Tensor:
-    """log(p_j), p_j = max(f_j / M, floor) / sum_i max(f_i / M, floor).
-
-    The minimiser of the square loss is f_j = P(j | x), of the rescaled one with k = 1 it is
-    M P(j | x): the logits are themselves the posterior, up to the factor M, so that a softmax on
-    top of them flattens it (Hui and Belkin 2021, section 2).
-
-    Args:
-        logits: (..., C).
-        target: M, positive.
-        floor: smallest value before normalisation, in (0, 1).
-    """
-    clipped = (logits / target).clamp(min=floor)
-    return clipped.log() - clipped.sum(dim=-1, keepdim=True).log()
 
 
 class PosteriorScorer(BatchScorerInterface):  # type: ignore[misc]

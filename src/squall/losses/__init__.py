@@ -56,6 +56,7 @@ from squall.losses.modules import (
     SquentropyLoss,
     TokenLoss,
 )
+from squall.losses.posterior import log_clipped_posterior, square_aim
 from squall.losses.registry import (
     BASELINE_LOSSES,
     LINEAR_LOSSES,
@@ -103,10 +104,12 @@ __all__ = [
     "linear_rescaled_square_loss",
     "linear_square_loss",
     "linear_squentropy_loss",
+    "log_clipped_posterior",
     "logit_norm_loss",
     "loss_parameters",
     "rescaled_square_loss",
     "scale_of_ce",
+    "square_aim",
     "square_loss",
     "squentropy_loss",
 ]
