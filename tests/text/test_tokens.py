@@ -17,6 +17,7 @@ from squall.text.tokens import (
     normalize_text,
     own_marks,
     piece_normalizer,
+    train_sentencepiece,
 )
 
 TEXTS = [
@@ -98,6 +99,16 @@ def test_pieces_spell_a_transcript_as_it_is(tmp_path: Path, text: str) -> None:
     model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "bpe.model"))
     assert model.decode(model.encode(text)) == text
     assert piece_normalizer(tmp_path / "bpe.model")(text) == text
+
+
+def test_verbatim_pieces_spell_every_space(tmp_path: Path) -> None:
+    import sentencepiece
+
+    texts = ["  go on  to\tthe next \n", "go on", " on\n\n"]
+    train_sentencepiece(texts, tmp_path / "bpe.model", 20, verbatim=True)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "bpe.model"))
+    for text in (*texts, "  on to  go ?? on "):
+        assert "".join(model.encode(text, out_type=str)).replace("\u2581", " ") == text
 
 
 def test_pieces_are_trained_on_the_longest_transcript_too(tmp_path: Path) -> None:

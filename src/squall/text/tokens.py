@@ -110,7 +110,9 @@ def build_tokens(
     return tokens
 
 
-def train_sentencepiece(texts: Sequence[str], model: Path, vocabulary_size: int) -> list[str]:
+def train_sentencepiece(
+    texts: Sequence[str], model: Path, vocabulary_size: int, *, verbatim: bool = False
+) -> list[str]:
     """Train a unigram model (Kudo 2018) on one thread and return its pieces.
 
     The model takes texts as they are, however long: sentencepiece itself would rewrite them by NFKC
@@ -120,6 +122,8 @@ def train_sentencepiece(texts: Sequence[str], model: Path, vocabulary_size: int)
         texts: the training transcripts.
         model: where the model is written.
         vocabulary_size: number of pieces in the model, `<unk>`, `<s>` and `</s>` among them.
+        verbatim: keep every space, so that the pieces of a text together spell it to the letter.
+            Otherwise one is put before it, and those at its ends and beside others are left out.
 
     Returns:
         The pieces in the order of the model, without those three: ESPnet has its own.
@@ -143,6 +147,8 @@ def train_sentencepiece(texts: Sequence[str], model: Path, vocabulary_size: int)
             model_type="unigram",
             vocab_size=vocabulary_size,
             normalization_rule_name="identity",
+            add_dummy_prefix=not verbatim,
+            remove_extra_whitespaces=not verbatim,
             max_sentence_length=max(_LONGEST_BYTES, *(len(text.encode()) for text in texts)),
             character_coverage=1.0,
             input_sentence_size=100_000_000,
