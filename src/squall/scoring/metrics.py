@@ -61,6 +61,7 @@ METRICS = {
         Metric("mce", "MCE", "%", "lower"),
         Metric("brier", "Brier", "score", "lower"),
         Metric("nll", "NLL", "nats", "lower"),
+        Metric("bpc", "bits per character", "bits", "lower", 3),
         Metric("nll_refinement", "NLL refinement", "nats", "lower", 3, 4),
         Metric("nll_calibration", "NLL calibration error", "nats", "lower", 3, 4),
         Metric("brier_refinement", "Brier refinement", "score", "lower", 3, 4),
