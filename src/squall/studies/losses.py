@@ -1,4 +1,4 @@
-"""The losses that a study compares."""
+"""The losses that a study compares: all in one experiment, or one in each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
 
+from squall.engine.config import parameter_label
 from squall.losses import SOURCE_SETTINGS, TokenLoss, build_loss
 from squall.settings import Settings
 
-__all__ = ["ComparedLosses", "build_losses", "softmax_logits"]
+__all__ = ["ComparedLosses", "StudyLoss", "build_losses", "softmax_logits"]
 
 
 class ComparedLosses(Settings):
@@ -38,6 +40,45 @@ class ComparedLosses(Settings):
     def _losses_exist(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         build_losses(value)
         return value
+
+
+class StudyLoss(BaseModel):
+    """Settings of the loss of an experiment that trains with one.
+
+    Args:
+        name: one of `squall.losses.LOSSES` or `BASELINE_LOSSES`.
+
+    Every further key (alpha, k, M, w, label_smoothing, gamma, scale) goes to the loss, which checks
+    it.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = "ce"
+
+    @model_validator(mode="after")
+    def _loss_exists(self) -> Self:
+        self.build()
+        return self
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The loss's own parameters."""
+        return dict(self.model_extra or {})
+
+    @property
+    def label(self) -> str:
+        """The loss with the parameters that the settings give it."""
+        shown = {"alpha": "a", "label_smoothing": "ls"}
+        return self.name + parameter_label(self.parameters, shown)
+
+    def build(self) -> TokenLoss:
+        """The loss of logits (..., C).
+
+        Raises:
+            ValueError: there is no such loss, parameter or value.
+        """
+        return build_loss(self.name, **{"class_dim": -1, **self.parameters})
 
 
 def build_losses(given: dict[str, dict[str, Any]]) -> dict[str, TokenLoss]:
