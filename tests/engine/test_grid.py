@@ -10,6 +10,7 @@ from squall.engine.grid import find_config
 
 DEFAULTS = {
     "an4": "conformer",
+    "charlm": "text8_small",
     "demo": "conformer",
     "enhance_demo": "enhancement",
     "enhance_hint": "ibm",

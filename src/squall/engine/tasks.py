@@ -103,6 +103,7 @@ _ENHANCEMENT_STAGES = [
 ]
 # Numbered as the stages of the same name are in the other recipes.
 _STUDY_STAGES = {0: "check", 5: "train", 7: "score", 8: "report"}
+_CHARLM_STAGES = {0: "check", 1: "prepare", 5: "train", 6: "predict", 7: "score", 8: "report"}
 
 
 def study(
@@ -146,6 +147,7 @@ TASKS = {
     ),
     "spiral": study("spiral", "SpiralConfig"),
     "tabular": study("tabular", "TabularConfig", "corpus_dir", "workers"),
+    "charlm": study("charlm", "CharlmConfig", "corpus_dir", "device", stages=_CHARLM_STAGES),
 }
 """Name of a task, as the settings give it under `task`, to its parts."""
 
