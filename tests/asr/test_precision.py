@@ -1,4 +1,4 @@
-"""Products in bfloat16 on processors that have them, and what stays in float32."""
+"""Products in bfloat16 in a recogniser's training, and what stays in float32."""
 
 from __future__ import annotations
 
@@ -14,35 +14,19 @@ import tiny
 pytest.importorskip("espnet2")
 
 from squall.asr.needs import _build_model
-from squall.asr.precision import choose_precision
-
-
-@pytest.mark.parametrize("has_it", [True, False])
-def test_auto_is_what_the_processor_has(monkeypatch: pytest.MonkeyPatch, has_it: bool) -> None:
-    monkeypatch.setattr("squall.asr.precision.multiplies_bfloat16", lambda: has_it)
-    expected = "bfloat16" if has_it else "float32"
-    assert choose_precision(tiny.config(), device="cpu") == expected
-    assert choose_precision(tiny.config(), device="cuda") == "float32"
-    for asked in ("float32", "bfloat16"):
-        assert choose_precision(tiny.config(precision=asked), device="cpu") == asked
+from squall.asr.training import _begun_precision
 
 
 @pytest.mark.parametrize(
     ("told", "expected"), [({"precision": "bfloat16"}, "bfloat16"), ({}, "float32")]
 )
-def test_a_training_goes_on_as_it_began(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], expected: str
+def test_espnets_settings_tell_how_a_training_began(
+    tmp_path: Path, told: dict[str, str], expected: str
 ) -> None:
     settings = tmp_path / "settings.yaml"
-    for has_it in (True, False):
-        monkeypatch.setattr(
-            "squall.asr.precision.multiplies_bfloat16", lambda has_it=has_it: has_it
-        )
-        settings.unlink(missing_ok=True)
-        fresh = choose_precision(tiny.config(), device="cpu", settings=settings)
-        assert fresh == ("bfloat16" if has_it else "float32")
-        settings.write_text(yaml.safe_dump({"model_conf": told}))
-        assert choose_precision(tiny.config(), device="cpu", settings=settings) == expected
+    assert _begun_precision(settings) is None
+    settings.write_text(yaml.safe_dump({"model_conf": told}))
+    assert _begun_precision(settings) == expected
 
 
 def test_the_name_of_an_experiment_has_the_precision_that_was_asked_for() -> None:

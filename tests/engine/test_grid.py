@@ -12,6 +12,7 @@ DEFAULTS = {
     "an4": "conformer",
     "ccql": "cifar100",
     "collapse": "mlp",
+    "charlm": "text8_small",
     "demo": "conformer",
     "enhance_demo": "enhancement",
     "enhance_hint": "ibm",

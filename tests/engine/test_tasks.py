@@ -86,3 +86,13 @@ def test_an_experiment_is_not_opened_as_one_of_another_task(path: Path, tmp_path
     assert opened.config == experiment.config
     with pytest.raises(ConfigError, match="of another task: enhancement"):
         open_experiment(experiment.directory, RecognitionConfig)
+
+
+def test_a_study_may_have_further_stages_of_those_that_recipes_have() -> None:
+    usual = {0: "check", 5: "train", 7: "score", 8: "report"}
+    assert TASKS["spiral"].stage_names == usual
+    further = TASKS["charlm"].stage_names
+    assert dict(further) == usual | {1: "prepare", 6: "predict"}
+    assert list(further) == sorted(further)
+    of_recipes = TASKS["recognition"].stage_names
+    assert {further[n] for n in (0, 1, 5, 7, 8)} == {of_recipes[n] for n in (0, 1, 5, 7, 8)}

@@ -16,10 +16,10 @@ import torch
 
 from squall.asr.bridge.running import QUIET, espnet_task, parse_espnet_settings
 from squall.asr.memory import free_memory_bytes
-from squall.asr.precision import choose_precision
 from squall.asr.settings import RecognitionConfig
 from squall.asr.training import model_settings
 from squall.audio.reading import SAMPLE_RATE_HZ
+from squall.networks.precision import choose_precision
 from squall.text.tokens import BLANK, PHONE_UNITS, SENTENCE_END, UNKNOWN
 
 __all__ = ["TrainingNeeds", "encoder_frames", "free_memory_bytes", "measure_needs"]
@@ -92,7 +92,7 @@ def measure_needs(
     little where `espnet.num_workers` is above 0.
     """
     torch.set_num_threads(threads)
-    precision = choose_precision(config, device=device)
+    precision = choose_precision(config.precision, device=device)
     model = _build_model(config, precision).to(device).train()
     batches = _batches(config, lengths_s, model.vocab_size)
 

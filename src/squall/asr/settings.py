@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from squall.engine.config import ExperimentConfig
 from squall.engine.loss import LossSettings
+from squall.networks.precision import Precision
 from squall.settings import Settings
 from squall.text.tokens import PHONE_UNITS
 
@@ -144,7 +145,7 @@ class RecognitionConfig(ExperimentConfig):
     loss: LossConfig = LossConfig()
     lm: LanguageModelConfig | None = None
     decode: DecodeConfig = DecodeConfig()
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     espnet: dict[str, Any]
 
     variant_group: ClassVar[str] = "decode"

@@ -8,12 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from squall.asr.bridge.distributed import run_training
 from squall.asr.bridge.names import MODEL_NAME
 from squall.asr.bridge.running import QUIET, espnet_task, run_espnet
-from squall.asr.precision import choose_precision
 from squall.asr.settings import RecognitionConfig
 from squall.files import atomic_path, json_text, read_json, write_json
+from squall.networks.precision import choose_precision
 from squall.settings import changes_since
 from squall.workers import OnProgress
 
@@ -97,7 +99,8 @@ def train_recogniser(
     shutil.copyfile(stats_dir / "train" / "feats_stats.npz", output_dir / "feats_stats.npz")
     if config.tokens.units == "bpe":
         shutil.copyfile(tokens_dir / "bpe.model", output_dir / "bpe.model")
-    precision = choose_precision(config, device=device, settings=output_dir / "settings.yaml")
+    begun = _begun_precision(output_dir / "settings.yaml")
+    precision = choose_precision(config.precision, device=device, begun=begun)
     _log.info("the products of a training step are in %s", precision)
     settings = {
         **QUIET,
@@ -124,6 +127,14 @@ def train_recogniser(
         on_progress=on_progress,
     )
     publish_model(output_dir, settings)
+
+
+def _begun_precision(settings: Path) -> str | None:
+    """That of the training whose ESPnet settings a file holds; None where there is no file."""
+    if not settings.is_file():
+        return None
+    before = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    return str(before["model_conf"].get("precision", "float32"))
 
 
 def model_settings(config: RecognitionConfig, precision: str = "float32") -> dict[str, Any]:

@@ -23,7 +23,7 @@ from squall.engine.grid import find_config, grid_configs, plan_cells
 from squall.engine.launch import Launch, leading
 from squall.engine.runner import Cell, CellStatus, run_cells
 from squall.engine.tasks import TASKS, open_variants, task_of
-from squall.report.records import read_records
+from squall.report.records import Record, read_records
 from squall.report.report import Report
 from squall.settings import ConfigError, differences, parse_assignment, split_values
 
@@ -113,13 +113,18 @@ def report_experiments(options: argparse.Namespace) -> int:
 
 
 def _refuse_namesakes(experiments: Sequence[Experiment[ExperimentConfig]]) -> None:
-    """A table has one row for what records call by one name; the other numbers would be lost."""
-    owners: dict[tuple[str | int, ...], Experiment[ExperimentConfig]] = {}
+    """A table has one row for what records call by one name; the other numbers would be lost.
+
+    What several experiments put beside their own system, with the same numbers, is one row.
+    """
+    owners: dict[tuple[str | int, ...], tuple[Experiment[ExperimentConfig], Record]] = {}
     for experiment in experiments:
         records = read_records(experiment.result_path) if experiment.result_path.is_file() else []
         for record in records:
-            owner = owners.setdefault(record.key, experiment)
+            owner, known = owners.setdefault(record.key, (experiment, record))
             if owner.directory.resolve() == experiment.directory.resolve():
+                continue
+            if record.system != experiment.config.system and record.value == known.value:
                 continue
             changed = differences(owner.config.hashed(), experiment.config.hashed())
             raise ConfigError(

@@ -69,9 +69,16 @@ class LossSettings(BaseModel):
             ValueError: there is no such loss, parameter or value, or no scale that makes it begin
                 at the value of cross-entropy.
         """
-        from squall.losses import build_loss, scale_of_ce  # torch, for which settings do not wait
+        from squall.losses import build_loss  # torch, for which settings do not wait
 
-        scale = self.scale
-        if scale == "ce":
-            scale = scale_of_ce(self.name, classes, **self.parameters)
-        return build_loss(self.name, scale=scale, class_dim=-1, **self.parameters)
+        return build_loss(
+            self.name, scale=self.factor(classes=classes), class_dim=-1, **self.parameters
+        )
+
+    def factor(self, *, classes: int) -> float:
+        """The scale as a number; raises as `build`."""
+        if self.scale != "ce":
+            return self.scale
+        from squall.losses import scale_of_ce
+
+        return scale_of_ce(self.name, classes, **self.parameters)

@@ -103,6 +103,7 @@ _ENHANCEMENT_STAGES = [
 ]
 # Numbered as the stages of the same name are in the other recipes.
 _STUDY_STAGES = {0: "check", 5: "train", 7: "score", 8: "report"}
+_CHARLM_STAGES = {0: "check", 1: "prepare", 5: "train", 6: "predict", 7: "score", 8: "report"}
 
 
 _CLASSIFIER_STAGES = {
@@ -125,7 +126,7 @@ def study(
         name: of the study's folder.
         config_class: of its settings, in `settings.py`.
         supports: those of `OPTIONS` that it can honour.
-        stages: the names of its stages by their numbers.
+        stages: the numbers and names of its stages, the report among them.
     """
     place = f"squall.studies.{name}"
     return Task(
@@ -153,8 +154,9 @@ TASKS = {
         supports=_SPEECH | {"noise_dir", "workers"},
     ),
     "spiral": study("spiral", "SpiralConfig"),
-    "images": study("images", "ImagesConfig", "corpus_dir", "device", stages=_CLASSIFIER_STAGES),
     "tabular": study("tabular", "TabularConfig", "corpus_dir", "workers"),
+    "charlm": study("charlm", "CharlmConfig", "corpus_dir", "device", stages=_CHARLM_STAGES),
+    "images": study("images", "ImagesConfig", "corpus_dir", "device", stages=_CLASSIFIER_STAGES),
     "text": study(
         "text",
         "TextConfig",
