@@ -137,9 +137,9 @@ class CharlmConfig(ExperimentConfig):
     variant_group: ClassVar[str] = "evaluation"
 
     def hashed(self) -> dict[str, Any]:
-        """As those of every experiment, without what changes rounding alone."""
+        """As those of every experiment, without what changes rounding alone, or no network."""
         settings = super().hashed()
-        del settings["loss"]["fused"]
+        del settings["loss"]["fused"], settings["text"]["ngrams"]
         if self.training.precision == "auto":
             del settings["training"]["precision"]
         return settings
