@@ -159,7 +159,7 @@ def language_tables(records: Sequence[Record]) -> list[Table]:
         for title, columns in layouts.items():
             table = results_table(here, where, columns)
             tables.append(Table(f"{dataset}, {where}{title}", *table))
-    compared = comparison_tables(record for record in records if is_comparison(record))
+    compared = comparison_tables(filter(is_comparison, records), items="stretches of text")
     return [*tables, *compared, *source_tables(others)]
 
 
