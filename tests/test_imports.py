@@ -15,7 +15,7 @@ import squall
 
 SOURCE = Path(squall.__path__[0])
 FLOORS = (
-    {"losses", "kernels", "scoring", "files", "workers", "settings"},
+    {"losses", "kernels", "scoring", "theory", "files", "workers", "settings"},
     {"networks", "report", "audio", "text"},
     {"corpora", "sklearn"},
     {"engine"},
@@ -25,7 +25,7 @@ FLOORS = (
 )
 """From the ground up: an import goes to a lower floor, or stays in its room."""
 
-LIBRARIES = ("losses", "kernels", "scoring")
+LIBRARIES = ("losses", "kernels", "scoring", "theory")
 LIST_MODULES = (
     "import sys, json, importlib; importlib.import_module(sys.argv[1]); "
     "print(json.dumps(sorted(sys.modules)))"
@@ -167,6 +167,10 @@ def test_enhancement_needs_no_espnet() -> None:
 
 def test_manifests_need_neither_espnet_nor_torch() -> None:
     assert _loaded_by("squall.corpora.validation") & {"espnet", "espnet2", "torch"} == set()
+
+
+def test_theory_needs_no_torch() -> None:
+    assert _loaded_by("squall.theory") & {"torch"} == set()
 
 
 def test_the_layout_can_be_seen_at_a_glance() -> None:
