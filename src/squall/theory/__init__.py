@@ -7,6 +7,9 @@ the minimiser for a `Setting`, `solve_printed` what the source's equations say; 
 `run_vamp` are the minimiser and the iteration on data that `draw_data` makes. The parts are in
 `marchenko_pastur`, `prox`, `labels`, `channel`, `accuracy`, `state_evolution`, `fixed_point`.
 
+Mixture models: `squall.theory.mixtures` for quadratic losses, `squall.theory.mixture_entropy` for
+cross-entropy.
+
 >>> from squall.theory import Setting, solve
 >>> round(solve(Setting(classes=2, beta=0.5)).accuracy, 3)
 0.673
@@ -24,6 +27,8 @@ from squall.theory.minimise import (
     initial_weights,
     minimise,
 )
+from squall.theory.mixture_entropy import Estimate, sampled_cross_entropy
+from squall.theory.mixtures import Mixture, ccql, ccql_minimiser, ccql_minimum
 from squall.theory.printed import PrintedFixedPoint, solve_printed
 from squall.theory.prox import rescaled_square_prox
 from squall.theory.setting import Setting
@@ -40,8 +45,10 @@ from squall.theory.vamp import VampResult, run_vamp
 __all__ = [
     "STARTS",
     "BestRescale",
+    "Estimate",
     "FixedPoint",
     "Minimum",
+    "Mixture",
     "Overlaps",
     "PrintedFixedPoint",
     "Setting",
@@ -51,6 +58,9 @@ __all__ = [
     "VampResult",
     "best_minimum",
     "best_rescale",
+    "ccql",
+    "ccql_minimiser",
+    "ccql_minimum",
     "draw_data",
     "gradient_descent",
     "initial_weights",
@@ -61,6 +71,7 @@ __all__ = [
     "rescaled_square_prox",
     "run_vamp",
     "sampled_accuracy",
+    "sampled_cross_entropy",
     "solve",
     "solve_printed",
     "spectral_means",
