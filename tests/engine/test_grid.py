@@ -10,6 +10,7 @@ from squall.engine.grid import find_config
 
 DEFAULTS = {
     "an4": "conformer",
+    "asymptotics": "figures",
     "ccql": "cifar100",
     "collapse": "mlp",
     "charlm": "text8_small",
