@@ -20,6 +20,7 @@ DEFAULTS = {
     "enhance_timit": "irm",
     "images": "cifar10",
     "librispeech": "e_branchformer",
+    "mixtures": "lemmas",
     "own": "conformer",
     "spiral": "spirals",
     "tabular": "collection",

@@ -35,6 +35,19 @@ ASYMPTOTICS: dict[str, Any] = {
     "seed": 3,
 }
 
+MIXTURES: dict[str, Any] = {
+    "study.grid": {"classes": [3, 8], "features": [4], "correlation": ["random", 0.5]},
+    "study.weights": [500],
+    "study.path": {
+        "mixtures": [{"classes": 3, "features": 4}, {"classes": 3, "features": 4, "noise": 1.0}],
+        "samples": 40,
+        "test_samples": 300,
+        "steps": 30,
+    },
+    "study.samples": 500,
+    "study.seeds": 2,
+}
+
 
 def records_of(tmp_path: Path) -> list[Record]:
     return read_records(tmp_path / "results" / "results.json")
@@ -90,3 +103,23 @@ def test_a_setting_that_cannot_be_is_named(squall: Squall) -> None:
     code, _, err = squall("asymptotics", settings={"study.grids": {"few": {"beta": [-1.0]}}})
     assert code != 0
     assert "beta is -1" in err
+
+
+@pytest.mark.slow
+def test_mixtures(squall: Squall, tmp_path: Path) -> None:
+    code, out, err = squall("mixtures", "--workers", 2, settings=MIXTURES, processes=True)
+    assert code == 0, err
+    # two mixtures of paths; with three noises 3 classes of both centres, 8 of random ones
+    assert f"{2 * 2 + 3 * 3 * 2} simulations in 2 processes" in out
+    records = records_of(tmp_path)
+    assert {r.seed for r in records} == {1, 2}
+    assert {r.metric for r in records} == {"equation", "accuracy", "train_accuracy", "train_steps"}
+    text = (tmp_path / "results" / "RESULTS.md").read_text()
+    rows = {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert rows["| 3.4: minimum of QL"].endswith("| holds with a correction |")
+    assert rows["| 3.5: bound of min CCQL"].endswith("| holds with a correction |")
+    bounded = "| 3.2: cross-entropy at R = log(K/eps)/g, bounded noise"
+    assert rows[bounded].endswith("| holds |")
+    assert "## lemmas: training time against test accuracy" in text
+    page = (tmp_path / "exp" / "mixtures" / "report.html").read_text()
+    assert page.count("<svg") == 1

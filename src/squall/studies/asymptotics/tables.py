@@ -145,8 +145,8 @@ def _tables(numbers: NumbersBy) -> Iterator[Table]:
         [row for place in numbers.places if (row := _rescale_row(numbers, place))],
         "Accuracy % of gradient descent from a random start of the settings' size at the largest "
         "d that has several R; gain is that of the best R over the first one, ± standard error "
-        "over seeds, chosen on the same numbers. The minimiser's own gain is 0: the objective is homogeneous, so that R "
-        "shrinks the start and nothing else.",
+        "over seeds, chosen on the same numbers. The minimiser's own gain is 0: the objective is "
+        "homogeneous, so that R shrinks the start and nothing else.",
     )
     yield Table(
         "minima by start",
