@@ -99,6 +99,7 @@ def _against_r(numbers: NumbersBy, grid: Grid) -> str:
                         colour, marker, system)  # fmt: skip
             axes.set_xscale("log")
             axes.set_xlabel("R")
+            axes.set_ylabel("accuracy %")
             _titled(axes, place)
         _legend(figure)
     return written[0]
@@ -121,6 +122,7 @@ def _against_d(numbers: NumbersBy, grid: Grid) -> str:
                 values = {1 / d: v for (_, d, _), v in found.items()}
                 _points(axes, values, colour, marker, system)
             axes.set_xlabel("1/d")
+            axes.set_ylabel("accuracy %")
             _titled(axes, place)
         _legend(figure)
     return written[0]
