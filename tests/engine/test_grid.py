@@ -10,6 +10,7 @@ from squall.engine.grid import find_config
 
 DEFAULTS = {
     "an4": "conformer",
+    "asymptotics": "figures",
     "ccql": "cifar100",
     "collapse": "mlp",
     "charlm": "text8_small",
@@ -19,6 +20,7 @@ DEFAULTS = {
     "enhance_timit": "irm",
     "images": "cifar10",
     "librispeech": "e_branchformer",
+    "mixtures": "lemmas",
     "own": "conformer",
     "spiral": "spirals",
     "tabular": "collection",

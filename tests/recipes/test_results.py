@@ -17,6 +17,8 @@ from squall.enhance.report.tables import ENHANCEMENT
 from squall.report.records import Record, read_records, write_records
 from squall.report.tables import Layout, write_results
 from squall.scoring.metrics import declared
+from squall.studies.asymptotics.tables import ASYMPTOTICS
+from squall.studies.mixtures.report import MIXTURES
 from squall.studies.spiral.report import SPIRALS
 from squall.studies.tabular.tables import NOTES, tabular_tables
 
@@ -28,6 +30,8 @@ LAYOUTS = {
     "wsj": RECOGNITION,
     "enhance_hint": ENHANCEMENT,
     "enhance_timit": ENHANCEMENT,
+    "asymptotics": ASYMPTOTICS,
+    "mixtures": MIXTURES,
     "spiral": SPIRALS,
     "tabular": Layout(tabular_tables, NOTES),
 }

@@ -155,6 +155,8 @@ TASKS = {
     ),
     "spiral": study("spiral", "SpiralConfig"),
     "tabular": study("tabular", "TabularConfig", "corpus_dir", "workers"),
+    "asymptotics": study("asymptotics", "AsymptoticsConfig", "workers"),
+    "mixtures": study("mixtures", "MixturesConfig", "workers"),
     "charlm": study("charlm", "CharlmConfig", "corpus_dir", "device", stages=_CHARLM_STAGES),
     "images": study("images", "ImagesConfig", "corpus_dir", "device", stages=_CLASSIFIER_STAGES),
     "text": study(

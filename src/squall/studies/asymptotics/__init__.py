@@ -1,0 +1,1 @@
+"""Asymptotics of the rescaled square loss: what its equations predict, and what minima do."""

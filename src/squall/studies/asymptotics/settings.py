@@ -1,0 +1,130 @@
+"""Settings of the recipe `asymptotics`."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from squall.corpora.settings import CorpusConfig
+from squall.engine.config import ExperimentConfig
+from squall.settings import Settings
+from squall.theory import Setting
+
+__all__ = ["AsymptoticsConfig", "AsymptoticsSettings", "DescentSettings", "Grid", "VampSettings"]
+
+
+class Grid(Settings):
+    """Settings that stand in one figure: all combinations of the lists.
+
+    Args:
+        classes, beta, label_noise, ridge: those of `squall.theory.Setting`.
+        features: d of the simulations; with several, accuracy is extrapolated to the limit.
+        rescale: R of the curves. What starts from least squares, or in effect from zero, is
+            simulated at the first alone: it is proportional to R.
+    """
+
+    classes: tuple[int, ...] = Field(default=(10,), min_length=1)
+    beta: tuple[float, ...] = Field(default=(0.2,), min_length=1)
+    label_noise: tuple[float, ...] = Field(default=(0.0,), min_length=1)
+    ridge: float = 1e-5
+    features: tuple[int, ...] = Field(default=(500, 1000), min_length=1)
+    rescale: tuple[float, ...] = Field(default=(1.0, 3.0, 10.0, 30.0, 100.0), min_length=1)
+
+    @field_validator("features", "rescale")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value[0] > 0 or list(value) != sorted(set(value)):
+            raise ValueError(f"they are {list(value)}; they have to be rising positive numbers")
+        return value
+
+    @property
+    def cells(self) -> list[Setting]:
+        """All combinations, at the first R.
+
+        Raises:
+            ValueError: one of the values is out of its range.
+        """
+        return [
+            Setting(k, beta, self.rescale[0], self.ridge, noise)
+            for k, beta, noise in product(self.classes, self.beta, self.label_noise)
+        ]
+
+
+class DescentSettings(Settings):
+    """Gradient descent, as a network is trained.
+
+    Args:
+        steps: of length 1 / (2 s_max^2 + lambda), s_max the largest singular value of the data.
+        size: the standard deviation of the start. 1 gives outputs of variance 1, as the usual
+            initialisation of a layer does.
+    """
+
+    steps: int = Field(default=300, ge=1)
+    size: float = Field(default=1.0, gt=0)
+
+
+class VampSettings(Settings):
+    """Vector approximate message passing.
+
+    Args:
+        noise: nu of the first predictions, in units of R.
+        gamma: their precision.
+        followed: iterations that are set beside state evolution's.
+        iterations: at most, of the run to the fixed point.
+        damping: of that run.
+    """
+
+    noise: float = Field(default=0.3, gt=0)
+    gamma: float = Field(default=2.0, gt=0)
+    followed: int = Field(default=6, ge=1)
+    iterations: int = Field(default=150, ge=1)
+    damping: float = Field(default=0.7, gt=0, le=1)
+
+
+class AsymptoticsSettings(Settings):
+    """What is predicted and simulated.
+
+    Args:
+        grids: name of a figure to its settings.
+        seeds: simulations of each setting and size; the seeds count up from the experiment's.
+        small: standard deviation of the small random start.
+        descent, vamp: see there.
+        samples: new samples that accuracy is measured on.
+        equations_rescale: R at which the printed equations are checked one by one.
+        equations_features: d of the matrices that they are checked on.
+    """
+
+    grids: dict[str, Grid] = Field(default={"k": Grid(classes=(2, 10))}, min_length=1)
+    seeds: int = Field(default=10, ge=1)
+    small: float = Field(default=1e-3, gt=0)
+    descent: DescentSettings = DescentSettings()
+    vamp: VampSettings = VampSettings()
+    samples: int = Field(default=50_000, ge=1)
+    equations_rescale: float = Field(default=3.0, gt=0)
+    equations_features: int = Field(default=400, ge=10)
+
+    @field_validator("grids")
+    @classmethod
+    def _settings_exist(cls, value: dict[str, Grid]) -> dict[str, Grid]:
+        for grid in value.values():
+            _ = grid.cells
+        return value
+
+
+class AsymptoticsConfig(ExperimentConfig):
+    """Everything that decides the numbers of the study.
+
+    Args:
+        study: what is predicted and simulated.
+    """
+
+    task: Literal["asymptotics"] = "asymptotics"
+    corpus: CorpusConfig = CorpusConfig(name="gaussian")
+    study: AsymptoticsSettings = AsymptoticsSettings()
+
+    @property
+    def system(self) -> str:
+        """Predictions and simulations stand side by side."""
+        return "state evolution and minima"
