@@ -39,7 +39,16 @@ from torch import Tensor, nn
 
 from squall.networks.checkpoint import Checkpoint
 
-__all__ = ["BatchTraining", "DivergedError", "Epoch", "Trainable", "Trained", "Weights", "train"]
+__all__ = [
+    "BatchTraining",
+    "DivergedError",
+    "Epoch",
+    "Trainable",
+    "Trained",
+    "Weights",
+    "generators_of_torch",
+    "train",
+]
 
 _STALE_EPOCHS = 2  # after so many the learning rate decays
 
@@ -254,7 +263,7 @@ class BatchTraining:
         self.optimizer = optimizer
         self.loss = loss
         self.batches = batches
-        self.generators = _generators_of_torch(device) if generators is None else generators
+        self.generators = generators_of_torch(device) if generators is None else generators
         self.device = device
         self._score = score
 
@@ -280,7 +289,8 @@ class BatchTraining:
             return float(self._score(self.network))
 
 
-def _generators_of_torch(device: str) -> list[torch.Generator]:
+def generators_of_torch(device: str) -> list[torch.Generator]:
+    """Those that torch itself draws from on a device, as dropout does, see `Trainable`."""
     if not device.startswith("cuda"):
         return [torch.default_generator]
     number = torch.device(device).index

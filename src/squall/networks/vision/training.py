@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from squall.losses import TokenLoss
+from squall.networks.loop import generators_of_torch
 from squall.networks.precision import rounded_as
 from squall.networks.vision.classifier import ImageClassifier
 from squall.networks.vision.images import Images, shift_and_mirror
@@ -90,9 +91,7 @@ class ImageTraining:
             nesterov=plan.nesterov,
             weight_decay=plan.weight_decay,
         )
-        self.generators = [torch.default_generator]  # dropout draws from it
-        if device.startswith("cuda"):
-            self.generators.append(torch.cuda.default_generators[torch.cuda.current_device()])
+        self.generators = generators_of_torch(device)  # dropout draws from them
         self._right = 0
 
     @property

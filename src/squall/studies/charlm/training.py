@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from squall.losses import LINEAR_LOSSES, TokenLoss
+from squall.networks.loop import generators_of_torch
 from squall.studies.charlm.settings import LanguageLoss, TrainingSettings
 from squall.studies.charlm.tokens import Text
 from squall.studies.charlm.transformer_xl import TransformerXL
@@ -55,9 +56,7 @@ class LanguageTraining:
         self.settings = settings
         self.optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         device = network.head.weight.device
-        self.generators = [torch.default_generator]
-        if device.type == "cuda":
-            self.generators.append(torch.cuda.default_generators[torch.cuda.current_device()])
+        self.generators = generators_of_torch(str(device))
         self._streams = cut_streams(torch.from_numpy(text), settings)
         classes = network.head.out_features
         self._loss: TokenLoss = loss.build(classes=classes)

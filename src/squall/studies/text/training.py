@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from squall.losses import TokenLoss
 from squall.networks.checkpoint import Checkpoint
-from squall.networks.loop import Epoch, Trained, train
+from squall.networks.loop import Epoch, Trained, generators_of_torch, train
 from squall.networks.precision import rounded_as
 from squall.studies.text.dataset import EncodedTexts, length_batches
 from squall.studies.text.family import Family
@@ -102,9 +102,7 @@ class FineTuning:
         self.optimizer = torch.optim.AdamW(
             _groups(network, settings.weight_decay), lr=learning_rate, fused=True
         )
-        self.generators = [torch.default_generator]
-        if device.startswith("cuda"):
-            self.generators.append(torch.cuda.default_generators[torch.cuda.current_device()])
+        self.generators = generators_of_torch(device)
 
     @property
     def steps(self) -> int:
