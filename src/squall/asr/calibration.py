@@ -25,14 +25,12 @@ from squall.scoring.calibration import (
     score_nce,
     score_probs,
 )
-from squall.scoring.levels import LevelDetails
+from squall.scoring.levels import LevelDetails, sum_gaps, sum_nlls
 from squall.scoring.refinement import (
     Recalibration,
-    Refinement,
     refine_confidences,
     refine_logits,
 )
-from squall.scoring.reliability import bin_confidences
 from squall.scoring.temperature import (
     fit_confidence_temperature,
     fit_temperature,
@@ -339,26 +337,8 @@ def _calibrate(
     details = {"token": LevelDetails.of(tokens.confidences, tokens.correct, refined.metrics())}
     details |= {level: judged.details() for level, judged in recognised.items()}
     return SplitCalibration(
-        levels, dict(temperatures), _gaps(tokens, lengths), details, _nlls(refined, lengths)
+        levels, dict(temperatures), sum_gaps(tokens, lengths), details, sum_nlls(refined, lengths)
     )
-
-
-def _gaps(tokens: TokenScores, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    ends = np.cumsum(lengths)
-    rows = []
-    for end, length in zip(ends, lengths, strict=True):
-        of_utterance = slice(end - length, end)
-        bins = bin_confidences(
-            confidences=tokens.confidences[of_utterance], correct=tokens.correct[of_utterance]
-        )
-        rows.append([*(bins.correct_counts - bins.confidence_sums), bins.samples])
-    return np.array(rows)
-
-
-def _nlls(refined: Refinement, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    starts = np.cumsum(lengths) - lengths  # each utterance has its end mark: none is empty
-    sums = [np.add.reduceat(nlls, starts) for nlls in (refined.nlls, refined.refined_nlls)]
-    return np.stack([*sums, lengths.astype(np.float64)], axis=1)
 
 
 def _clipped(config: RecognitionConfig, forced: ForcedLogits) -> TokenScores | None:

@@ -8,14 +8,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from squall.classification.places import ClassifierPlaces
 from squall.classification.scores import LEVELS, Items, score_f1
 from squall.engine.experiment import Experiment
 from squall.engine.scored import read_json, read_run
 from squall.report.calibration import calibration_sections
-from squall.report.comparison import ItemScores, ScoredRun, is_comparison, rate_scores
+from squall.report.comparison import (
+    ItemScores,
+    ScoredRun,
+    ece_scores,
+    is_comparison,
+    likelihood_scores,
+    rate_scores,
+)
 from squall.report.differences import comparison_tables
 from squall.report.figures import Curve
 from squall.report.page import Section
@@ -111,21 +117,13 @@ def scored_runs(runs: Sequence[Run]) -> list[ScoredRun]:
         ids = tuple(map(str, range(len(items.correct))))
         ones = np.ones(len(ids))
         scores = [rate_scores("accuracy", ids=ids, groups=(), errors=items.correct, lengths=ones)]
-        further: dict[str, tuple[NDArray[np.float64], Callable[..., NDArray[np.float64]]]] = {
-            "ece": (items.gaps, _ece_percent),
-            "nll_refinement": (items.nlls, lambda s: s[..., 1] / s[..., 2]),
-            "nll_calibration": (items.nlls, lambda s: (s[..., 0] - s[..., 1]) / s[..., 2]),
-        }
+        scores.append(ece_scores(ids=ids, groups=(), gaps=items.gaps))
+        scores += likelihood_scores(ids=ids, groups=(), nlls=items.nlls)
         if items.counts.any():
-            further["f1"] = (items.counts, lambda s: 100.0 * score_f1(s))
-        scores += [ItemScores(m, ids, (), sums, of) for m, (sums, of) in further.items()]
+            scores.append(ItemScores("f1", ids, (), items.counts, lambda s: 100.0 * score_f1(s)))
         record = next(r for r in run.records if r.condition == "test" and r.metric == "accuracy")
         found.append(ScoredRun(record, tuple(scores), correct=items.correct))
     return found
-
-
-def _ece_percent(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(100.0 * np.abs(sums[..., :-1]).sum(axis=-1) / sums[..., -1])
 
 
 def _tables(

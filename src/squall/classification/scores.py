@@ -14,8 +14,7 @@ from squall.losses import TokenLoss
 from squall.report.calibration import CALIBRATION
 from squall.report.levels import write_levels
 from squall.scoring.calibration import Calibration, score_logits
-from squall.scoring.levels import ScoredLogits, score_level
-from squall.scoring.reliability import bin_confidences
+from squall.scoring.levels import ScoredLogits, score_level, sum_gaps, sum_nlls
 from squall.scoring.temperature import fit_temperature
 
 __all__ = ["LEVELS", "ClassifierScores", "Items", "score_classifier", "score_f1"]
@@ -38,9 +37,7 @@ class Items:
         correct: (N,) whether each answer is right.
         counts: (N, 3) for F1: true positive, false positive, false negative; zeros where there are
             more than two classes.
-        gaps: (N, B + 1) right ones minus the sum of confidences in each of B bins, and 1.
-        nlls: (N, 3) negative log-likelihood in nats, the same after the temperature of the other
-            folds, and 1.
+        gaps, nlls: of each sample, see `sum_gaps` and `sum_nlls`.
     """
 
     correct: NDArray[np.bool_]
@@ -125,7 +122,13 @@ def score_classifier(
     answers = logits.argmax(axis=1)
     binary = logits.shape[1] == 2
     counts = _f1_counts(answers, targets) if binary else np.zeros((len(targets), 3))
-    items = Items(found.samples.correct, counts, _gaps(found), _nlls(found))
+    alone = np.ones(len(targets), dtype=np.int64)
+    items = Items(
+        found.samples.correct,
+        counts,
+        sum_gaps(found.samples, alone),
+        sum_nlls(found.refined, alone),
+    )
     return ClassifierScores(
         torch.softmax(torch.from_numpy(logits), dim=1).numpy(),
         found,
@@ -151,18 +154,3 @@ def score_f1(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 def _f1_counts(answers: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
     kinds = ((answers & targets), (answers & ~targets & 1), (~answers & 1 & targets))
     return np.stack(kinds, axis=1).astype(np.float64)
-
-
-def _gaps(found: ScoredLogits) -> NDArray[np.float64]:
-    confidences, correct = found.samples.confidences, found.samples.correct
-    edges = found.calibration.bins.edges
-    bins = np.zeros((len(correct), len(edges) - 1))
-    for number in range(len(correct)):
-        one = bin_confidences(confidences=confidences[[number]], correct=correct[[number]])
-        bins[number] = one.correct_counts - one.confidence_sums
-    return np.concatenate([bins, np.ones((len(correct), 1))], axis=1)
-
-
-def _nlls(found: ScoredLogits) -> NDArray[np.float64]:
-    refined = found.refined
-    return np.stack([refined.nlls, refined.refined_nlls, np.ones(len(refined.nlls))], axis=1)

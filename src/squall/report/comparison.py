@@ -26,7 +26,9 @@ __all__ = [
     "ItemScores",
     "ScoredRun",
     "compare_systems",
+    "ece_scores",
     "is_comparison",
+    "likelihood_scores",
     "mean_scores",
     "rate_scores",
 ]
@@ -109,6 +111,41 @@ def mean_scores(
     """
     sums = np.stack([np.asarray(values, np.float64), np.ones(len(ids))], axis=1)
     return ItemScores(metric, tuple(ids), tuple(groups), sums, lambda s: s[..., 0] / s[..., 1])
+
+
+def ece_scores(
+    *, ids: Sequence[str], groups: Sequence[str], gaps: NDArray[np.float64]
+) -> ItemScores:
+    """The calibration error, in percent.
+
+    Args:
+        ids, groups: (N,) items and what makes them alike.
+        gaps: (N, B + 1) of each item right answers minus confidences in each of B bins, and the
+            number of answers; see `squall.scoring.levels.sum_gaps`.
+    """
+    return ItemScores(
+        "ece",
+        tuple(ids),
+        tuple(groups),
+        gaps,
+        lambda s: np.asarray(100.0 * np.abs(s[..., :-1]).sum(axis=-1) / s[..., -1]),
+    )
+
+
+def likelihood_scores(
+    *, ids: Sequence[str], groups: Sequence[str], nlls: NDArray[np.float64]
+) -> list[ItemScores]:
+    """The two parts of the negative log-likelihood, in nats.
+
+    Args:
+        ids, groups: (N,) items and what makes them alike.
+        nlls: (N, 3) of each item, see `squall.scoring.levels.sum_nlls`.
+    """
+    parts: dict[str, Statistic] = {
+        "nll_refinement": lambda s: np.asarray(s[..., 1] / s[..., 2]),
+        "nll_calibration": lambda s: np.asarray((s[..., 0] - s[..., 1]) / s[..., 2]),
+    }
+    return [ItemScores(m, tuple(ids), tuple(groups), nlls, of) for m, of in parts.items()]
 
 
 def compare_systems(runs: Sequence[ScoredRun], *, baseline: str | None = None) -> list[Record]:

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from squall.scoring.calibration import Calibration, TokenScores, score_logits
 from squall.scoring.refinement import Refinement, refine_logits
+from squall.scoring.reliability import bin_confidences
 from squall.scoring.selective import RiskCoverage, score_risk_coverage
 from squall.scoring.smooth_ece import score_smooth_ece
 
-__all__ = ["LevelDetails", "ScoredLogits", "score_level"]
+__all__ = ["LevelDetails", "ScoredLogits", "score_level", "sum_gaps", "sum_nlls"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,3 +95,40 @@ def score_level(
     refined = refine_logits(logits=logits, targets=targets, groups=alone)
     details = LevelDetails.of(samples.confidences, samples.correct, refined.metrics())
     return ScoredLogits(samples, refined, samples.calibration(), details)
+
+
+def sum_gaps(samples: TokenScores, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What adds up to the calibration error.
+
+    Args:
+        samples: item after item.
+        lengths: (U,) samples of each item.
+
+    Returns:
+        (U, B + 1) right ones minus the sum of confidences in each of B bins, and the number of
+        samples.
+    """
+    rows = []
+    for end, length in zip(np.cumsum(lengths), lengths, strict=True):
+        of_item = slice(end - length, end)
+        bins = bin_confidences(
+            confidences=samples.confidences[of_item], correct=samples.correct[of_item]
+        )
+        rows.append([*(bins.correct_counts - bins.confidence_sums), bins.samples])
+    return np.array(rows)
+
+
+def sum_nlls(refined: Refinement, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What adds up to the two parts of the likelihood.
+
+    Args:
+        refined: item after item.
+        lengths: (U,) samples of each item, none of them 0.
+
+    Returns:
+        (U, 3) negative log-likelihood in nats, the same after the temperature of the other folds,
+        and the number of samples.
+    """
+    starts = np.cumsum(lengths) - lengths
+    sums = [np.add.reduceat(nlls, starts) for nlls in (refined.nlls, refined.refined_nlls)]
+    return np.stack([*sums, lengths.astype(np.float64)], axis=1)

@@ -9,10 +9,9 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from squall.asr.calibration import read_token_gaps, read_token_nlls
-from squall.report.comparison import ItemScores, ScoredRun, rate_scores
+from squall.report.comparison import ScoredRun, ece_scores, likelihood_scores, rate_scores
 from squall.report.records import Record
 from squall.report.report import Run
 from squall.scoring.alignment import Alignment, align
@@ -93,12 +92,9 @@ def _scored(run: Run, record: Record) -> ScoredRun:
             f"{path} has {len(gaps)} utterances, {split}.csv beside it {len(rows)}: score again "
             "with --stage 7 --force"
         )
-    scores.append(ItemScores("ece", tuple(ids), tuple(speakers), gaps, _ece_percent))
+    scores.append(ece_scores(ids=ids, groups=speakers, gaps=gaps))
     if nlls is not None and np.isfinite(nlls).all():
-        scores += [
-            ItemScores(metric, tuple(ids), tuple(speakers), nlls, statistic)
-            for metric, statistic in _OF_NLLS.items()
-        ]
+        scores += likelihood_scores(ids=ids, groups=speakers, nlls=nlls)
     return ScoredRun(record, tuple(scores), _alignments(rows, units[0]))
 
 
@@ -115,24 +111,6 @@ def _alignments(rows: Sequence[dict[str, str]], unit: Any) -> dict[str, Alignmen
         )
         for row in rows
     }
-
-
-def _ece_percent(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ECE of summed gaps (..., B + 1), in percent."""
-    percent: NDArray[np.float64] = 100.0 * np.abs(sums[..., :-1]).sum(axis=-1) / sums[..., -1]
-    return percent
-
-
-def _refinement(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean negative log-likelihood after the temperature, of sums (..., 3) of `token_nlls`."""
-    return np.asarray(sums[..., 1] / sums[..., 2])
-
-
-def _calibration(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray((sums[..., 0] - sums[..., 1]) / sums[..., 2])
-
-
-_OF_NLLS = {"nll_refinement": _refinement, "nll_calibration": _calibration}
 
 
 def _together(parts: Sequence[ScoredRun]) -> ScoredRun:

@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from squall.files import atomic_path
-from squall.report.comparison import ItemScores, rate_scores
+from squall.report.comparison import (
+    ItemScores,
+    ece_scores,
+    likelihood_scores,
+    rate_scores,
+)
 from squall.scoring.calibration import TokenScores
 from squall.scoring.refinement import Refinement
 from squall.scoring.reliability import ReliabilityBins
@@ -48,28 +53,14 @@ class BlockSums:
         """The metrics that systems are compared in."""
         ids = tuple(f"block {number}" for number in range(len(self.tokens)))
         tokens = self.tokens.astype(np.float64)
-        sums = {
-            "ece": np.column_stack([self.gaps, tokens]),
-            "nll_refinement": np.column_stack([self.scaled_nlls, tokens]),
-            "nll_calibration": np.column_stack([self.nlls - self.scaled_nlls, tokens]),
-            "bpc": np.column_stack([self.nlls / math.log(2), self.characters]),
-        }
-        accuracy = rate_scores(
-            "accuracy", ids=ids, groups=(), errors=self.correct, lengths=self.tokens
+        bits = self.nlls / math.log(2)
+        nlls = np.column_stack([self.nlls, self.scaled_nlls, tokens])
+        return (
+            rate_scores("accuracy", ids=ids, groups=(), errors=self.correct, lengths=self.tokens),
+            rate_scores("bpc", ids=ids, groups=(), errors=bits, lengths=self.characters),
+            ece_scores(ids=ids, groups=(), gaps=np.column_stack([self.gaps, tokens])),
+            *likelihood_scores(ids=ids, groups=(), nlls=nlls),
         )
-        others = (
-            ItemScores(metric, ids, (), sums[metric], _ece_percent if metric == "ece" else _ratio)
-            for metric in ("bpc", "ece", "nll_refinement", "nll_calibration")
-        )
-        return accuracy, *others
-
-
-def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(sums[..., 0] / sums[..., 1])
-
-
-def _ece_percent(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(100.0 * np.abs(sums[..., :-1]).sum(axis=-1) / sums[..., -1])
 
 
 @dataclass(frozen=True, eq=False)
