@@ -184,8 +184,7 @@ CHARLM = Layout(
     "ECE over 10 with equally many tokens, smooth ECE with a kernel in place of bins; AURC is the "
     "area under the curve of the error rate of the most confident against their share. The n-gram "
     "models have modified Kneser-Ney smoothing and the same training part; they have no seed. "
-    "Differences are of the same blocks of text, 500 characters each: 'other utterances' are "
-    "other blocks. Epochs: that of the weights that were kept, which have the fewest wrong tokens "
-    "of dev.",
+    "Differences are of the same stretches of text, 500 characters each. Epochs: that of the "
+    "weights that were kept, which have the fewest wrong tokens of dev.",
 )
 """The layout of language models."""
