@@ -19,7 +19,10 @@ class ClassifierPlaces:
         history: the epochs of its training.
         checkpoint: the state of a training that has not ended.
         predicted: folder of its answers.
+        known_labels: the classes in the order of their numbers; a study says where they are.
     """
+
+    known_labels: Path
 
     def __init__(self, experiment: Experiment[Any]) -> None:
         self.tuning = experiment.shared("tune", experiment.config.tuned()) / "tuning.json"

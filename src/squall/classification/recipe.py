@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from torch import nn
 from squall.classification.places import ClassifierPlaces
 from squall.classification.scores import ClassifierScores, score_classifier
 from squall.classification.settings import ClassifierConfig
-from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, Work
 from squall.files import atomic_path, read_json, write_json
@@ -59,14 +58,11 @@ class ClassifierRecipe(Recipe[Config]):
 
     places: ClassifierPlaces
 
-    def __init__(self, experiment: Experiment[Config]) -> None:
-        super().__init__(experiment)
-        self._save_every_s = _SAVE_EVERY_S
-
     @property
-    @abstractmethod
-    def labels(self) -> Sequence[str]:
-        """The classes in the order of their numbers."""
+    def labels(self) -> list[str]:
+        """The classes in the order of their numbers, as the stages before have found them."""
+        found: list[str] = read_json(self.places.known_labels)
+        return found
 
     @abstractmethod
     def fit(self, asked: Fit) -> tuple[nn.Module, Trained]:
@@ -124,7 +120,7 @@ class ClassifierRecipe(Recipe[Config]):
             Fit(
                 learning_rate,
                 seed,
-                Checkpoint(checkpoint, stamp, self._save_every_s),
+                Checkpoint(checkpoint, stamp, _SAVE_EVERY_S),
                 lambda epoch: work(epoch.epoch, epochs, what + _told(epoch)),
             )
         )
@@ -171,7 +167,7 @@ class ClassifierRecipe(Recipe[Config]):
             what="",
         )
         self.save(network)
-        write_json(self.places.labels, list(self.labels), indent=1)
+        write_json(self.places.labels, self.labels, indent=1)
         write_json(self.places.history, epochs, indent=1)
         self.places.checkpoint.unlink(missing_ok=True)
 

@@ -81,6 +81,12 @@ class Recipe(ABC, Generic[Config]):
         return self.experiment.corpus_dirs
 
     @property
+    def corpus_dir(self) -> Path:
+        """The folder of a corpus that lies in one; ValueError where several are given."""
+        check_folders(self.config.corpus, len(self.corpus_dirs))
+        return self.corpus_dirs[0]
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """The environment stamp of the numbers that are made now; `+` marks changed files."""
         stamp = environment(command=self.options.command)

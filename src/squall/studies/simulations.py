@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -72,9 +73,9 @@ class SimulationRecipe(Recipe[Config]):
     on with the next.
     """
 
+    @abstractmethod
     def simulations(self) -> list[Simulation]:
         """All of the work, the longest first."""
-        raise NotImplementedError
 
     def stages(self) -> list[Stage]:
         """The stages but the report."""

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from squall.corpora.fingerprint import corpus_fingerprint
-from squall.corpora.preparation import check_folders
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, Work
@@ -90,8 +89,7 @@ class _Recipe(Recipe[CharlmConfig]):
 
     def read_parts(self) -> Mapping[str, bytes]:
         """The parts of the corpus."""
-        check_folders(self.config.corpus, len(self.corpus_dirs))
-        return read_corpus(self.corpus_dirs[0], self.config.corpus.name)
+        return read_corpus(self.corpus_dir, self.config.corpus.name)
 
     def check(self, work: Work) -> None:
         """Read the corpus, and say how large it and the network are and how long a training takes.
@@ -126,7 +124,7 @@ class _Recipe(Recipe[CharlmConfig]):
 
     def prepare(self, work: Work) -> None:
         """Cut the parts into tokens, and let the n-gram models predict the test part."""
-        work(0, 1, f"reading {self.corpus_dirs[0]}")
+        work(0, 1, f"reading {self.corpus_dir}")
         parts = self.read_parts()
         if self.config.text.units == "byte":
             tokenized = tokenize_bytes(parts)

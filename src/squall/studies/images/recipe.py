@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from squall.classification.recipe import ClassifierRecipe, Fit
 from squall.corpora.fingerprint import corpus_fingerprint
 from squall.corpora.images import ImageSet, read_images
-from squall.corpora.preparation import check_folders
 from squall.engine.experiment import Experiment
 from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_path, file_digest, read_json, write_json
@@ -68,20 +67,8 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         return replace(super().blank_record, dataset=self.config.dataset)
 
     @property
-    def corpus_dir(self) -> Path:
-        """The folder of the images."""
-        check_folders(self.config.corpus, len(self.corpus_dirs))
-        return self.corpus_dirs[0]
-
-    @property
     def _transfer_images(self) -> tuple[Path, ...]:
         return (self.places.transfer_images,) if self.config.transfer else ()
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """See `ClassifierRecipe`."""
-        found: list[str] = read_json(self.places.known_labels)
-        return found
 
     def _network(self, *, classes: int, shape: tuple[int, int, int]) -> ImageClassifier:
         network = self.config.network
@@ -117,11 +104,12 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
 
     def prepare(self, work: Work) -> None:
         """Read the set, and write the images that are used."""
-        found = choose_images(self._read(), self.config.images)
+        whole = self._read()
+        found = choose_images(whole, self.config.images)
         found.write(self.places.prepared)
         write_json(self.places.known_labels, list(found.classes), indent=1)
         if self.config.transfer is not None:
-            others = choose_images(self._read(), self.config.transfer.images)
+            others = choose_images(whole, self.config.transfer.images)
             others.write(self.places.transfer_images)
         work(1, 1, ", ".join(f"{split} {len(found.targets[split])}" for split in SPLITS))
 
@@ -193,27 +181,27 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         classes = len(self.labels)
         final = self._trained(self.places.weights, train_images)
         train_means = class_means(self._blocks(final, train_images), classes=classes)
-        test_means = class_means(self._blocks(final, test_images), classes=classes)
-        features = np.concatenate([block for block, _ in self._blocks(final, test_images)])
+        test = list(self._blocks(final, test_images))
+        test_means = class_means(test, classes=classes)
+        features = np.concatenate([block for block, _ in test])
         centres = find_centres(features, centres=classes, seed=self.config.seed)
         for done, (epoch, path) in enumerate(weights.items(), start=1):
             work(done, len(weights), f"neural collapse after epoch {epoch}")
             network = self._trained(path, train_images)
-            own_means = class_means(self._blocks(network, train_images), classes=classes)
+            train = list(self._blocks(network, train_images))  # N x D numbers, gone through thrice
+            test = list(self._blocks(network, test_images))
             layer = network.output_layer
             found = score_neural_collapse(
-                self._blocks(network, train_images),
-                own_means,
+                train,
+                class_means(train, classes=classes),
                 weights=layer.weight.detach().cpu().numpy(),
                 bias=layer.bias.detach().cpu().numpy(),
             )
             yield {
                 "epoch": epoch,
-                "train_collapse": score_collapse(self._blocks(network, train_images), train_means),
-                "test_collapse": score_collapse(self._blocks(network, test_images), test_means),
-                "weak_test_collapse": score_weak_collapse(
-                    (block for block, _ in self._blocks(network, test_images)), centres
-                ),
+                "train_collapse": score_collapse(train, train_means),
+                "test_collapse": score_collapse(test, test_means),
+                "weak_test_collapse": score_weak_collapse((block for block, _ in test), centres),
                 **{f"nc_{name}": value for name, value in asdict(found).items()},
             }
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from squall.corpora.fingerprint import corpus_fingerprint
-from squall.corpora.preparation import check_folders
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, StageError, Work
@@ -93,13 +92,6 @@ class _Recipe(Recipe[TabularConfig]):
                        outputs=(self.result_path,),
                        fingerprint=lambda: corpus_fingerprint(self.train_dir / "sets")),
         ]  # fmt: skip
-
-    @property
-    def corpus_dir(self) -> Path:
-        """The folder of the collection."""
-        directories = self.corpus_dirs
-        check_folders(self.config.corpus, len(directories))
-        return directories[0]
 
     @property
     def processes(self) -> int:

@@ -15,10 +15,9 @@ from torch import nn
 from squall.classification.recipe import ClassifierRecipe, Fit
 from squall.classification.scores import ClassifierScores
 from squall.corpora.fingerprint import corpus_fingerprint
-from squall.corpora.preparation import check_folders
 from squall.engine.experiment import Experiment, data_dir
 from squall.engine.stages import Stage, StageError, Work
-from squall.files import atomic_write, file_digest, json_text, read_json, write_json
+from squall.files import atomic_write, file_digest, json_text, write_json
 from squall.networks.loop import Trained
 from squall.studies.text.corpus import SPLITS, LabelledText, TextCorpus, read_text_corpus
 from squall.studies.text.dataset import EncodedTexts, Texts
@@ -53,18 +52,6 @@ class _Recipe(ClassifierRecipe[TextConfig]):
                        inputs=texts, outputs=tokens, fingerprint=self._pretrained),
             *self.classifier_stages(tokens[:2], (*tokens[1:], *texts[1:])),
         ]  # fmt: skip
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """See `ClassifierRecipe`."""
-        found: list[str] = read_json(self.places.known_labels)
-        return found
-
-    @property
-    def corpus_dir(self) -> Path:
-        """The folder of the tables."""
-        check_folders(self.config.corpus, len(self.corpus_dirs))
-        return self.corpus_dirs[0]
 
     def _pretrained(self) -> Any:
         """What tells that a file that the settings name has changed."""
