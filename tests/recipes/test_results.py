@@ -36,6 +36,7 @@ LAYOUTS = {
     "tabular": Layout(tabular_tables, NOTES),
 }
 PATHS = sorted((ROOT / "recipes").glob("*/results.json"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "recipes").glob("*/*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -139,3 +140,11 @@ def test_pandas_reads_the_results_as_the_readme_says(tmp_path: Path) -> None:
 def test_every_recipe_with_results_has_a_layout_here() -> None:
     assert {path.parent.name for path in PATHS} <= LAYOUTS.keys()
     assert len(PATHS) >= 7
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_rows_of_a_table_have_the_cells_of_their_header(page: Path) -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for table in tables:
+        rows = [re.sub(r"`[^`]*`", "", row).count("|") for row in table.splitlines()]
+        assert rows == rows[:1] * len(rows), table
