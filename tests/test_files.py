@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
 import math
 import os
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,9 +24,11 @@ from squall.files import (
     disk_full,
     growing_file,
     json_text,
+    read_arrays,
     read_json,
     read_text,
     visible_files,
+    write_arrays,
     write_json,
 )
 
@@ -214,6 +218,63 @@ def test_json_files_are_written_by_the_strict_function() -> None:
     imported = [path for path in source.rglob("*.py") if "from json import" in path.read_text()]
     assert imported == []
     assert found == {"files.py", *NOT_FILES}
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_arrays_come_back_as_written(tmp_path: Path, compress: bool) -> None:
+    arrays = {"a": np.arange(6.0).reshape(2, 3), "names": np.array(["É", ""]), "b": np.int64(3)}
+    write_arrays(tmp_path / "a.npz", arrays, compress=compress)
+    found = read_arrays(tmp_path / "a.npz", remedy="")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array, strict=True)
+    assert read_arrays(tmp_path / "a.npz", ["b"], remedy="") == {"b": 3}
+
+
+def test_arrays_of_objects_are_not_written_and_the_old_file_stays(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.npz", {"a": 1})
+    with pytest.raises(ValueError, match=r"a\.npz cannot be written: b holds objects"):
+        write_arrays(tmp_path / "a.npz", {"a": 2, "b": np.array([None])})
+    assert read_arrays(tmp_path / "a.npz", remedy="") == {"a": 1}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30, 400, -1])
+def test_damaged_arrays_are_named_with_the_remedy(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.npz"
+    write_arrays(path, {"a": np.arange(100)})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=rf"{path} is damaged: .*; predict again"):
+        read_arrays(path, remedy="predict again")
+
+
+@pytest.mark.parametrize("place", range(0, 700, 50))
+def test_a_bit_that_flipped_is_found_or_changes_nothing(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "a.npz"
+    write_arrays(path, {"a": np.arange(100)}, compress=True)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 4
+    path.write_bytes(content)
+    with contextlib.suppress(ValueError):
+        np.testing.assert_array_equal(read_arrays(path, ["a"], remedy="")["a"], np.arange(100))
+
+
+def test_an_array_that_is_absent_and_objects_are_damage(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.npz", {"a": 1})
+    with pytest.raises(ValueError, match=r"a\.npz is damaged: .*\bb\b"):
+        read_arrays(tmp_path / "a.npz", ["a", "b"], remedy="")
+    np.savez(tmp_path / "o.npz", a=np.array([{}]))
+    with pytest.raises(ValueError, match=r"o\.npz is damaged: .*allow_pickle"):
+        read_arrays(tmp_path / "o.npz", remedy="")
+    with pytest.raises(FileNotFoundError):
+        read_arrays(tmp_path / "none.npz", remedy="")
+
+
+def test_arrays_are_written_by_one_function() -> None:
+    source = Path(squall.files.__file__).parent
+    found = {
+        p.relative_to(source).as_posix() for p in source.rglob("*.py") if ".savez" in p.read_text()
+    }
+    assert found == {"files.py", "kernels/machine.py"}  # squall.kernels imports nothing of squall
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

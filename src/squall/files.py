@@ -12,10 +12,13 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "atomic_path",
@@ -24,10 +27,12 @@ __all__ = [
     "file_digest",
     "growing_file",
     "json_text",
+    "read_arrays",
     "read_json",
     "read_text",
     "refuse_inputs",
     "visible_files",
+    "write_arrays",
     "write_json",
 ]
 
@@ -194,6 +199,43 @@ def _with_nans(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_nans(part) for key, part in value.items()}
     return [_with_nans(part) for part in value] if isinstance(value, list) else value
+
+
+def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], *, compress: bool = False) -> None:
+    """Write arrays of numbers and texts to an `.npz` that replaces `path` as a whole.
+
+    Raises:
+        ValueError: an array holds objects, which only pickle could write.
+    """
+    found: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    objects = [name for name, array in found.items() if array.dtype.hasobject]
+    if objects:
+        raise ValueError(f"{path} cannot be written: {', '.join(objects)} holds objects")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        (np.savez_compressed if compress else np.savez)(file, **found)
+
+
+def read_arrays(
+    path: Path, names: Iterable[str] | None = None, *, remedy: str
+) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an `.npz`, without running anything that is in it.
+
+    Args:
+        path: the file.
+        names: the arrays that are wanted; all by default.
+        remedy: what to do where the file is damaged, for the message.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or lacks an array; the message has the file and the remedy.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in (found.files if names is None else names)}
+    except OSError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds
+        raise ValueError(f"{path} is damaged: {error}; {remedy}") from error
 
 
 def read_text(path: Path) -> str:

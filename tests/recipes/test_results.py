@@ -18,6 +18,7 @@ from squall.report.records import Record, read_records, write_records
 from squall.report.tables import Layout, write_results
 from squall.scoring.metrics import declared
 from squall.studies.asymptotics.tables import ASYMPTOTICS
+from squall.studies.charlm.report import CHARLM
 from squall.studies.mixtures.report import MIXTURES
 from squall.studies.spiral.report import SPIRALS
 from squall.studies.tabular.tables import NOTES, tabular_tables
@@ -31,6 +32,7 @@ LAYOUTS = {
     "enhance_hint": ENHANCEMENT,
     "enhance_timit": ENHANCEMENT,
     "asymptotics": ASYMPTOTICS,
+    "charlm": CHARLM,
     "mixtures": MIXTURES,
     "spiral": SPIRALS,
     "tabular": Layout(tabular_tables, NOTES),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.files import atomic_path
+from squall.files import read_arrays, write_arrays
 
 __all__ = ["ForcedLogits", "read_forced", "write_forced"]
 
@@ -42,14 +41,9 @@ def write_forced(path: Path, parts: Sequence[ForcedLogits], *, tokens: Sequence[
         parts: the utterances in order; one at least.
         tokens: the token list.
     """
-    with atomic_path(path) as part, part.open("wb") as file:
-        np.savez(
-            file,
-            logits=np.concatenate([one.logits for one in parts]),
-            targets=np.concatenate([one.targets for one in parts]),
-            lengths=np.concatenate([one.lengths for one in parts]),
-            tokens=np.array(tokens, dtype=np.str_),
-        )
+    fields = ("logits", "targets", "lengths")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    write_arrays(path, arrays | {"tokens": np.array(tokens, dtype=np.str_)})
 
 
 def read_forced(path: Path) -> tuple[ForcedLogits, list[str]]:
@@ -59,11 +53,6 @@ def read_forced(path: Path) -> tuple[ForcedLogits, list[str]]:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            forced = ForcedLogits(found["logits"], found["targets"], found["lengths"])
-            return forced, [str(token) for token in found["tokens"]]
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path} is damaged: {error}; decode again with --stage 6 --force"
-        ) from error
+    names = ("logits", "targets", "lengths", "tokens")
+    found = read_arrays(path, names, remedy="decode again with --stage 6 --force")
+    return ForcedLogits(*(found[name] for name in names[:3])), found["tokens"].tolist()

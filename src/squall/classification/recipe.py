@@ -19,7 +19,7 @@ from squall.classification.scores import ClassifierScores, score_classifier
 from squall.classification.settings import ClassifierConfig
 from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, Work
-from squall.files import atomic_path, read_json, write_json
+from squall.files import read_arrays, read_json, write_arrays, write_json
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.loop import Epoch, Trained
 from squall.report.records import Record, write_records
@@ -176,8 +176,8 @@ class ClassifierRecipe(Recipe[Config]):
         self.set_threads()
         for split in ("dev", "test"):
             logits, targets = self.answer(split, partial(_tell, work, split))
-            with atomic_path(self.places.logits(split)) as path, path.open("wb") as file:
-                np.savez_compressed(file, logits=logits, targets=targets)
+            path = self.places.logits(split)
+            write_arrays(path, {"logits": logits, "targets": targets}, compress=True)
 
     def score(self, work: Work) -> None:
         """Write what the answers are worth."""
@@ -229,9 +229,11 @@ def read_logits(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
     Raises:
         FileNotFoundError: it has not been predicted.
+        ValueError: the file is damaged.
     """
-    with np.load(path, allow_pickle=False) as found:
-        return found["logits"], found["targets"]
+    names = ("logits", "targets")
+    found = read_arrays(path, names, remedy="predict again with --stage 6 --force")
+    return found["logits"], found["targets"]
 
 
 def _told(epoch: Epoch) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from squall.files import atomic_path
+from squall.files import read_arrays, write_arrays
 from squall.losses import TokenLoss
 from squall.report.calibration import CALIBRATION
 from squall.report.levels import write_levels
@@ -47,17 +47,19 @@ class Items:
 
     def write(self, folder: Path) -> None:
         """Keep them beside the scores."""
-        with atomic_path(folder / _ITEMS) as path, path.open("wb") as file:
-            np.savez_compressed(file, **vars(self))
+        write_arrays(folder / _ITEMS, vars(self), compress=True)
 
     @classmethod
     def read(cls, folder: Path) -> Items | None:
-        """Those that `write` kept; None where there are none."""
+        """Those that `write` kept; None where there are none.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
         path = folder / _ITEMS
         if not path.is_file():
             return None
-        with np.load(path, allow_pickle=False) as found:
-            return cls(**{name: found[name] for name in found.files})
+        return cls(**read_arrays(path, remedy="score again with --stage 7 --force"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from squall.files import read_arrays
+
 __all__ = ["ImageSet", "ImageSetError", "read_images"]
 
 Images = NDArray[np.uint8]
@@ -355,10 +357,10 @@ def _has_strips(folder: Path) -> bool:
 
 def _read_strips(folder: Path) -> ImageSet:
     try:
-        with np.load(folder / "labels.npz", allow_pickle=False) as found:
-            labels = {name: found[name].astype(np.int64) for name in ("train", "test")}
-    except (ValueError, KeyError, OSError) as error:
-        raise ImageSetError(f"{folder / 'labels.npz'} is damaged: {error}") from error
+        found = read_arrays(folder / "labels.npz", ("train", "test"), remedy="copy it again")
+        labels = {name: array.astype(np.int64) for name, array in found.items()}
+    except (ValueError, OSError) as error:
+        raise ImageSetError(str(error)) from error
 
     def split(name: str) -> tuple[Images, Labels]:
         path = next((p for s in _SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)

@@ -13,7 +13,7 @@ from squall.audio.features import Normalizer, context_window
 from squall.enhance.estimators.estimator import MaskEstimator
 from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import average_windows
-from squall.files import atomic_path, read_json, write_json
+from squall.files import read_arrays, read_json, write_arrays, write_json
 
 __all__ = ["MaskModel", "read_normalizer"]
 
@@ -53,8 +53,7 @@ class MaskModel:
     def save(self, directory: Path) -> None:
         """Write the model to a folder; `model.json`, written last, says that it is whole."""
         self.estimator.save(directory)
-        with atomic_path(directory / "normalizer.npz") as path, path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **self.normalizer.to_arrays())
+        write_arrays(directory / "normalizer.npz", self.normalizer.to_arrays())
         settings: dict[str, Any] = {
             "estimator": self.name,
             "context": self.context,
@@ -96,5 +95,5 @@ def _read_settings(directory: Path) -> dict[str, Any]:
 
 
 def _read_normalizer(directory: Path) -> Normalizer:
-    with np.load(directory / "normalizer.npz", allow_pickle=False) as arrays:
-        return Normalizer.from_arrays(dict(arrays))
+    path = directory / "normalizer.npz"
+    return Normalizer.from_arrays(read_arrays(path, remedy="train again with --stage 5 --force"))

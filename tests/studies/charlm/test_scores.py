@@ -89,7 +89,7 @@ def test_what_is_written_is_read_in_single_precision(tmp_path: Path) -> None:
         _same(found.scores[form], scores, tolerance=1e-6)
     assert (found.temperature, found.classes) == (made.temperature, C)
     (tmp_path / "test.npz").write_bytes(b"PK no archive")
-    with pytest.raises(ValueError, match=r"test\.npz is damaged: .* predict again with --force"):
+    with pytest.raises(ValueError, match=r"test\.npz is damaged: .* predict again with --stage 6"):
         read_predictions(tmp_path / "test.npz")
     with pytest.raises(FileNotFoundError):
         read_predictions(tmp_path / "lost.npz")

@@ -96,7 +96,7 @@ class Normalizer:
         return Normalizer(np.tile(self.mean_, places), np.tile(self.scale_, places))
 
     def to_arrays(self) -> dict[str, NDArray[np.float64]]:
-        """Give what `from_arrays` takes, e.g. for `numpy.savez`."""
+        """Give what `from_arrays` takes, e.g. for `squall.files.write_arrays`."""
         return {"mean": self.mean_, "scale": self.scale_}
 
     @classmethod

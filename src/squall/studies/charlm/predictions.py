@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from squall.files import atomic_path
+from squall.files import read_arrays, write_arrays
 from squall.losses import log_clipped_posterior
 from squall.scoring.calibration import TokenScores, score_logits, score_probs
 from squall.scoring.temperature import fit_temperature
@@ -61,8 +61,7 @@ class Predictions:
                 values: NDArray[Any] = getattr(scores, name)
                 kept = values if values.dtype == np.bool_ else values.astype(np.float32)
                 arrays[f"{form}_{name}"] = kept
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+        write_arrays(path, arrays, compress=True)
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -72,19 +71,14 @@ def read_predictions(path: Path) -> Predictions:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            scores = {
-                form: TokenScores(*(_widened(found[f"{form}_{name}"]) for name in _FIELDS))
-                for form in FORMS
-                if f"{form}_correct" in found
-            }
-            temperature, classes = float(found["temperature"]), int(found["classes"])
-            return Predictions(scores, found["characters"], temperature, classes)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # numpy and zipfile raise many kinds
-        raise ValueError(f"{path} is damaged: {error}; predict again with --force") from error
+    found = read_arrays(path, remedy="predict again with --stage 6 --force")
+    scores = {
+        form: TokenScores(*(_widened(found[f"{form}_{name}"]) for name in _FIELDS))
+        for form in FORMS
+        if f"{form}_correct" in found
+    }
+    temperature, classes = float(found["temperature"]), int(found["classes"])
+    return Predictions(scores, found["characters"], temperature, classes)
 
 
 def _widened(values: NDArray[Any]) -> NDArray[Any]:

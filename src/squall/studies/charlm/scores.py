@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.files import atomic_path
+from squall.files import read_arrays, write_arrays
 from squall.report.comparison import (
     ItemScores,
     ece_scores,
@@ -87,8 +87,7 @@ class TestScores:
         arrays = {f"blocks_{name}": values for name, values in vars(self.blocks).items()}
         for form, bins in self.bins.items():
             arrays |= {f"{form}_{name}": values for name, values in vars(bins).items()}
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+        write_arrays(path, arrays, compress=True)
 
 
 def read_test_scores(path: Path) -> tuple[dict[str, ReliabilityBins], BlockSums]:
@@ -99,19 +98,11 @@ def read_test_scores(path: Path) -> tuple[dict[str, ReliabilityBins], BlockSums]
         ValueError: it is damaged.
     """
     found: dict[str, dict[str, NDArray[Any]]] = {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            for name in arrays:
-                form, _, field = name.partition("_")
-                found.setdefault(form, {})[field] = arrays[name]
-        blocks = BlockSums(**found.pop("blocks"))
-        return {form: ReliabilityBins(**values) for form, values in found.items()}, blocks
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # numpy and zipfile raise many kinds
-        raise ValueError(
-            f"{path} is damaged: {error}; score again with --stage 7 --force"
-        ) from error
+    for name, array in read_arrays(path, remedy="score again with --stage 7 --force").items():
+        form, _, field = name.partition("_")
+        found.setdefault(form, {})[field] = array
+    blocks = BlockSums(**found.pop("blocks"))
+    return {form: ReliabilityBins(**values) for form, values in found.items()}, blocks
 
 
 def score_predictions(predictions: Predictions, *, block: int) -> TestScores:

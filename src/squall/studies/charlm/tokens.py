@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.files import atomic_path, read_json, write_json
+from squall.files import read_arrays, read_json, write_arrays, write_json
 from squall.text.tokens import train_sentencepiece
 
 __all__ = [
@@ -67,8 +67,7 @@ class Tokenized:
         for part, text in self.texts.items():
             if not (text.characters == 1).all():
                 arrays[f"{part}_characters"] = text.characters
-        with atomic_path(folder / _TEXTS) as path, path.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        write_arrays(folder / _TEXTS, arrays)
         counts = {part: int(text.characters.sum()) for part, text in self.texts.items()}
         words = {"symbols": self.symbols, "characters": counts, "unknown": dict(self.unknown)}
         write_json(folder / _VOCABULARY, words, indent=1)
@@ -84,11 +83,11 @@ def read_tokenized(folder: Path) -> Tokenized:
     """What `Tokenized.write` wrote."""
     words = read_json(folder / _VOCABULARY)
     texts = {}
-    with np.load(folder / _TEXTS, allow_pickle=False) as found:
-        for part in words["characters"]:
-            tokens = found[f"{part}_tokens"]
-            ones = np.broadcast_to(np.uint8(1), tokens.shape)
-            texts[part] = Text(tokens, found.get(f"{part}_characters", ones))
+    found = read_arrays(folder / _TEXTS, remedy="prepare again with --stage 1 --force")
+    for part in words["characters"]:
+        tokens = found[f"{part}_tokens"]
+        ones = np.broadcast_to(np.uint8(1), tokens.shape)
+        texts[part] = Text(tokens, found.get(f"{part}_characters", ones))
     return Tokenized(texts, tuple(words["symbols"]), words["unknown"])
 
 

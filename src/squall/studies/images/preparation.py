@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from squall.corpora.images import ImageSet, ImageSetError
-from squall.files import atomic_path
+from squall.files import read_arrays, write_arrays
 from squall.networks.vision.images import Images
 from squall.studies.images.settings import ChosenImages
 
@@ -20,6 +20,7 @@ __all__ = ["SPLITS", "PreparedImages", "choose_images"]
 SPLITS = ("train", "dev", "test")
 
 _CLASSES_SEED = 1
+_REMEDY = "make it again with --stage 1 --force"
 
 Rows = NDArray[np.int64]
 
@@ -45,14 +46,8 @@ class PreparedImages:
         """Write an `.npz`, as a whole."""
         arrays: dict[str, Any] = {f"images.{split}": self.images[split] for split in SPLITS}
         arrays |= {f"targets.{split}": self.targets[split] for split in SPLITS}
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                classes=np.array(self.classes),
-                mean=self.mean,
-                scale=self.scale,
-                **arrays,
-            )
+        arrays |= {"classes": np.array(self.classes), "mean": self.mean, "scale": self.scale}
+        write_arrays(path, arrays)
 
     @staticmethod
     def read(path: Path, split: str) -> Images:
@@ -60,15 +55,18 @@ class PreparedImages:
 
         Raises:
             FileNotFoundError: there is no such file.
+            ValueError: it is damaged.
         """
-        with np.load(path, allow_pickle=False) as found:
-            values = torch.from_numpy(found[f"images.{split}"]).permute(0, 3, 1, 2)
-            return Images(
-                values.contiguous(),
-                torch.from_numpy(found[f"targets.{split}"]),
-                torch.from_numpy(found["mean"]),
-                torch.from_numpy(found["scale"]),
-            )
+        names = (f"images.{split}", f"targets.{split}", "mean", "scale")
+        found = read_arrays(path, names, remedy=_REMEDY)
+        images, *others = (torch.from_numpy(found[name]) for name in names)
+        return Images(images.permute(0, 3, 1, 2).contiguous(), *others)
+
+    @staticmethod
+    def read_classes(path: Path) -> list[str]:
+        """The names of the classes; raises as `read`."""
+        found = read_arrays(path, ["classes"], remedy=_REMEDY)
+        return [str(name) for name in found["classes"]]
 
 
 def choose_images(found: ImageSet, chosen: ChosenImages) -> PreparedImages:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from squall.classification.recipe import ClassifierRecipe, Fit
+from squall.classification.recipe import ClassifierRecipe, Fit, read_logits
 from squall.corpora.fingerprint import corpus_fingerprint
 from squall.corpora.images import ImageSet, read_images
 from squall.engine.experiment import Experiment
@@ -217,8 +217,7 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         assert transfer is not None
         path = self.places.transfer_images
         images = {split: PreparedImages.read(path, split) for split in SPLITS}
-        with np.load(path, allow_pickle=False) as found:
-            classes = len(found["classes"])
+        classes = len(PreparedImages.read_classes(path))
         weights = self._weights()
         for done, (epoch, begun) in enumerate(weights.items(), start=1):
             stamp = {
@@ -243,9 +242,8 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
 
     def further_metrics(self) -> Mapping[str, Mapping[str, float]]:
         """See `ClassifierRecipe`."""
-        logits = np.load(self.places.logits("test"), allow_pickle=False)
         found: dict[str, dict[str, float]] = {"test": {}}
-        values, targets = logits["logits"], logits["targets"]
+        values, targets = read_logits(self.places.logits("test"))
         if values.shape[1] > 5:
             first = np.argpartition(-values, 5, axis=1)[:, :5]
             found["test"]["top5_accuracy"] = float((first == targets[:, None]).any(axis=1).mean())

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, Work
-from squall.files import atomic_path
+from squall.files import read_arrays, write_arrays
 from squall.report.records import Record, write_records
 from squall.studies.spiral.settings import SpiralConfig
 from squall.studies.spiral.study import Boundary, SpiralStudy, study_spirals
 
 __all__ = ["list_stages", "read_study"]
+
+_COLUMNS = ("loss", "epoch", "probs", "accuracy", "ece")
 
 
 class _Recipe(Recipe[SpiralConfig]):
@@ -87,26 +89,15 @@ def _write_study(path: Path, study: SpiralStudy) -> None:
     def column(name: str) -> NDArray[Any]:
         return np.array([getattr(boundary, name) for boundary in study.boundaries])
 
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            inputs=study.inputs,
-            targets=study.targets,
-            axis=study.axis,
-            loss=column("loss"),
-            epoch=column("epoch"),
-            probs=column("probs"),
-            accuracy=column("accuracy"),
-            ece=column("ece"),
-        )
+    arrays = {name: getattr(study, name) for name in ("inputs", "targets", "axis")}
+    write_arrays(path, arrays | {name: column(name) for name in _COLUMNS}, compress=True)
 
 
 def read_study(experiment: Experiment[Any]) -> SpiralStudy:
     """What the train stage of an experiment has found."""
-    with np.load(_study_path(experiment), allow_pickle=False) as found:
-        columns = (found[name] for name in ("loss", "epoch", "probs", "accuracy", "ece"))
-        boundaries = [
-            Boundary(str(loss), int(epoch), probs, float(accuracy), float(ece))
-            for loss, epoch, probs, accuracy, ece in zip(*columns, strict=True)
-        ]
-        return SpiralStudy(found["inputs"], found["targets"], found["axis"], tuple(boundaries))
+    found = read_arrays(_study_path(experiment), remedy="train again with --stage 5 --force")
+    boundaries = [
+        Boundary(str(loss), int(epoch), probs, float(accuracy), float(ece))
+        for loss, epoch, probs, accuracy, ece in zip(*(found[c] for c in _COLUMNS), strict=True)
+    ]
+    return SpiralStudy(found["inputs"], found["targets"], found["axis"], tuple(boundaries))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from squall.files import atomic_path
+from squall.files import read_arrays, write_arrays
 
 __all__ = ["EncodedTexts", "Ragged", "Texts", "length_batches"]
 
@@ -89,8 +88,7 @@ class EncodedTexts:
         arrays: dict[str, Any] = {"targets": self.targets}
         for name, ragged in self.inputs.items():
             arrays |= {f"{name}.values": ragged.values, f"{name}.ends": ragged.ends}
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, truncated=np.array(self.truncated), **arrays)
+        write_arrays(path, arrays | {"truncated": self.truncated}, compress=True)
 
     @classmethod
     def read(cls, path: Path) -> EncodedTexts:
@@ -100,15 +98,10 @@ class EncodedTexts:
             FileNotFoundError: there is no such file.
             ValueError: it is damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as found:
-                names = [n.removesuffix(".values") for n in found.files if n.endswith(".values")]
-                inputs = {n: Ragged(found[f"{n}.values"], found[f"{n}.ends"]) for n in names}
-                return cls(inputs, found["targets"], int(found["truncated"]))
-        except (ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path} is damaged: {error}; make it again with --stage 2 --force"
-            ) from error
+        found = read_arrays(path, remedy="make it again with --stage 2 --force")
+        names = [name.removesuffix(".values") for name in found if name.endswith(".values")]
+        inputs = {n: Ragged(found[f"{n}.values"], found[f"{n}.ends"]) for n in names}
+        return cls(inputs, found["targets"], int(found["truncated"]))
 
 
 def length_batches(
