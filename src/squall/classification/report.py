@@ -25,6 +25,7 @@ from squall.report.comparison import (
 from squall.report.differences import comparison_tables
 from squall.report.figures import Curve
 from squall.report.page import Section
+from squall.report.published import Published, published_tables
 from squall.report.records import Record
 from squall.report.report import Report, Run, curve_figure
 from squall.report.tables import Layout, Table, results_table
@@ -85,6 +86,7 @@ def classifier_layout(
     *,
     extra: tuple[str, ...] = (),
     further: Callable[[str, Sequence[Record]], list[Table]] = lambda dataset, records: [],
+    published: Sequence[Published] = (),
 ) -> Layout:
     """The layout of experiments on classifiers.
 
@@ -93,9 +95,10 @@ def classifier_layout(
         notes: what else there is to say of the measurement.
         extra: further metrics of the first table.
         further: makes further tables of a corpus from its records.
+        published: what sources have of the same corpora.
     """
     return Layout(
-        partial(_tables, items=items, extra=extra, further=further),
+        partial(_tables, items=items, extra=extra, further=further, published=published),
         _NOTES.format(items=items) + notes,
     )
 
@@ -132,6 +135,7 @@ def _tables(
     items: str,
     extra: tuple[str, ...],
     further: Callable[[str, Sequence[Record]], list[Table]],
+    published: Sequence[Published],
 ) -> list[Table]:
     compared = [record for record in records if is_comparison(record)]
     others = [record for record in records if not is_comparison(record)]
@@ -145,7 +149,8 @@ def _tables(
             if rows:
                 tables.append(Table(f"{dataset}, {title}", head, rows))
         tables += [*further(dataset, of_dataset), *_tried(dataset, of_dataset)]
-    return tables + comparison_tables(compared, items=items)
+    tables += comparison_tables(compared, items=items)
+    return tables + published_tables(published, records)
 
 
 def _tried(dataset: str, records: Sequence[Record]) -> list[Table]:

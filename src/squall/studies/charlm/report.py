@@ -13,6 +13,7 @@ from squall.report.comparison import ScoredRun, is_comparison
 from squall.report.differences import comparison_tables
 from squall.report.figures import Curve
 from squall.report.page import figure_html, prose_html, table_html
+from squall.report.published import published_tables
 from squall.report.records import Record
 from squall.report.reliability import RELIABILITY_NOTE, reliability_svg
 from squall.report.report import Report, Run, Section, curve_figure
@@ -20,9 +21,9 @@ from squall.report.tables import Layout, Table, results_table
 from squall.scoring.metrics import declared
 from squall.scoring.reliability import ReliabilityBins
 from squall.studies.charlm.predictions import FORMS
+from squall.studies.charlm.published import PUBLISHED
 from squall.studies.charlm.recipe import MODEL, condition, prepared_folder, system_scores
 from squall.studies.charlm.scores import read_test_scores
-from squall.studies.charlm.source import source_tables
 from squall.studies.charlm.tokens import read_counts
 
 __all__ = ["CHARLM", "collect", "language_tables"]
@@ -160,7 +161,7 @@ def language_tables(records: Sequence[Record]) -> list[Table]:
             table = results_table(here, where, columns)
             tables.append(Table(f"{dataset}, {where}{title}", *table))
     compared = comparison_tables(filter(is_comparison, records), items="stretches of text")
-    return [*tables, *compared, *source_tables(others)]
+    return [*tables, *compared, *published_tables(PUBLISHED, records)]
 
 
 def _with_form(record: Record) -> Record:

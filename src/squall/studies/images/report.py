@@ -13,6 +13,7 @@ from squall.report.records import Record
 from squall.report.report import Report, Run, curve_figure
 from squall.report.tables import Table, mean_and_spread
 from squall.scoring.metrics import METRICS, declared
+from squall.studies.images.published import PUBLISHED
 
 __all__ = ["IMAGES", "collect"]
 
@@ -107,5 +108,6 @@ IMAGES = classifier_layout(
     "of the training images.",
     extra=("top5_accuracy", "weight_norm"),
     further=_collapse_tables,
+    published=PUBLISHED,
 )
 """The layout of the study."""

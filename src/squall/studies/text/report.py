@@ -8,10 +8,13 @@ from typing import Any
 from squall.classification.report import classifier_layout, classifier_report
 from squall.engine.experiment import Experiment
 from squall.report.report import Report
+from squall.studies.text.published import PUBLISHED
 
 __all__ = ["TEXT", "collect"]
 
-TEXT = classifier_layout("texts", " F1: of the second label, where there are two.")
+TEXT = classifier_layout(
+    "texts", " F1: of the second label, where there are two.", published=PUBLISHED
+)
 """The layout of the study."""
 
 
