@@ -68,13 +68,29 @@ class _Claim:
         return self.p_value < SIGNIFICANT
 
     @property
+    def source_is_better(self) -> int:
+        """1 where the source has the system ahead of the baseline, -1 where behind, 0 for a tie."""
+        return _sign(self.source) * self._direction
+
+    @property
+    def is_better(self) -> int:
+        """The same of ours, chance or not."""
+        return _sign(self.ours) * self._direction
+
+    @property
+    def _direction(self) -> int:
+        return -1 if declared(self.metric).lower_is_better else 1
+
+    @property
     def verdict(self) -> str:
-        if math.isnan(self.source):
-            return "told apart" if self.told_apart else "not told apart"
-        same = _sign(self.source) == (_sign(self.ours) if self.told_apart else 0)
-        if same:
+        found = self.is_better if self.told_apart else 0
+        if not math.isnan(self.source) and found == self.source_is_better:
             return "agrees"
-        return "differs" if self.told_apart else "not told apart"
+        if not found:
+            return "not told apart"
+        if math.isnan(self.source):
+            return "better" if found > 0 else "worse"
+        return "differs"
 
     def written(self, side: Literal["source", "ours"]) -> str:
         """A difference with its sign, the source's with the one decimal that it has."""
@@ -161,9 +177,8 @@ def _counts(claims: Sequence[_Claim]) -> Table:
             here = [one for one in claims if (one.system, one.metric) == (system, metric)]
             if not here:
                 continue
-            better = -1 if declared(metric).lower_is_better else 1
-            sourced = [_sign(one.source) * better for one in here if not math.isnan(one.source)]
-            ours = [(_sign(one.ours) * better, one.told_apart) for one in here]
+            sourced = [one.source_is_better for one in here if not math.isnan(one.source)]
+            ours = [(one.is_better, one.told_apart) for one in here]
             rows.append([
                 system, declared(metric).title,
                 f"{sourced.count(1)} of {len(sourced)}, {sourced.count(0)} ties" if sourced else "",
@@ -184,5 +199,6 @@ def _sign(difference: float) -> int:
 _NOTE = (
     "Percentage points, for the parts of the likelihood nats. A difference is told apart where it "
     "is more than chance at the 5 % level, for other items and other seeds, corrected for the "
-    "number of systems; it agrees with a tie in the source where it is not told apart."
+    "number of systems; it agrees with a tie in the source where it is not told apart. Of what the "
+    "sources do not have, the verdict is whether the loss is better than cross-entropy."
 )
