@@ -139,19 +139,42 @@ def _write_folders(folder: Path, sizes: tuple[int, ...] = (8, 8)) -> None:
 def test_folders_of_pictures(tmp_path: Path) -> None:
     _write_folders(tmp_path)
     found = read_images(tmp_path)
-    np.testing.assert_array_equal(found.train[0][1], IMAGES[1, :8, :8])
+    assert found.train[0].shape == (4, 8, 8, 3)
+    np.testing.assert_array_equal(found.train[0][np.array([1, 0])], IMAGES[1::-1, :8, :8])
     assert found.train[1].tolist() == [0, 0, 1, 1]
     assert found.classes == ("cat", "dog")
+    (tmp_path / "test").rename(tmp_path / "val")
+    assert len(read_images(tmp_path).test[0]) == 4
+
+
+def test_pictures_are_scaled_and_cut_to_a_square(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    _write_folders(tmp_path)
+    wide = np.zeros((16, 40, 3), np.uint8)
+    wide[:, 12:28] = 200  # the middle square
+    image.fromarray(wide).save(tmp_path / "train" / "cat" / "1.png")
+    found = read_images(tmp_path, size=8).train[0]
+    assert found.shape == (4, 8, 8, 3)
+    squares = found[np.array([0, 1])]
+    np.testing.assert_array_equal(squares[0], IMAGES[0, :8, :8])
+    assert (squares[1] == 200).mean() > 0.7
+    assert squares[1][:, 3:5].min() == 200
+    _write_idx(tmp_path)
+    with pytest.raises(ImageSetError, match="size 8 is for pictures in folders"):
+        read_images(tmp_path, size=8)
 
 
 def test_pictures_of_several_sizes_or_damaged(tmp_path: Path) -> None:
     _write_folders(tmp_path, (8, 9))
-    with pytest.raises(ImageSetError, match=r"cat/1\.png has 9 x 9 pixels, 0\.png 8 x 8"):
-        read_images(tmp_path)
+    found = read_images(tmp_path).train[0]
+    with pytest.raises(
+        ImageSetError, match=r"cat/1\.png has 9 x 9 pixels, .*cat/0\.png 8 x 8.*size"
+    ):
+        found[np.arange(4)]
     path = tmp_path / "train" / "cat" / "1.png"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(ImageSetError, match=r"cat/1\.png is no picture, or damaged"):
-        read_images(tmp_path)
+        found[np.arange(4)]
     path.unlink()
     (tmp_path / "test" / "cow").mkdir()
     with pytest.raises(ImageSetError, match="test/cow: train has no such class"):

@@ -13,7 +13,8 @@ from squall.files import atomic_write, file_digest
 
 __all__ = ["corpus_bytes", "corpus_fingerprint", "write_audio_digests"]
 
-_BY_TIME = (*AUDIO_SUFFIXES, ".raw", ".pcm")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_BY_TIME = (*AUDIO_SUFFIXES, ".raw", ".pcm", *_PICTURES)
 _LARGEST_READ_BYTES = 64 * 1024**2
 _DIGITS = 16
 
@@ -31,10 +32,11 @@ def corpus_fingerprint(
         `files`, `bytes`, and of the names and contents `text` and `audio`, in hexadecimal.
 
     Convention:
-        Text, lists and whatever else is not audio count by their content. Audio and every file
-        above 64 MB count by size and time of change, since reading a large corpus would take longer
-        than many a stage. A copy with other times is therefore read anew; what depends on the
-        samples asks for `write_audio_digests`, which tells whether they are other ones.
+        Text, lists and whatever else is neither audio nor a picture count by their content. Audio,
+        pictures and every file above 64 MB count by size and time of change, as `audio`, since
+        reading a large corpus would take longer than many a stage. A copy with other times is
+        therefore read anew; what depends on the samples asks for `write_audio_digests`, which tells
+        whether they are other ones.
     """
     digests = {"text": hashlib.sha256(), "audio": hashlib.sha256()}
     files = size = 0

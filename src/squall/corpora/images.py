@@ -10,14 +10,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from squall.files import read_arrays
 
-__all__ = ["ImageSet", "ImageSetError", "read_images"]
+__all__ = ["ImageRows", "ImageSet", "ImageSetError", "read_images"]
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -26,11 +26,22 @@ _IDX_BYTES = 8  # the type code of unsigned bytes
 _CIFAR_BYTES = 3 * 32 * 32
 _STL_BYTES = 3 * 96 * 96
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_MAX_BYTES = 4 * 1024**3  # of the images of a split
 
 
 class ImageSetError(ValueError):
     """A set of images is damaged or in no known form; the message has the file."""
+
+
+class ImageRows(Protocol):
+    """Images (N, H, W, channels) uint8: an array, or pictures that are decoded when asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, channels)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Labels, /) -> Images: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +54,8 @@ class ImageSet:
         classes: names, in the order of their numbers.
     """
 
-    train: tuple[Images, Labels]
-    test: tuple[Images, Labels]
+    train: tuple[ImageRows, Labels]
+    test: tuple[ImageRows, Labels]
     classes: tuple[str, ...]
 
     @property
@@ -53,7 +64,7 @@ class ImageSet:
         return self.train[0].shape[1:]
 
 
-def read_images(folder: Path) -> ImageSet:
+def read_images(folder: Path, *, size: int | None = None) -> ImageSet:
     """Read the set in a folder, whichever form it has.
 
     - IDX (MNIST, Fashion-MNIST): `train-images-idx3-ubyte`, ..., `t10k-labels-idx1-ubyte`, each
@@ -64,19 +75,31 @@ def read_images(folder: Path) -> ImageSet:
     - SVHN: `train_32x32.mat`, `test_32x32.mat`;
     - strips: `train.webp` and `test.webp` (or `.png`), 100 images of 32 x 32 in a row, with
       `labels.npz` and `classes.txt`;
-    - `train/CLASS/*.png` and `test/CLASS/*.png` (or `.jpg`, `.bmp`, `.webp`), all of one size.
+    - `train/CLASS/*.png` and `test/CLASS/*.png` (or `.jpg`, `.bmp`, `.webp`; `val` where there is
+      no `test`). They are decoded when they are asked for, and need no memory before.
+
+    Args:
+        folder: where the set is.
+        size: pictures in folders are made squares of so many pixels, their shorter side scaled and
+            the middle of the longer one taken; None leaves them, which have to be of one size then.
 
     Raises:
         FileNotFoundError: the folder holds none of them.
         ImageSetError: a file is cut off, says another size than it has, or holds what has no place
-            in it; images are of several sizes; only one class occurs, or a class has no image.
+            in it; images are of several sizes; only one class occurs, or a class has no image;
+            `size` is given and the images are no pictures in folders.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
     for present, read in _FORMS:
         if present(folder):
-            found = read(folder)
+            found = _read_folders(folder, size) if read is _read_folders else read(folder)
+            if size is not None and read is not _read_folders:
+                raise ImageSetError(
+                    f"{folder}: size {size} is for pictures in folders; these images are of "
+                    f"{found.shape[1]} x {found.shape[0]} and stay so"
+                )
             _check(folder, found)
             return found
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
@@ -375,55 +398,82 @@ def _read_strips(folder: Path) -> ImageSet:
     return ImageSet(split("train"), split("test"), _names(folder / "classes.txt"))
 
 
+def _test_folder(folder: Path) -> Path:
+    """`test`, or `val` as ImageNet has it."""
+    return next((folder / n for n in ("test", "val") if (folder / n).is_dir()), folder / "test")
+
+
 def _has_folders(folder: Path) -> bool:
-    return all((folder / name).is_dir() for name in ("train", "test"))
+    return (folder / "train").is_dir() and _test_folder(folder).is_dir()
 
 
-def _read_folders(folder: Path) -> ImageSet:
-    classes = tuple(sorted(p.name for p in (folder / "train").iterdir() if p.is_dir()))
-    others = sorted(p.name for p in (folder / "test").iterdir() if p.is_dir())
+def _read_folders(folder: Path, size: int | None = None) -> ImageSet:
+    train, test = folder / "train", _test_folder(folder)
+    classes = tuple(sorted(p.name for p in train.iterdir() if p.is_dir()))
+    others = sorted(p.name for p in test.iterdir() if p.is_dir())
     if unknown := [name for name in others if name not in classes]:
-        raise ImageSetError(f"{folder / 'test' / unknown[0]}: train has no such class")
+        raise ImageSetError(f"{test / unknown[0]}: train has no such class")
 
-    def split(name: str) -> tuple[Images, Labels]:
+    def split(top: Path) -> tuple[ImageRows, Labels]:
         paths = [
-            (path, number)
+            (str(path), number)
             for number, of_class in enumerate(classes)
-            for path in sorted((folder / name / of_class).glob("*"))
+            for path in sorted((top / of_class).glob("*"))
             if path.suffix.lower() in _SUFFIXES
         ]
         if not paths:
-            raise ImageSetError(f"{folder / name}: no images in its folders")
-        first = _picture(paths[0][0])
-        if len(paths) * first.size > _MAX_BYTES:
-            raise ImageSetError(
-                f"{folder / name}: {len(paths)} images of {first.shape[1]} x {first.shape[0]} need "
-                f"{len(paths) * first.size / 1e9:.1f} GB, more than {_MAX_BYTES / 1e9:.0f}; "
-                "make them smaller"
-            )
-        images = np.empty((len(paths), *first.shape), np.uint8)
-        for row, (path, _) in enumerate(paths):
-            image = _picture(path)
-            if image.shape != first.shape:
+            raise ImageSetError(f"{top}: no images in its folders")
+        labels = np.array([number for _, number in paths], dtype=np.int64)
+        return _Pictures(tuple(path for path, _ in paths), size), labels
+
+    return ImageSet(split(train), split(test), classes)
+
+
+class _Pictures:
+    """Picture files as `ImageRows`.
+
+    Args:
+        paths: the files, as plain text: there may be millions.
+        size: see `read_images`.
+
+    Raises:
+        ImageSetError: the first file is no picture; when rows are asked for, one of them is none,
+            or of another size.
+    """
+
+    def __init__(self, paths: tuple[str, ...], size: int | None) -> None:
+        self._paths, self._size = paths, size
+        self.shape = (len(paths), *_picture(paths[0], size).shape)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, rows: Labels, /) -> Images:
+        found = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for place, row in enumerate(rows):
+            image = _picture(self._paths[row], self._size)
+            if image.shape != found.shape[1:]:
                 raise ImageSetError(
-                    f"{path} has {image.shape[1]} x {image.shape[0]} pixels, {paths[0][0].name} "
-                    f"{first.shape[1]} x {first.shape[0]}; all have to be of one size"
+                    f"{self._paths[row]} has {image.shape[1]} x {image.shape[0]} pixels, "
+                    f"{self._paths[0]} {self.shape[2]} x {self.shape[1]}; give the images a size "
+                    "(--set images.size=N), or make them of one"
                 )
-            images[row] = image
-        return images, np.array([number for _, number in paths], dtype=np.int64)
-
-    return ImageSet(split("train"), split("test"), classes)
+            found[place] = image
+        return found
 
 
-def _picture(path: Path) -> Images:
+def _picture(path: str | Path, size: int | None = None) -> Images:
     """(H, W, 3)."""
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
         raise ImportError("pictures are read by Pillow: pip install pillow") from error
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
-            return np.asarray(image.convert("RGB"))
+        with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
+            coloured = image.convert("RGB")
+            if size is not None:
+                coloured = ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR)
+            return np.asarray(coloured)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,66 +13,172 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from squall.corpora.images import ImageSet, ImageSetError
-from squall.files import read_arrays, write_arrays
+from squall.corpora.images import ImageRows, ImageSet, ImageSetError
+from squall.files import atomic_path, read_arrays, write_arrays
 from squall.networks.vision.images import Images
 from squall.studies.images.settings import ChosenImages
 
-__all__ = ["SPLITS", "PreparedImages", "choose_images"]
+__all__ = [
+    "SPLITS",
+    "Choice",
+    "Part",
+    "choose_images",
+    "prepared_files",
+    "read_classes",
+    "read_prepared",
+]
 
 SPLITS = ("train", "dev", "test")
 
 _CLASSES_SEED = 1
+_CHOICE = "choice.npz"
+_BLOCK_BYTES = 16 * 1024**2
 _REMEDY = "make it again with --stage 1 --force"
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedImages:
-    """The images of the splits.
+class Part:
+    """Some images of a set, read in blocks.
 
     Args:
-        images: of each split (N, H, W, channels) uint8.
-        targets: of each split (N,) int64.
-        classes: the names of what is learnt.
-        mean, scale: of the training images, of each channel (C, 1, 1) or place (C, H, W).
+        images: of the set.
+        rows: (N,) the ones that are meant.
+        targets: (N,) their classes, int64.
     """
 
-    images: dict[str, NDArray[np.uint8]]
-    targets: dict[str, Rows]
+    images: ImageRows
+    rows: Rows
+    targets: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        return self.images.shape[1:]
+
+    def blocks(self) -> Iterator[NDArray[np.uint8]]:
+        """The images (B, H, W, channels), as many at once as 16 MB hold."""
+        at_once = max(1, _BLOCK_BYTES // math.prod(self.shape))
+        for start in range(0, len(self), at_once):
+            yield self.images[self.rows[start : start + at_once]]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The images of an experiment.
+
+    Args:
+        parts: those of each split.
+        classes: the names of what is learnt.
+        scaling: as in `ChosenImages`.
+    """
+
+    parts: dict[str, Part]
     classes: tuple[str, ...]
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
+    scaling: str
 
-    def write(self, path: Path) -> None:
-        """Write an `.npz`, as a whole."""
-        arrays: dict[str, Any] = {f"images.{split}": self.images[split] for split in SPLITS}
-        arrays |= {f"targets.{split}": self.targets[split] for split in SPLITS}
-        arrays |= {"classes": np.array(self.classes), "mean": self.mean, "scale": self.scale}
-        write_arrays(path, arrays)
+    def write(self, folder: Path, on_block: Callable[[int], object] = lambda done: None) -> None:
+        """Decode the images into the files of `prepared_files`, a block in memory at a time.
 
-    @staticmethod
-    def read(path: Path, split: str) -> Images:
-        """The images of a split, as a network takes them.
+        Args:
+            folder: where to.
+            on_block: told how many images are done.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is damaged.
+            ImageSetError: a picture is damaged or of another size.
         """
-        names = (f"images.{split}", f"targets.{split}", "mean", "scale")
-        found = read_arrays(path, names, remedy=_REMEDY)
-        images, *others = (torch.from_numpy(found[name]) for name in names)
-        return Images(images.permute(0, 3, 1, 2).contiguous(), *others)
+        arrays: dict[str, Any] = {"classes": np.array(self.classes)}
+        done = 0
+        for split, part in self.parts.items():
+            height, width, channels = part.shape
+            content = hashlib.sha256()
+            moments = _Moments()
+            with atomic_path(_images_file(folder, split)) as temporary:
+                values = np.lib.format.open_memmap(
+                    temporary, "w+", np.uint8, (len(part), channels, height, width)
+                )
+                start = 0
+                for block in part.blocks():
+                    turned = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
+                    values[start : start + len(block)] = turned
+                    content.update(turned)
+                    moments.add(turned, axes=(0, 2, 3) if self.scaling == "channel" else (0,))
+                    start += len(block)
+                    on_block(done + start)
+                values.flush()
+                del values
+            done += len(part)
+            arrays[f"targets.{split}"] = part.targets
+            arrays[f"digest.{split}"] = content.hexdigest()
+            if split == "train":
+                arrays["mean"], arrays["scale"] = moments.scaling()
+        write_arrays(folder / _CHOICE, arrays)
 
-    @staticmethod
-    def read_classes(path: Path) -> list[str]:
-        """The names of the classes; raises as `read`."""
-        found = read_arrays(path, ["classes"], remedy=_REMEDY)
-        return [str(name) for name in found["classes"]]
+
+class _Moments:
+    """Mean and standard deviation of values that come in blocks: sums of integers, so exact."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sums: list[Any] = [0, 0]
+
+    def add(self, block: NDArray[np.uint8], *, axes: tuple[int, ...]) -> None:
+        values = block.astype(np.int64)
+        self._count += math.prod(block.shape[axis] for axis in axes)
+        for power in (1, 2):
+            self._sums[power - 1] = self._sums[power - 1] + (values**power).sum(axis=axes)
+
+    def scaling(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What is subtracted, and then divided by; each broadcasts against an image (C, H, W)."""
+        mean, square = (np.asarray(total / self._count) for total in self._sums)
+        # A border that is black in all images stays black.
+        scale = np.sqrt(np.maximum(square - mean**2, 1.0))
+        shape = (*mean.shape, *[1] * (3 - mean.ndim))
+        return mean.reshape(shape).astype(np.float32), scale.reshape(shape).astype(np.float32)
 
 
-def choose_images(found: ImageSet, chosen: ChosenImages) -> PreparedImages:
+def prepared_files(folder: Path) -> tuple[Path, ...]:
+    """What `Choice.write` writes: the images of each split, and last what tells all of them."""
+    return (*(_images_file(folder, split) for split in SPLITS), folder / _CHOICE)
+
+
+def read_prepared(folder: Path, split: str) -> Images:
+    """The images of a split, which stay in their file until they are asked for.
+
+    Raises:
+        FileNotFoundError: they have not been prepared.
+        ValueError: a file is damaged.
+    """
+    names = (f"targets.{split}", "mean", "scale")
+    found = read_arrays(folder / _CHOICE, names, remedy=_REMEDY)
+    targets, mean, scale = (torch.from_numpy(found[name]) for name in names)
+    path = _images_file(folder, split)
+    try:  # copied where it is written to, which torch asks for and nobody does
+        values = np.lib.format.open_memmap(path, mode="c")
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is damaged: {error}; {_REMEDY}") from error
+    if values.ndim != 4 or values.dtype != np.uint8 or len(values) != len(targets):
+        raise ValueError(f"{path} is damaged: {values.dtype} {values.shape}; {_REMEDY}")
+    return Images(torch.from_numpy(values), targets, mean, scale)
+
+
+def read_classes(folder: Path) -> list[str]:
+    """The names of the classes; raises as `read_prepared`."""
+    found = read_arrays(folder / _CHOICE, ["classes"], remedy=_REMEDY)
+    return [str(name) for name in found["classes"]]
+
+
+def _images_file(folder: Path, split: str) -> Path:
+    return folder / f"{split}.npy"
+
+
+def choose_images(found: ImageSet, chosen: ChosenImages) -> Choice:
     """The images that the settings name.
 
     Raises:
@@ -87,11 +196,12 @@ def choose_images(found: ImageSet, chosen: ChosenImages) -> PreparedImages:
     test = _limited(_rows(found.test[1], new), chosen.test, "test")
     rows = {"train": train, "dev": dev, "test": test}
     parts = {"train": found.train, "dev": found.train, "test": found.test}
-    order = {split: np.sort(np.concatenate(of_class)) for split, of_class in rows.items()}
-    images = {split: parts[split][0][order[split]] for split in SPLITS}
-    targets = {split: new[parts[split][1][order[split]]] for split in SPLITS}
-    mean, scale = _scaling(images["train"], chosen.scaling)
-    return PreparedImages(images, targets, tuple(groups), mean, scale)
+    chosen_parts = {}
+    for split in SPLITS:
+        images, labels = parts[split]
+        order = np.sort(np.concatenate(rows[split]))
+        chosen_parts[split] = Part(images, order, new[labels[order]])
+    return Choice(chosen_parts, tuple(groups), chosen.scaling)
 
 
 def _groups(found: ImageSet, chosen: ChosenImages) -> dict[str, tuple[str, ...]]:
@@ -148,21 +258,3 @@ def _limited(rows: list[Rows], count: int | None, what: str) -> list[Rows]:
             "classes, or too few of one of them"
         )
     return [of_class[:share] for of_class, share in zip(rows, shares, strict=True)]
-
-
-def _scaling(
-    images: NDArray[np.uint8], kind: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    axes = (0, 1, 2) if kind == "channel" else (0,)
-    mean = images.mean(axis=axes, dtype=np.float64)
-    scale = images.std(axis=axes, dtype=np.float64)
-    scale = np.where(scale < 1.0, 1.0, scale)  # a border that is black in all images
-    if kind == "channel":
-        return (
-            mean.astype(np.float32)[:, None, None],
-            scale.astype(np.float32)[:, None, None],
-        )
-    return (
-        mean.transpose(2, 0, 1).astype(np.float32),
-        scale.transpose(2, 0, 1).astype(np.float32),
-    )

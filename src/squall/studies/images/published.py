@@ -7,6 +7,7 @@ from squall.report.published import Published
 __all__ = ["PUBLISHED"]
 
 _RESCALED = "rescaled_square-m10-k1"
+_IMAGENET = "rescaled_square-m30-k15"
 
 
 def _entry(
@@ -44,6 +45,10 @@ PUBLISHED = (
            experiments=("sample",)),
     _entry("ViT (pretrained), CIFAR-10", ("cifar10",), (99.3, 1.9), (99.2, 3.8), (99.3, 7.2),
            square_name=_RESCALED, experiments=("vit",)),
+    _entry("ResNet-50, ImageNet", ("imagenet",), (76.3, 6.3), (76.1, 6.7), (76.2, 8.2),
+           square_name=_IMAGENET, small_alpha=76.2, experiments=("imagenet",)),
+    _entry("EfficientNet-B0, ImageNet", ("imagenet",), (76.4, 6.8), (77.0, 5.6), (74.6, 7.9),
+           square_name=_IMAGENET, small_alpha=76.5, experiments=("imagenet_efficientnet",)),
     _entry("VGG, SVHN", ("svhn",), (93.0, 4.8), (93.7, 5.7), (92.5, 65.4), small_alpha=93.8),
 )  # fmt: skip
 """In percent: Hui, Belkin and Wright 2023, and Hui's thesis (2023). The source does not tell which

@@ -33,7 +33,13 @@ from squall.scoring.collapse import (
     score_weak_collapse,
 )
 from squall.studies.images.places import ImagePlaces
-from squall.studies.images.preparation import SPLITS, PreparedImages, choose_images
+from squall.studies.images.preparation import (
+    SPLITS,
+    choose_images,
+    prepared_files,
+    read_classes,
+    read_prepared,
+)
 from squall.studies.images.settings import ImagesConfig
 from squall.studies.images.transfer import fine_tune
 
@@ -51,24 +57,22 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
 
     def stages(self) -> list[Stage]:
         places = self.places
-        images = (places.prepared,)
+        images = prepared_files(places.prepared)
+        others = prepared_files(places.transfer_images) if self.config.transfer else ()
         return [
             self.stage("check", self.directory, self.check),
             self.stage("prepare", places.prepared.parent, self.prepare,
-                       settings=self.config.prepared(), outputs=(*images, places.known_labels,
-                                                                 *self._transfer_images),
+                       settings=self.config.prepared(),
+                       outputs=(*images, *others, places.known_labels),
                        fingerprint=lambda: corpus_fingerprint(self.corpus_dirs)),
-            *self.classifier_stages(images, (*images, *self._transfer_images)),
+            # The last of the files tells what is in the others, which may be large.
+            *self.classifier_stages(images[-1:], (*images[-1:], *others[-1:])),
         ]  # fmt: skip
 
     @property
     def blank_record(self) -> Record:
         """That of `Recipe`, with the choice of images beside the name of the set."""
         return replace(super().blank_record, dataset=self.config.dataset)
-
-    @property
-    def _transfer_images(self) -> tuple[Path, ...]:
-        return (self.places.transfer_images,) if self.config.transfer else ()
 
     def _network(self, *, classes: int, shape: tuple[int, int, int]) -> ImageClassifier:
         network = self.config.network
@@ -80,7 +84,7 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
     def _read(self) -> ImageSet:
         if not self.corpus_dir.is_dir():
             raise StageError(f"{self.corpus_dir} does not exist: give the images with --corpus-dir")
-        return read_images(self.corpus_dir)
+        return read_images(self.corpus_dir, size=self.config.images.size)
 
     def check(self, work: Work) -> None:
         """Stop early where a later stage could not go on."""
@@ -89,13 +93,13 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         found = choose_images(self._read(), self.config.images)
         classes = len(found.classes)
         self.config.loss.build(classes=classes)
-        height, width, channels = found.images["train"].shape[1:]
+        height, width, channels = found.parts["train"].shape
         try:
             network = self._network(classes=classes, shape=(channels, height, width))
         except ImportError as error:
             raise StageError(str(error)) from error
         weights = sum(parameter.numel() for parameter in network.parameters())
-        sizes = ", ".join(f"{split} {len(found.targets[split])}" for split in SPLITS)
+        sizes = ", ".join(f"{split} {len(found.parts[split])}" for split in SPLITS)
         work(
             1, 1,
             f"{free}, device {self.options.device}; images of {width} x {height}: {sizes}, of "
@@ -106,15 +110,16 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         """Read the set, and write the images that are used."""
         whole = self._read()
         found = choose_images(whole, self.config.images)
-        found.write(self.places.prepared)
+        total = sum(map(len, found.parts.values()))
+        found.write(self.places.prepared, lambda done: work(done, total, f"{done} images"))
         write_json(self.places.known_labels, list(found.classes), indent=1)
         if self.config.transfer is not None:
             others = choose_images(whole, self.config.transfer.images)
             others.write(self.places.transfer_images)
-        work(1, 1, ", ".join(f"{split} {len(found.targets[split])}" for split in SPLITS))
+        work(total, total, ", ".join(f"{split} {len(found.parts[split])}" for split in SPLITS))
 
     def _images(self, split: str) -> Images:
-        return PreparedImages.read(self.places.prepared, split)
+        return read_prepared(self.places.prepared, split)
 
     def fit(self, asked: Fit) -> tuple[nn.Module, Trained]:
         """See `ClassifierRecipe`."""
@@ -215,14 +220,14 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
         """How well the network can be fine-tuned from its weights after each measured epoch."""
         transfer = self.config.transfer
         assert transfer is not None
-        path = self.places.transfer_images
-        images = {split: PreparedImages.read(path, split) for split in SPLITS}
-        classes = len(PreparedImages.read_classes(path))
+        folder = self.places.transfer_images
+        images = {split: read_prepared(folder, split) for split in SPLITS}
+        classes = len(read_classes(folder))
         weights = self._weights()
         for done, (epoch, begun) in enumerate(weights.items(), start=1):
             stamp = {
                 "settings": self.config.hashed(),
-                "files": [file_digest(begun), file_digest(path)],
+                "files": [file_digest(begun), file_digest(prepared_files(folder)[-1])],
             }
             found_of_epoch = fine_tune(
                 partial(self._trained, begun, images["train"]), images, self.config.loss,

@@ -45,6 +45,7 @@ class ChosenImages(BaseModel):
         dev: share of the training images, of each class, that is held out as the development set.
         skip: so many training images of each class are left out before the others are counted, so
             that two experiments see none in common.
+        size: pictures in folders are made squares of so many pixels; None leaves them as they are.
         scaling: `channel` brings each channel to mean 0 and standard deviation 1 over the training
             images, `pixel` each place.
     """
@@ -58,6 +59,7 @@ class ChosenImages(BaseModel):
     test: int | None = Field(default=None, ge=2)
     dev: float = Field(default=0.1, gt=0, lt=1)
     skip: int = Field(default=0, ge=0)
+    size: int | None = Field(default=None, ge=8)
     scaling: Literal["channel", "pixel"] = "channel"
 
     @property
