@@ -221,11 +221,20 @@ def test_grid_values_are_split_and_typed() -> None:
         "seed": [0, 1],
         "lr": [0.001],
     }
+    assert split_values(
+        ["loss={name: ce}, {name: square, scale: 2}", "decode.sets=[dev]", "n=null,3"]
+    ) == {
+        "loss": [{"name": "ce"}, {"name": "square", "scale": 2}],
+        "decode.sets": [["dev"]],
+        "n": [None, 3],
+    }
 
 
 @pytest.mark.parametrize(
-    "texts", [["seed"], ["seed="], ["seed=1,,2"], ["=1"], ["seed=1", "seed=2"]]
-)
+    "texts",
+    [["seed"], ["seed="], ["seed=1,,2"], ["seed=1,"], ["=1"], ["seed=1", "seed=2"], ["a={b: 1"],
+     ["a=1],[2"], ["a=1]"], ["a=,1"]],
+)  # fmt: skip
 def test_a_grid_that_is_none_is_refused(texts: list[str]) -> None:
     with pytest.raises(ConfigError):
         split_values(texts)

@@ -196,15 +196,21 @@ def digest(settings: Any) -> str:
 def split_values(texts: Iterable[str]) -> dict[str, list[Any]]:
     """Read `key=a,b,c` assignments of a grid; each value is read as YAML.
 
+    A value may be a list or a group of settings: `loss={name: ce},{name: squentropy, alpha: 0.1}`.
+
     Raises:
         ConfigError: a text is not of that form, a value is empty, or a key is given twice.
     """
     grid: dict[str, list[Any]] = {}
     for text in texts:
-        key, equals, values = text.partition("=")
-        if not equals or not all(value.strip() for value in values.split(",")):
+        key, _, values = text.partition("=")
+        try:
+            parsed = parse_assignment(f"{key}=[{values}]")[1] if values.strip() else None
+        except ConfigError:
+            parsed = None
+        if not isinstance(parsed, list) or values.rstrip().endswith(","):
             raise ConfigError(f"{text!r}: expected key=value,value,..., e.g. seed=0,1,2")
         if key.strip() in grid:
             raise ConfigError(f"{key.strip()} is given twice in the grid; list its values in one")
-        grid[key.strip()] = [parse_assignment(f"{key}={value}")[1] for value in values.split(",")]
+        grid[key.strip()] = parsed
     return grid
