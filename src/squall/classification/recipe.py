@@ -196,7 +196,10 @@ class ClassifierRecipe(Recipe[Config]):
         epochs = read_json(self.places.history)
         tuned = read_json(self.places.tuning)
         kept = next(epoch["epoch"] for epoch in epochs if epoch["kept"])
-        template = replace(self.blank_record, seconds=epochs[-1]["seconds"], n=len(found.probs))
+        template = replace(
+            self.blank_record, dataset=self.config.dataset, seconds=epochs[-1]["seconds"],
+            n=len(found.probs),
+        )  # fmt: skip
         of_training = {
             "epochs": float(kept),
             "train_seconds": epochs[-1]["seconds"],

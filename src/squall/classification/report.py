@@ -107,7 +107,7 @@ def _run(experiment: Experiment[Any]) -> Run:
     history = ClassifierPlaces(experiment).history
     scored = experiment.result_path.is_file()
     run = read_run(experiment, read_json(history) if scored else ())
-    return replace(run, experiment=f"{run.experiment} {experiment.config.corpus.name}")
+    return replace(run, experiment=f"{run.experiment} {experiment.config.dataset}")
 
 
 def scored_runs(runs: Sequence[Run]) -> list[ScoredRun]:

@@ -69,6 +69,11 @@ class ClassifierConfig(ExperimentConfig):
         """The loss with the parameters that the settings give it."""
         return self.loss.label
 
+    @property
+    def dataset(self) -> str:
+        """What results call the corpus, or what is taken of it."""
+        return self.corpus.name
+
     def tuned(self) -> dict[str, Any]:
         """The settings that decide the learning rate: all but the seed."""
         return {key: value for key, value in self.hashed().items() if key != "seed"}

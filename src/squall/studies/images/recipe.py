@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from squall.networks.vision.architectures import build_network
 from squall.networks.vision.classifier import ImageClassifier
 from squall.networks.vision.images import Images
 from squall.networks.vision.training import ImageTraining, feature_blocks, predict_images
-from squall.report.records import Record
 from squall.scoring.collapse import (
     class_means,
     find_centres,
@@ -68,11 +67,6 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
             # The last of the files tells what is in the others, which may be large.
             *self.classifier_stages(images[-1:], (*images[-1:], *others[-1:])),
         ]  # fmt: skip
-
-    @property
-    def blank_record(self) -> Record:
-        """That of `Recipe`, with the choice of images beside the name of the set."""
-        return replace(super().blank_record, dataset=self.config.dataset)
 
     def _network(self, *, classes: int, shape: tuple[int, int, int]) -> ImageClassifier:
         network = self.config.network

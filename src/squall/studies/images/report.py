@@ -47,7 +47,26 @@ def _sections(runs: Sequence[Run]) -> list[Section]:
     if against:
         title = "accuracy after fine-tuning, %, from the network before it has collapsed and after"
         figures.append(curve_figure(against, title, METRICS["test_collapse"].heading))
+    for metric in ("train_collapse", "test_collapse", "weak_test_collapse"):
+        title = f"{METRICS[metric].heading} at the end of the training"
+        figures.append(curve_figure(_by_size(runs, metric), title, "training images"))
     return [Section("Neural collapse", "".join(figures))] if figures else []
+
+
+def _by_size(runs: Sequence[Run], metric: str) -> list[Curve]:
+    """What a metric comes to with more training images, of each system and seed; empty where the
+    runs do not differ in their number."""
+    found: dict[tuple[str, int], dict[float, float]] = {}
+    for run in runs:
+        size = run.settings.get("images", {}).get("train")
+        points = _points(run, metric)
+        if size and points:
+            found.setdefault((run.system, run.seed), {})[float(size)] = max(points)[1]
+    return [
+        Curve(f"{system}, seed {seed}", sorted(points.items()), group=system)
+        for (system, seed), points in found.items()
+        if len(points) > 1
+    ]
 
 
 def _transfers(run: Run) -> list[tuple[float, float]]:

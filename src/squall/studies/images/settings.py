@@ -143,7 +143,7 @@ class ImagesConfig(ClassifierConfig):
 
     @property
     def dataset(self) -> str:
-        """What results call the images."""
+        """The name of the set, and which of its images are taken."""
         return ", ".join(filter(None, [self.corpus.name, self.images.label]))
 
     def prepared(self) -> dict[str, Any]:
