@@ -13,13 +13,13 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from commands import work_done
+from killed_epochs import kill_epochs
 from squall.classification.recipe import read_logits
 from squall.engine.experiment import RunOptions, repository_root
 from squall.engine.grid import expand_grid
 from squall.engine.runner import Cell, run_cell
 from squall.engine.stages import StageError
 from squall.engine.tasks import load_config
-from squall.networks import loop
 from squall.report.records import read_records
 from squall.studies.images.places import ImagePlaces
 from tiny_images import write_bright_images
@@ -86,19 +86,7 @@ def test_a_killed_training_ends_with_the_same_answers(
     assert [one["epoch"] for one in collapse][:2] == [0, 1]
     shutil.rmtree(tmp_path / "exp")
 
-    plain, begun = loop._train_one, []
-
-    def killed(*arguments: Any) -> Any:
-        begun.append(arguments[1])
-        if len(begun) in (7, 12):  # in stage 4, and in stage 5
-            raise RuntimeError("killed")
-        return plain(*arguments)
-
-    monkeypatch.setattr(loop, "_train_one", killed)
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="killed"):
-            run_cell(cell)
-    run_cell(cell)
+    begun = kill_epochs(monkeypatch, (7, 12), lambda: run_cell(cell))  # in stage 4, in stage 5
     assert begun == [1, 2, 3, 4, 1, 2, 3, 3, 4, 1, 2, 3, 3, 4]
     again, _ = read_logits(places.logits("test"))
     assert (again == logits).all()
@@ -137,18 +125,7 @@ def test_a_network_is_fine_tuned_from_its_weights_along_the_training(
     assert {("epoch 0", "transfer_accuracy"), ("epoch 2", "transfer_accuracy")} <= metrics
 
     shutil.rmtree(places.predicted)
-    plain, begun = loop._train_one, []
-
-    def killed(*arguments: Any) -> Any:
-        begun.append(arguments[1])
-        if len(begun) == 6:
-            raise RuntimeError("killed")
-        return plain(*arguments)
-
-    monkeypatch.setattr(loop, "_train_one", killed)
-    with pytest.raises(RuntimeError, match="killed"):
-        run_cell(cell)
-    run_cell(cell)
+    begun = kill_epochs(monkeypatch, (6,), lambda: run_cell(cell))
     assert len(begun) == 12 + 2  # two epochs of two rates of three networks; one killed, one anew
     assert json.loads(places.transfer.read_text()) == whole
 

@@ -15,13 +15,13 @@ pytest.importorskip("transformers")
 pytest.importorskip("matplotlib")
 
 from commands import numbered, work_done
+from killed_epochs import kill_epochs
 from squall.classification.recipe import read_logits
 from squall.cli import main
 from squall.engine.experiment import RunOptions, repository_root
 from squall.engine.runner import Cell, run_cell
 from squall.engine.stages import StageError
 from squall.engine.tasks import TASKS, load_config
-from squall.networks import loop
 from squall.report.records import read_records
 from squall.studies.text.places import TextPlaces
 from tiny_texts import write_opinions, write_pairs, write_tiny_encoder
@@ -98,22 +98,7 @@ def test_a_killed_training_ends_with_the_same_answers(
     tuning = json.loads(places.tuning.read_text())
     shutil.rmtree(tmp_path / "exp")
 
-    plain, begun = loop._train_one, []
-
-    def killed(*arguments: Any) -> Any:
-        begun.append(arguments[1])
-        if len(begun) in (
-            5,
-            9,
-        ):  # in stage 4, and in stage 5
-            raise RuntimeError("killed")
-        return plain(*arguments)
-
-    monkeypatch.setattr(loop, "_train_one", killed)
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="killed"):
-            run_cell(cell)
-    run_cell(cell)
+    begun = kill_epochs(monkeypatch, (5, 9), lambda: run_cell(cell))  # in stage 4, in stage 5
     assert begun == [1, 2, 3, 1, 2, 2, 3, 1, 2, 2, 3]
     assert json.loads(places.tuning.read_text()) == tuning
     again, _ = read_logits(places.logits("test"))
