@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import contextlib
 import errno
+import gzip
+import lzma
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from squall.files import (
     growing_file,
     json_text,
     read_arrays,
+    read_bytes,
     read_json,
     read_text,
     visible_files,
@@ -289,6 +292,23 @@ def test_text_in_another_encoding_is_named(tmp_path: Path, encoding: str, line: 
     path.write_bytes("A\nÉTÉ\n".encode(encoding))
     with pytest.raises(ValueError, match=rf"{path}:{line}: not UTF-8 \(byte 0x.*save it as UTF-8"):
         read_text(path)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_packed_files_are_unpacked_and_damage_is_named(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    text = "".join(f"É{number}\n" for number in range(2000)).encode()
+    packed, path = pack(text), tmp_path / f"t{suffix}"
+    path.write_bytes(packed)
+    assert read_bytes(path) == text
+    assert read_text(path) == text.decode()
+    flipped = bytearray(packed)
+    flipped[len(packed) // 2] ^= 16
+    for damaged in (packed[:-5], packed[: len(packed) // 2], flipped, b"none", b"\x1f\x8b"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{path} is damaged: .*copy it again"):
+            read_bytes(path)
 
 
 def test_hidden_files_and_folders_are_not_looked_at(tmp_path: Path) -> None:

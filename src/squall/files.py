@@ -8,10 +8,13 @@ JSON is strict: it has no word for NaN or infinity, and other programs refuse a 
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
+import lzma
 import math
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +31,7 @@ __all__ = [
     "growing_file",
     "json_text",
     "read_arrays",
+    "read_bytes",
     "read_json",
     "read_text",
     "refuse_inputs",
@@ -238,14 +242,29 @@ def read_arrays(
         raise ValueError(f"{path} is damaged: {error}; {remedy}") from error
 
 
-def read_text(path: Path) -> str:
-    """Read a text in UTF-8, with or without a byte order mark.
+def read_bytes(path: Path) -> bytes:
+    """Read a file as a whole, unpacked where its name ends in .gz or .xz.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not UTF-8; the message has the file and the line number.
+        ValueError: a packed file is cut off or damaged; the message has the file.
     """
     content = path.read_bytes()
+    unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)
+    try:
+        return unpack(content)
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"{path} is damaged: {error}; copy it again") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8, with or without a byte order mark, packed or not.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or not UTF-8; the message has the file and the line number.
+    """
+    content = read_bytes(path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -203,7 +203,7 @@ def test_damaged_idx_files_are_named(tmp_path: Path, content: bytes, message: st
 def test_a_gzipped_file_that_is_cut_off(tmp_path: Path) -> None:
     whole = gzip.compress(_idx(LABELS.astype(np.uint8)))
     (tmp_path / "labels.gz").write_bytes(whole[:-9])
-    with pytest.raises(ImageSetError, match=r"labels\.gz cannot be unpacked"):
+    with pytest.raises(ImageSetError, match=r"labels\.gz is damaged"):
         read_idx(tmp_path / "labels.gz", dimensions=1)
 
 

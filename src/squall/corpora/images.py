@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import pickle
 import struct
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from squall.files import read_arrays
+from squall.files import read_arrays, read_bytes
 
 __all__ = ["ImageRows", "ImageSet", "ImageSetError", "read_images"]
 
@@ -140,12 +139,9 @@ def _plain_or_gzipped(folder: Path, name: str) -> Path | None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ImageSetError(f"{path} cannot be unpacked: {error}; copy it again") from error
+        return read_bytes(path)
+    except ValueError as error:
+        raise ImageSetError(str(error)) from error
 
 
 # IDX

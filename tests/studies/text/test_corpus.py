@@ -150,6 +150,11 @@ def test_a_table_that_is_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "dev.tsv").write_bytes(b"label\ttext_a\ttext_b\n1\tcaf\xe9\tb\n")
     with pytest.raises(TextCorpusError, match=r"dev\.tsv:2: not UTF-8"):
         read_text_corpus(tmp_path)
+    whole = gzip.compress((tmp_path / "train.tsv").read_bytes())
+    (tmp_path / "dev.tsv").unlink()
+    (tmp_path / "dev.tsv.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TextCorpusError, match=r"dev\.tsv\.gz is damaged: .*copy it again"):
+        read_text_corpus(tmp_path)
 
 
 def test_a_folder_without_tables(tmp_path: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import zlib
-from collections.abc import Callable
 from pathlib import Path
+
+from squall.files import read_bytes
 
 __all__ = ["PARTS", "read_corpus"]
 
@@ -16,14 +14,9 @@ PARTS = {"train": "train.txt", "dev": "valid.txt", "test": "test.txt"}
 _WHOLE_BYTES = 100_000_000
 _TRAIN_BYTES, _DEV_BYTES = 90_000_000, 5_000_000
 _TEXT8 = b"abcdefghijklmnopqrstuvwxyz "
-_READERS: dict[str, Callable[[Path], bytes]] = {
-    # The authors' preparation leaves the text in `train.txt.raw`, and in `train.txt` its symbols
-    # as words.
-    ".raw": Path.read_bytes,
-    "": Path.read_bytes,
-    ".xz": lambda path: lzma.decompress(path.read_bytes()),
-    ".gz": lambda path: gzip.decompress(path.read_bytes()),
-}
+_SUFFIXES = (".raw", "", ".xz", ".gz")
+"""The authors' preparation leaves the text in `train.txt.raw`, and in `train.txt` its symbols as
+words."""
 
 
 def read_corpus(folder: Path, name: str) -> dict[str, bytes]:
@@ -46,9 +39,9 @@ def read_corpus(folder: Path, name: str) -> dict[str, bytes]:
         raise FileNotFoundError(f"{folder} is no folder: give that of the corpus with --corpus-dir")
     whole = _find(folder, name)
     if whole is not None and _find(folder, PARTS["train"]) is None:
-        parts = _divided(whole, _read(whole))
+        parts = _divided(whole, read_bytes(whole))
     else:
-        parts = {part: _read(_part_path(folder, part, name)) for part in PARTS}
+        parts = {part: read_bytes(_part_path(folder, part, name)) for part in PARTS}
     for part, text in parts.items():
         if len(text) < 2:
             raise ValueError(f"the {part} part of {folder} has {len(text)} bytes: it needs two")
@@ -62,7 +55,7 @@ def read_corpus(folder: Path, name: str) -> dict[str, bytes]:
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    paths = (folder / f"{stem}{suffix}" for suffix in _READERS)
+    paths = (folder / f"{stem}{suffix}" for suffix in _SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -74,13 +67,6 @@ def _part_path(folder: Path, part: str, name: str) -> Path:
             "all of the corpus: give the right folder with --corpus-dir"
         )
     return path
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return _READERS[path.suffix if path.suffix in _READERS else ""](path)
-    except (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is damaged: {error}; copy it again") from error
 
 
 def _divided(path: Path, text: bytes) -> dict[str, bytes]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from squall.files import read_text
 
 __all__ = ["SPLITS", "LabelledText", "TextCorpus", "TextCorpusError", "read_text_corpus", "spread"]
 
@@ -97,9 +98,10 @@ def read_text_corpus(
 
     Raises:
         FileNotFoundError: there is no table for training, or none to test on.
-        TextCorpusError: a table is not UTF-8, has none of the known columns or no labels (as GLUE's
-            test sets), a row has another number of fields than the header or an empty text, some
-            texts are pairs and some are not, a label does not occur in training, or only one does.
+        TextCorpusError: a table is damaged or not UTF-8, has none of the known columns or no labels
+            (as GLUE's test sets), a row has another number of fields than the header or an empty
+            text, some texts are pairs and some are not, a label does not occur in training, or only
+            one does.
 
     Convention:
         Without a development set it is every tenth of the training texts of each label. Without a
@@ -207,12 +209,10 @@ def _rows(
 
 
 def _lines(path: Path) -> list[str]:
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise TextCorpusError(f"{path}:{line}: not UTF-8; save it as UTF-8") from error
+        text = read_text(path)
+    except ValueError as error:
+        raise TextCorpusError(str(error)) from error
     lines = text.replace("\r\n", "\n").split("\n")
     while len(lines) > 1 and not lines[-1]:
         lines.pop()
