@@ -8,6 +8,7 @@ from typing import Any
 from a_record import a_record
 from squall.asr.calibration import LEVELS
 from squall.asr.report.tables import RECOGNITION, error_rate_tables, recognition_tables
+from squall.losses import BASELINE_LOSSES
 from squall.report.records import Record
 
 RECORD = a_record(
@@ -37,6 +38,16 @@ def _folds(split: str = "test", **changes: Any) -> list[Record]:
 def test_without_folds_the_tables_are_those_of_error_rates() -> None:
     records = [_record(), _record(condition="dev"), _record(dataset="an4", metric="wer")]
     assert recognition_tables(records) == error_rate_tables(records)
+
+
+def test_baselines_are_marked() -> None:
+    systems = ["ce", "squentropy-a0.1", "focal", "ce-ls0.1", "dual_focal-g5", "square-scale-ce"]
+    for metric in ("wer", "cer"):
+        table, *_ = recognition_tables([_record(system=name, metric=metric) for name in systems])
+        assert table.note == (
+            "Baselines, which others propose for calibration: ce-ls0.1, dual_focal-g5, focal."
+        )
+    assert {"focal", "dual_focal"} < BASELINE_LOSSES.keys()
 
 
 def test_the_mean_over_folds_stands_beside_the_phones_of_all() -> None:

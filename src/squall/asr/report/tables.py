@@ -111,10 +111,20 @@ def recognition_tables(records: Sequence[Record]) -> list[Table]:
     calibration = [record for record in others if _level(record.condition)]
     rates = [record for record in others if not _level(record.condition)]
     return [
-        *_rate_tables(rates),
+        *(_with_baselines(table) for table in _rate_tables(rates)),
         *comparison_tables(compared),
         *calibration_tables(calibration),
     ]
+
+
+def _with_baselines(table: Table) -> Table:
+    """The table with a note that says which of its systems are baselines."""
+    from squall.losses import BASELINE_LOSSES  # torch, for which tables of other tasks do not wait
+
+    systems = dict.fromkeys(row[table.head.index("system")] for row in table.rows)
+    baselines = [s for s in systems if s.partition("-")[0] in BASELINE_LOSSES or "-ls" in s]
+    note = f"Baselines, which others propose for calibration: {', '.join(baselines)}."
+    return replace(table, note=note) if baselines else table
 
 
 def _level(condition: str) -> str:
