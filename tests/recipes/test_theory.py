@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from squall.report.records import Record, read_records
+from tiny_images import write_bright_images
 
 pytest.importorskip("matplotlib")
 
@@ -32,6 +33,19 @@ ASYMPTOTICS: dict[str, Any] = {
     "study.vamp.iterations": 20,
     "study.vamp.followed": 2,
     "study.equations_features": 40,
+    "seed": 3,
+}
+
+IMAGES: dict[str, Any] = {
+    "study.images": {
+        "classes": [3, 5],
+        "per_class": 10,
+        "rescale": [1, 10],
+        "minimised": 30,
+        "ridges": [0.1],
+    },
+    "study.seeds": 2,
+    "study.descent.steps": 5,
     "seed": 3,
 }
 
@@ -97,6 +111,59 @@ def test_asymptotics_goes_on_to_the_same_numbers(squall: Squall, tmp_path: Path)
     assert squall(*arguments, settings=settings)[0] == 0
     assert json.loads(path.read_text()) == whole
     assert [one.stat().st_mtime_ns for one in kept] == times
+
+
+@pytest.mark.slow
+def test_asymptotics_on_images(squall: Squall, tmp_path: Path) -> None:
+    folder = write_bright_images(tmp_path / "bright", classes=6, train=120, test=60)
+    arguments = ("asymptotics", "--preset", "cifar100", "--corpus-dir", folder, "--workers", 1)
+    code, out, err = squall(*arguments, settings=IMAGES)
+    assert code == 0, err
+    assert "4 simulations in 1 processes" in out
+    records = records_of(tmp_path)
+    assert {(r.dataset, r.seed) for r in records} == {("cifar100-part", 3), ("cifar100-part", 4)}
+    by_system = {s: [r for r in records if r.system == s] for s in ("random", "gradient_descent")}
+    conditions = {r.condition for r in by_system["gradient_descent"]}
+    at = "images: k {}, n {}, d 64, lambda 1e-05, R {}, start {}"
+    assert conditions == {
+        at.format(k, 10 * k, R, start)
+        for k in (3, 5) for R in (1, 10) for start in (0.01, 0.1, 1)
+    }  # fmt: skip
+    reasons = {r.condition[:11]: r.reason for r in by_system["random"] if r.metric == "accuracy"}
+    assert reasons["images: k 3"] == ""
+    assert "50 training images are more" in reasons["images: k 5"]
+    text = (tmp_path / "results" / "RESULTS.md").read_text()
+    assert "## cifar100: images: R > 1 helps by more than 15 points" in text
+    page = (tmp_path / "exp" / "asymptotics" / "report.html").read_text()
+    assert page.count("<svg") == 1  # no prox, no message passing
+
+    # What is there is used, until the images are others.
+    (simulations,) = (tmp_path / "exp").rglob("simulations")
+    times = {one: one.stat().st_mtime_ns for one in simulations.iterdir()}
+    next(simulations.iterdir()).unlink()
+    (simulations.parent / "numbers.json").unlink()  # as if it had been killed
+    assert squall(*arguments, settings=IMAGES)[0] == 0
+    assert records_of(tmp_path) == records
+    again = {one: one.stat().st_mtime_ns for one in simulations.iterdir()}
+    assert sum(again[one] == times[one] for one in times) == 3
+    write_bright_images(folder, classes=6, train=120, test=60, brighter=20)
+    assert squall(*arguments, settings=IMAGES)[0] == 0
+    assert len(list(simulations.iterdir())) == 8
+    assert records_of(tmp_path) != records
+
+
+def test_asymptotics_names_images_that_cannot_be_used(squall: Squall, tmp_path: Path) -> None:
+    folder = write_bright_images(tmp_path / "bright")
+    preset = ("asymptotics", "--preset", "cifar100", "--stop-stage", 0, "--corpus-dir")
+    code, _, err = squall(*preset, tmp_path / "nowhere", settings=IMAGES)
+    assert code != 0
+    assert "nowhere does not exist: give the images with --corpus-dir" in err
+    code, _, err = squall(*preset, folder, settings=IMAGES)
+    assert code != 0
+    assert "study.images.classes has 5; the set has 4" in err
+    code, _, err = squall("asymptotics", "--stop-stage", 0, "--corpus-dir", folder)
+    assert code != 0
+    assert "figures draws its data" in err
 
 
 def test_a_setting_that_cannot_be_is_named(squall: Squall) -> None:

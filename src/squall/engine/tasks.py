@@ -155,7 +155,7 @@ TASKS = {
     ),
     "spiral": study("spiral", "SpiralConfig"),
     "tabular": study("tabular", "TabularConfig", "corpus_dir", "workers"),
-    "asymptotics": study("asymptotics", "AsymptoticsConfig", "workers"),
+    "asymptotics": study("asymptotics", "AsymptoticsConfig", "corpus_dir", "workers"),
     "mixtures": study("mixtures", "MixturesConfig", "workers"),
     "charlm": study("charlm", "CharlmConfig", "corpus_dir", "device", stages=_CHARLM_STAGES),
     "images": study("images", "ImagesConfig", "corpus_dir", "device", stages=_CLASSIFIER_STAGES),

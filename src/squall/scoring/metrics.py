@@ -118,6 +118,7 @@ METRICS = {
         Metric("jump", "jump", "%", digits=1),
         Metric("converged", "converged", "%", "higher", 0),
         Metric("best_rescale", "best R", "", digits=2),
+        Metric("ridge", "ridge", "", digits=3),
         Metric("equation", "value", "", digits=4),
         Metric("train_accuracy", "training accuracy", "%", "higher"),
         Metric("train_steps", "steps of training", "steps", "lower", 0),

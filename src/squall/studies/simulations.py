@@ -15,6 +15,7 @@ from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, Work
 from squall.files import read_json, write_json
 from squall.report.records import write_records
+from squall.report.tables import UNDEFINED, fixed
 from squall.workers import map_in_processes
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "extrapolated",
     "mean_and_error",
     "read_condition",
+    "with_error",
 ]
 
 
@@ -83,7 +85,7 @@ class SimulationRecipe(Recipe[Config]):
         return [
             self.stage("check", self.directory, self.check),
             self.stage("train", self.directory, self.train, settings=self.config.hashed(),
-                       outputs=(numbers,),
+                       outputs=(numbers,), fingerprint=self.fingerprint,
                        set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
             self.stage("score", self.score_dir, self.score, inputs=(numbers,),
                        outputs=(self.result_path,)),
@@ -93,6 +95,10 @@ class SimulationRecipe(Recipe[Config]):
     def processes(self) -> int:
         """How many simulations run side by side."""
         return self.options.workers or self.options.processes
+
+    def fingerprint(self) -> Any:
+        """The state of the files that simulations read, of which their names tell, too."""
+        return None
 
     def check(self, work: Work) -> None:
         """Say how much there is to do."""
@@ -177,6 +183,17 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
         return mean, math.nan
     squares = math.fsum((value - mean) ** 2 for value in known)
     return mean, math.sqrt(squares / (len(known) - 1) / len(known))
+
+
+def with_error(mean: float, error: float) -> str:
+    """A mean over seeds and its standard error, as text.
+
+    >>> with_error(12.3, 0.456)
+    '12.30 ± 0.46'
+    """
+    if math.isnan(mean):
+        return UNDEFINED
+    return fixed(mean, 2) if math.isnan(error) else f"{fixed(mean, 2)} ± {fixed(error, 2)}"
 
 
 def extrapolated(sizes: Mapping[float, Sequence[float]]) -> tuple[float, float]:

@@ -4,7 +4,8 @@ Needs numpy and scipy, not torch, and nothing else of the project.
 
 Asymptotics of the rescaled square loss, one layer behind a ReLU: `solve` predicts the accuracy of
 the minimiser for a `Setting`, `solve_printed` what the source's equations say; `minimise` and
-`run_vamp` are the minimiser and the iteration on data that `draw_data` makes. The parts are in
+`run_vamp` are the minimiser and the iteration on data that `draw_data` makes, `minimise_gram` the
+minimiser on features that are far from white. The parts are in
 `marchenko_pastur`, `prox`, `labels`, `channel`, `accuracy`, `state_evolution`, `fixed_point`.
 
 Mixture models: `squall.theory.mixtures` for quadratic losses, `squall.theory.mixture_entropy` for
@@ -18,6 +19,7 @@ cross-entropy.
 from squall.theory.accuracy import plurality_agreement
 from squall.theory.best_rescale import BestRescale, best_rescale
 from squall.theory.fixed_point import FixedPoint, solve
+from squall.theory.gram import GramMinimum, gradient_descent_gram, minimise_gram
 from squall.theory.marchenko_pastur import SpectralMeans, spectral_means
 from squall.theory.minimise import (
     STARTS,
@@ -47,6 +49,7 @@ __all__ = [
     "BestRescale",
     "Estimate",
     "FixedPoint",
+    "GramMinimum",
     "Minimum",
     "Mixture",
     "Overlaps",
@@ -63,10 +66,12 @@ __all__ = [
     "ccql_minimum",
     "draw_data",
     "gradient_descent",
+    "gradient_descent_gram",
     "initial_weights",
     "iterate",
     "measure_overlaps",
     "minimise",
+    "minimise_gram",
     "plurality_agreement",
     "rescaled_square_prox",
     "run_vamp",

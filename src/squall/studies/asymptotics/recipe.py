@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from squall.corpora.fingerprint import corpus_fingerprint
+from squall.corpora.images import read_images
 from squall.engine.experiment import Experiment
-from squall.engine.stages import Stage
+from squall.engine.stages import Stage, StageError, Work
+from squall.settings import digest
 from squall.studies.asymptotics.equations import check_equations
-from squall.studies.asymptotics.settings import AsymptoticsConfig, AsymptoticsSettings
+from squall.studies.asymptotics.images import check_images, simulate_images
+from squall.studies.asymptotics.settings import (
+    AsymptoticsConfig,
+    AsymptoticsSettings,
+    ImageSettings,
+)
 from squall.studies.asymptotics.study import predict, simulate
 from squall.studies.simulations import Number, Simulation, SimulationRecipe
 from squall.theory import Setting
@@ -19,7 +30,7 @@ class _Recipe(SimulationRecipe[AsymptoticsConfig]):
     """The stages of one experiment."""
 
     def simulations(self) -> list[Simulation]:
-        """Predictions, checks of the equations, and minima; the largest matrices first."""
+        """Predictions, images, checks of the equations, and minima; the largest matrices first."""
         study, first = self.config.study, self.config.seed
         seeds = range(first, first + study.seeds)
         # Without what the figures leave alone, so that more of them repeat no work.
@@ -47,7 +58,40 @@ class _Recipe(SimulationRecipe[AsymptoticsConfig]):
             )
             for cell, sizes in cells.items()
         ]
-        return predictions + simulations
+        return predictions + list(self._of_images()) + simulations
+
+    def _of_images(self) -> Iterator[Simulation]:
+        study, first = self.config.study, self.config.seed
+        if study.images is None:
+            return
+        # Part of a name, so that what was done with other images is not taken for these.
+        which = digest(self.fingerprint())[:8]
+        for k in reversed(study.images.classes):
+            for seed in range(first, first + study.seeds):
+                yield Simulation(
+                    f"images-{which}-k{k}-seed{seed}",
+                    *(seed, _on_images, (self.corpus_dir, study.images, k,
+                                         study.descent.steps, seed)),
+                )  # fmt: skip
+
+    def fingerprint(self) -> Any:
+        """Of the images, where there are some."""
+        return None if self.config.study.images is None else corpus_fingerprint(self.corpus_dir)
+
+    def check(self, work: Work) -> None:
+        """Stop where the images are missing, or some are given that are not used."""
+        images = self.config.study.images
+        if images is None:
+            if self.options.corpus_dirs:
+                raise StageError(
+                    f"--corpus-dir: {self.config.experiment} draws its data; images are read by "
+                    "--preset cifar100, or where study.images is set"
+                )
+        elif not self.corpus_dir.is_dir():
+            raise StageError(f"{self.corpus_dir} does not exist: give the images with --corpus-dir")
+        else:
+            check_images(read_images(self.corpus_dir), images)
+        super().check(work)
 
 
 def list_stages(experiment: Experiment[AsymptoticsConfig]) -> list[Stage]:
@@ -91,3 +135,9 @@ def _simulate(
 
 def _check(cell: Setting, study: AsymptoticsSettings, seed: int) -> list[Number]:
     return check_equations(cell, study, seed=seed)
+
+
+def _on_images(
+    folder: Path, images: ImageSettings, classes: int, steps: int, seed: int
+) -> list[Number]:
+    return simulate_images(folder, images, classes=classes, steps=steps, seed=seed)

@@ -14,6 +14,7 @@ from squall.engine.scored import read_run
 from squall.report.figures import SERIES, figure_svg
 from squall.report.page import figure_html
 from squall.report.report import Report, Run, Section
+from squall.studies.asymptotics.image_tables import ImageNumbers
 from squall.studies.asymptotics.settings import AsymptoticsSettings, Grid
 from squall.studies.asymptotics.tables import ASYMPTOTICS, NumbersBy, Place
 from squall.studies.simulations import mean_and_error
@@ -42,7 +43,7 @@ def collect(experiments: Sequence[Experiment[Any]]) -> Report:
 
 
 def _sections(runs: Sequence[Run]) -> list[Section]:
-    sections = []
+    sections, drawn = [], False
     for run in runs:
         study = AsymptoticsSettings.model_validate(run.settings["study"])
         numbers = NumbersBy(run.records)
@@ -52,10 +53,18 @@ def _sections(runs: Sequence[Run]) -> list[Section]:
                 label = f"accuracy against d, {name}"
                 parts.append(figure_html(_against_d(numbers, grid), label=label))
             sections.append(Section(f"{run.experiment}: {name}", "".join(parts)))
-        svg = _message_passing(numbers)
-        title = f"{run.experiment}: message passing, iteration by iteration"
-        sections.append(Section(title, figure_html(svg, label=html.escape(title))))
-    sections.append(Section("The prox", figure_html(_prox(), label="the prox against p")))
+        images = ImageNumbers(run.records)
+        if images.classes:
+            label = "accuracy against R, images"
+            svg = _images_against_r(images)
+            sections.append(Section(f"{run.experiment}: images", figure_html(svg, label=label)))
+        if study.grids:
+            svg = _message_passing(numbers)
+            title = f"{run.experiment}: message passing, iteration by iteration"
+            sections.append(Section(title, figure_html(svg, label=html.escape(title))))
+            drawn = True
+    if drawn:
+        sections.append(Section("The prox", figure_html(_prox(), label="the prox against p")))
     return sections
 
 
@@ -78,7 +87,11 @@ def _size(count: int) -> dict[str, Any]:
 
 def _titled(axes: Any, place: Place) -> None:
     k, beta, noise, _ = place
-    axes.set_title(f"k {k:g}, n/d {beta:g}, noise {noise:g}", fontsize=9)
+    _plain(axes, f"k {k:g}, n/d {beta:g}, noise {noise:g}")
+
+
+def _plain(axes: Any, title: str) -> None:
+    axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -101,6 +114,29 @@ def _against_r(numbers: NumbersBy, grid: Grid) -> str:
             axes.set_xlabel("R")
             axes.set_ylabel("accuracy %")
             _titled(axes, place)
+        _legend(figure)
+    return written[0]
+
+
+def _images_against_r(numbers: ImageNumbers) -> str:
+    """Points of gradient descent from each start, and lines of minima, which R does not move."""
+    name = "accuracy in percent on images against R, by the size of the start"
+    lines = {"least_squares": "--", "random": ":", "tuned_ridge": "-"}
+    with figure_svg(**_size(len(numbers.classes)), name=name) as (figure, written):
+        panels = _axes(figure, len(numbers.classes))
+        for axes, k in zip(panels, numbers.classes, strict=True):
+            for i, start in enumerate(numbers.starts):
+                curve = {R: list(v.values()) for R, v in numbers.descent(k, start).items()}
+                colour, marker = SERIES[i % len(SERIES)], "osv^x"[i % 5]
+                _points(axes, curve, colour, f"{marker}-", f"gradient descent from {start:g}")
+            for system, dashes in lines.items():
+                mean, _ = mean_and_error(numbers.minimum(system, "accuracy", k))
+                if not math.isnan(mean):
+                    axes.axhline(mean, linestyle=dashes, color=SERIES[5], label=system)
+            axes.set_xscale("log")
+            axes.set_xlabel("R")
+            axes.set_ylabel("accuracy %")
+            _plain(axes, f"k {k}, n {numbers.samples[k]}")
         _legend(figure)
     return written[0]
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from squall.corpora.settings import CorpusConfig
 from squall.engine.config import ExperimentConfig
 from squall.settings import Settings
 from squall.theory import Setting
 
-__all__ = ["AsymptoticsConfig", "AsymptoticsSettings", "DescentSettings", "Grid", "VampSettings"]
+__all__ = [
+    "AsymptoticsConfig",
+    "AsymptoticsSettings",
+    "DescentSettings",
+    "Grid",
+    "ImageSettings",
+    "VampSettings",
+]
+
+
+def _rising_positive(value: tuple[float, ...]) -> tuple[float, ...]:
+    if not value[0] > 0 or list(value) != sorted(set(value)):
+        raise ValueError(f"they are {list(value)}; they have to be rising positive numbers")
+    return value
 
 
 class Grid(Settings):
@@ -35,9 +48,7 @@ class Grid(Settings):
     @field_validator("features", "rescale")
     @classmethod
     def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value[0] > 0 or list(value) != sorted(set(value)):
-            raise ValueError(f"they are {list(value)}; they have to be rising positive numbers")
-        return value
+        return _rising_positive(value)
 
     @property
     def cells(self) -> list[Setting]:
@@ -83,11 +94,50 @@ class VampSettings(Settings):
     damping: float = Field(default=0.7, gt=0, le=1)
 
 
+class ImageSettings(Settings):
+    """The same network on images, those of the experiment's corpus.
+
+    Args:
+        classes: k; the first of them in an order that is drawn with the seed.
+        per_class: at most so many training images of each class, drawn with the seed. There is a
+            matrix of all training images times all.
+        rescale: R of gradient descent. Minima are found at the first alone, as they are
+            proportional to R.
+        starts: standard deviations of gradient descent's starts, as `DescentSettings.size`.
+        ridge: lambda.
+        minimised: minima are found where there are at most so many training images: a step of
+            Newton's method solves a system of about so many equations for each class.
+        ridges: lambdas of which the one is taken, for a further minimum, that is best on a fifth of
+            the training images.
+    """
+
+    classes: tuple[int, ...] = Field(default=(10, 25, 50, 100), min_length=1)
+    per_class: int = Field(default=50, ge=2)
+    rescale: tuple[float, ...] = Field(default=(1.0, 3.0, 10.0, 30.0, 100.0), min_length=2)
+    starts: tuple[float, ...] = Field(default=(0.01, 0.1, 1.0), min_length=1)
+    ridge: float = Field(default=1e-5, gt=0)
+    minimised: int = Field(default=2500, ge=0)
+    ridges: tuple[float, ...] = Field(default=(0.1, 1.0, 10.0, 100.0), min_length=1)
+
+    @field_validator("classes")
+    @classmethod
+    def _two_at_least(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value[0] < 2:
+            raise ValueError(f"they are {list(value)}; there have to be at least two")
+        return _rising_positive(value)  # type: ignore[return-value]
+
+    @field_validator("rescale", "starts", "ridges")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        return _rising_positive(value)
+
+
 class AsymptoticsSettings(Settings):
     """What is predicted and simulated.
 
     Args:
-        grids: name of a figure to its settings.
+        grids: name of a figure to its settings; None for none.
+        images: what is done with images; None for nothing.
         seeds: simulations of each setting and size; the seeds count up from the experiment's.
         small: standard deviation of the small random start.
         descent, vamp: see there.
@@ -96,7 +146,8 @@ class AsymptoticsSettings(Settings):
         equations_features: d of the matrices that they are checked on.
     """
 
-    grids: dict[str, Grid] = Field(default={"k": Grid(classes=(2, 10))}, min_length=1)
+    grids: dict[str, Grid] = Field(default={"k": Grid(classes=(2, 10))})
+    images: ImageSettings | None = None
     seeds: int = Field(default=10, ge=1)
     small: float = Field(default=1e-3, gt=0)
     descent: DescentSettings = DescentSettings()
@@ -105,12 +156,24 @@ class AsymptoticsSettings(Settings):
     equations_rescale: float = Field(default=3.0, gt=0)
     equations_features: int = Field(default=400, ge=10)
 
+    @field_validator("grids", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        # A file that builds on another one can only add to the figures of that.
+        return {} if value is None else value
+
     @field_validator("grids")
     @classmethod
     def _settings_exist(cls, value: dict[str, Grid]) -> dict[str, Grid]:
         for grid in value.values():
             _ = grid.cells
         return value
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> AsymptoticsSettings:
+        if not self.grids and self.images is None:
+            raise ValueError("grids is empty and there are no images: nothing is simulated")
+        return self
 
 
 class AsymptoticsConfig(ExperimentConfig):
@@ -123,6 +186,16 @@ class AsymptoticsConfig(ExperimentConfig):
     task: Literal["asymptotics"] = "asymptotics"
     corpus: CorpusConfig = CorpusConfig(name="gaussian")
     study: AsymptoticsSettings = AsymptoticsSettings()
+
+    def hashed(self) -> dict[str, Any]:
+        """As those of every experiment; without `images` where there are none.
+
+        So the folders of experiments from before that setting are those of now.
+        """
+        settings = super().hashed()
+        if self.study.images is None:
+            del settings["study"]["images"]
+        return settings
 
     @property
     def system(self) -> str:

@@ -8,8 +8,15 @@ from collections.abc import Iterator, Sequence
 from squall.report.records import Record
 from squall.report.tables import UNDEFINED, Layout, Table, fixed
 from squall.studies.asymptotics.equations import EQUATIONS
+from squall.studies.asymptotics.image_tables import image_tables
+from squall.studies.asymptotics.images import TOPIC
 from squall.studies.asymptotics.study import MINIMA
-from squall.studies.simulations import extrapolated, mean_and_error, read_condition
+from squall.studies.simulations import (
+    extrapolated,
+    mean_and_error,
+    read_condition,
+    with_error,
+)
 from squall.studies.verdicts import Claim, judge, summary
 
 __all__ = ["ASYMPTOTICS", "NumbersBy", "Place", "asymptotics_tables"]
@@ -25,7 +32,7 @@ class NumbersBy:
     """The numbers of records, by what they are of.
 
     Args:
-        records: of one experiment.
+        records: of one experiment; those of images do not count.
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
@@ -33,6 +40,8 @@ class NumbersBy:
         self.topics: dict[str, list[Place]] = {}
         for record in records:
             topic, values = read_condition(record.condition)
+            if topic == TOPIC:
+                continue
             place = _place(values)
             rest = tuple(float(values.get(name, "nan")) for name in ("R", "d", "iteration"))
             key = (record.system, record.metric, place, topic, _plain(rest))
@@ -90,10 +99,10 @@ def asymptotics_tables(records: Sequence[Record]) -> list[Table]:
     """The tables of every experiment."""
     tables = []
     for experiment in sorted({record.experiment for record in records}):
-        own = NumbersBy([record for record in records if record.experiment == experiment])
+        own = [record for record in records if record.experiment == experiment]
         tables += [
             Table(f"{experiment}: {table.title}", table.head, table.rows, table.note)
-            for table in _tables(own)
+            for table in (*_tables(NumbersBy(own)), *image_tables(own))
             if table.rows
         ]
     return tables
@@ -211,7 +220,7 @@ def _accuracy_row(numbers: NumbersBy, place: Place) -> list[str]:
         *_words(place),
         *(_percent(value) for value in predicted.values()),
         _percent(jump, 1),
-        _with_error(limit, error),
+        with_error(limit, error),
         judge(Claim(predicted["printed"], math.nan, measured, absolute=allowed)),
         _verdict_on(chosen, predicted, jump, limit, allowed),
         UNDEFINED if math.isnan(error) or not error else fixed((chosen - limit) / error, 1),
@@ -249,9 +258,9 @@ def _rescale_row(numbers: NumbersBy, place: Place) -> list[str]:
         *_words(place),
         *(_best_r(numbers, system, place, min(values), max(values))
           for system in ("printed", "corrected")),
-        _with_error(*mean_and_error(list(values[first].values()))),
+        with_error(*mean_and_error(list(values[first].values()))),
         f"{best:g}",
-        _with_error(*mean_and_error(gains)),
+        with_error(*mean_and_error(gains)),
     ]  # fmt: skip
 
 
@@ -272,7 +281,7 @@ def _minima_row(numbers: NumbersBy, place: Place) -> list[str]:
     for system in MINIMA:
         accuracies = list(numbers.of(system, "accuracy", place, R=R, d=d).values())
         objectives = list(numbers.of(system, "objective", place, R=R, d=d).values())
-        cells += [_with_error(*mean_and_error(accuracies)), f"{mean_and_error(objectives)[0]:.3g}"]
+        cells += [with_error(*mean_and_error(accuracies)), f"{mean_and_error(objectives)[0]:.3g}"]
     converged = [
         value
         for system in MINIMA
@@ -311,18 +320,15 @@ def _percent(value: float, digits: int = 2) -> str:
     return UNDEFINED if math.isnan(value) else fixed(value, digits)
 
 
-def _with_error(mean: float, error: float) -> str:
-    if math.isnan(mean):
-        return UNDEFINED
-    return fixed(mean, 2) if math.isnan(error) else f"{fixed(mean, 2)} ± {fixed(error, 2)}"
-
-
 ASYMPTOTICS = Layout(
     asymptotics_tables,
     "Accuracy is the share of new samples for which the network's and the teacher's largest output "
-    "are the same, label noise or not. `printed` is the fixed point of Hui 2023, chapter 3, "
+    "are the same, label noise or not; of images, the share of the test images whose class has the "
+    "network's largest output. `printed` is the fixed point of Hui 2023, chapter 3, "
     "`corrected` the one with the true joint law of labels and predictions, `convex` that of the "
-    "objective without the ReLU on the true class (`squall.theory.state_evolution`). Minima are "
-    "found to a gradient norm of 1e-8. ± is the standard error over seeds.",
+    "objective without the ReLU on the true class (`squall.theory.state_evolution`); of images "
+    "there are no predictions, as they are neither Gaussian nor have a linear teacher. Minima are "
+    "found to a gradient norm of 1e-8, those on images to 1e-7 of the norm at zero. ± is the "
+    "standard error over seeds.",
 )
 """The layout of the study."""
