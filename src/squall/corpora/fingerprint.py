@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from squall.audio.reading import AUDIO_SUFFIXES
+from squall.corpora.images import PICTURE_SUFFIXES
 from squall.corpora.manifest import Utterance
 from squall.files import atomic_write, file_digest
 
 __all__ = ["corpus_bytes", "corpus_fingerprint", "write_audio_digests"]
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_BY_TIME = (*AUDIO_SUFFIXES, ".raw", ".pcm", *_PICTURES)
+_BY_TIME = (*AUDIO_SUFFIXES, ".raw", ".pcm", *PICTURE_SUFFIXES)
 _LARGEST_READ_BYTES = 64 * 1024**2
 _DIGITS = 16
 

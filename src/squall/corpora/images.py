@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from squall.files import read_arrays, read_bytes
 
-__all__ = ["ImageRows", "ImageSet", "ImageSetError", "read_images"]
+__all__ = ["PICTURE_SUFFIXES", "ImageRows", "ImageSet", "ImageSetError", "read_images"]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -24,7 +26,6 @@ Labels = NDArray[np.int64]
 _IDX_BYTES = 8  # the type code of unsigned bytes
 _CIFAR_BYTES = 3 * 32 * 32
 _STL_BYTES = 3 * 96 * 96
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 class ImageSetError(ValueError):
@@ -382,7 +383,7 @@ def _read_strips(folder: Path) -> ImageSet:
         raise ImageSetError(str(error)) from error
 
     def split(name: str) -> tuple[Images, Labels]:
-        path = next((p for s in _SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
+        path = next((p for s in PICTURE_SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
         if path is None:
             raise FileNotFoundError(f"{folder / name}.webp is missing, or another picture")
         strip = _picture(path)
@@ -415,7 +416,7 @@ def _read_folders(folder: Path, size: int | None = None) -> ImageSet:
             (str(path), number)
             for number, of_class in enumerate(classes)
             for path in sorted((top / of_class).glob("*"))
-            if path.suffix.lower() in _SUFFIXES
+            if path.suffix.lower() in PICTURE_SUFFIXES
         ]
         if not paths:
             raise ImageSetError(f"{top}: no images in its folders")

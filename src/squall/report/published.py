@@ -97,8 +97,8 @@ class _Claim:
         value: float = getattr(self, side)
         if math.isnan(value):
             return ""
-        digits = declared(self.metric).difference(abs(value)) if side == "ours" else ""
-        amount = digits or fixed(abs(value), 1)
+        size = abs(value)
+        amount = declared(self.metric).difference(size) if side == "ours" else fixed(size, 1)
         return amount if float(amount) == 0 else ("-" if value < 0 else "+") + amount
 
 

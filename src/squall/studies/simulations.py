@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from squall.engine.config import Config
 from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, Work
 from squall.files import read_json, write_json
-from squall.report.records import write_records
-from squall.report.tables import UNDEFINED, fixed
+from squall.report.records import Record, write_records
+from squall.report.tables import UNDEFINED, Table, fixed
 from squall.workers import map_in_processes
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "extrapolated",
     "mean_and_error",
     "read_condition",
+    "tables_by_experiment",
     "with_error",
 ]
 
@@ -185,15 +186,29 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(squares / (len(known) - 1) / len(known))
 
 
-def with_error(mean: float, error: float) -> str:
-    """A mean over seeds and its standard error, as text.
+def with_error(mean: float, error: float, digits: int = 2) -> str:
+    """A mean over seeds and its standard error, as text with so many decimals.
 
     >>> with_error(12.3, 0.456)
     '12.30 ± 0.46'
     """
     if math.isnan(mean):
         return UNDEFINED
-    return fixed(mean, 2) if math.isnan(error) else f"{fixed(mean, 2)} ± {fixed(error, 2)}"
+    text = fixed(mean, digits)
+    return text if math.isnan(error) else f"{text} ± {fixed(error, digits)}"
+
+
+def tables_by_experiment(
+    records: Sequence[Record], make: Callable[[Sequence[Record]], Iterable[Table]]
+) -> list[Table]:
+    """The tables that `make` gives of each experiment's records, with its name before their
+    titles; those without rows are left out."""
+    return [
+        Table(f"{experiment}: {table.title}", table.head, table.rows, table.note)
+        for experiment in sorted({record.experiment for record in records})
+        for table in make([record for record in records if record.experiment == experiment])
+        if table.rows
+    ]
 
 
 def extrapolated(sizes: Mapping[float, Sequence[float]]) -> tuple[float, float]:

@@ -96,6 +96,12 @@ def _plain(axes: Any, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _r_axes(axes: Any) -> None:
+    axes.set_xscale("log")
+    axes.set_xlabel("R")
+    axes.set_ylabel("accuracy %")
+
+
 def _against_r(numbers: NumbersBy, grid: Grid) -> str:
     """Lines of predictions, points of simulations at the largest d with standard errors."""
     places = _places(grid)
@@ -110,9 +116,7 @@ def _against_r(numbers: NumbersBy, grid: Grid) -> str:
                 found = numbers.all_of(system, "accuracy", place)
                 _points(axes, {R: v for (R, d, _), v in found.items() if d == grid.features[-1]},
                         colour, marker, system)  # fmt: skip
-            axes.set_xscale("log")
-            axes.set_xlabel("R")
-            axes.set_ylabel("accuracy %")
+            _r_axes(axes)
             _titled(axes, place)
         _legend(figure)
     return written[0]
@@ -133,9 +137,7 @@ def _images_against_r(numbers: ImageNumbers) -> str:
                 mean, _ = mean_and_error(numbers.minimum(system, "accuracy", k))
                 if not math.isnan(mean):
                     axes.axhline(mean, linestyle=dashes, color=SERIES[5], label=system)
-            axes.set_xscale("log")
-            axes.set_xlabel("R")
-            axes.set_ylabel("accuracy %")
+            _r_axes(axes)
             _plain(axes, f"k {k}, n {numbers.samples[k]}")
         _legend(figure)
     return written[0]

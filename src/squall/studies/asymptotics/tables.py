@@ -15,6 +15,7 @@ from squall.studies.simulations import (
     extrapolated,
     mean_and_error,
     read_condition,
+    tables_by_experiment,
     with_error,
 )
 from squall.studies.verdicts import Claim, judge, summary
@@ -97,15 +98,7 @@ def _place(values: dict[str, str]) -> Place:
 
 def asymptotics_tables(records: Sequence[Record]) -> list[Table]:
     """The tables of every experiment."""
-    tables = []
-    for experiment in sorted({record.experiment for record in records}):
-        own = [record for record in records if record.experiment == experiment]
-        tables += [
-            Table(f"{experiment}: {table.title}", table.head, table.rows, table.note)
-            for table in (*_tables(NumbersBy(own)), *image_tables(own))
-            if table.rows
-        ]
-    return tables
+    return tables_by_experiment(records, lambda own: (*_tables(NumbersBy(own)), *image_tables(own)))
 
 
 def _tables(numbers: NumbersBy) -> Iterator[Table]:

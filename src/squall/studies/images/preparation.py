@@ -92,11 +92,11 @@ class Choice:
             ImageSetError: a picture is damaged or of another size.
         """
         arrays: dict[str, Any] = {"classes": np.array(self.classes)}
+        moments = _Moments()
         done = 0
         for split, part in self.parts.items():
             height, width, channels = part.shape
             content = hashlib.sha256()
-            moments = _Moments()
             with atomic_path(_images_file(folder, split)) as temporary:
                 values = np.lib.format.open_memmap(
                     temporary, "w+", np.uint8, (len(part), channels, height, width)
@@ -106,7 +106,8 @@ class Choice:
                     turned = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
                     values[start : start + len(block)] = turned
                     content.update(turned)
-                    moments.add(turned, axes=(0, 2, 3) if self.scaling == "channel" else (0,))
+                    if split == "train":
+                        moments.add(turned, axes=(0, 2, 3) if self.scaling == "channel" else (0,))
                     start += len(block)
                     on_block(done + start)
                 values.flush()
@@ -114,8 +115,7 @@ class Choice:
             done += len(part)
             arrays[f"targets.{split}"] = part.targets
             arrays[f"digest.{split}"] = content.hexdigest()
-            if split == "train":
-                arrays["mean"], arrays["scale"] = moments.scaling()
+        arrays["mean"], arrays["scale"] = moments.scaling()
         write_arrays(folder / _CHOICE, arrays)
 
 
@@ -124,17 +124,18 @@ class _Moments:
 
     def __init__(self) -> None:
         self._count = 0
-        self._sums: list[Any] = [0, 0]
+        self._sum: Any = 0
+        self._squares: Any = 0
 
     def add(self, block: NDArray[np.uint8], *, axes: tuple[int, ...]) -> None:
         values = block.astype(np.int64)
         self._count += math.prod(block.shape[axis] for axis in axes)
-        for power in (1, 2):
-            self._sums[power - 1] = self._sums[power - 1] + (values**power).sum(axis=axes)
+        self._sum = self._sum + values.sum(axis=axes)
+        self._squares = self._squares + (values * values).sum(axis=axes)
 
     def scaling(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What is subtracted, and then divided by; each broadcasts against an image (C, H, W)."""
-        mean, square = (np.asarray(total / self._count) for total in self._sums)
+        mean, square = self._sum / self._count, self._squares / self._count
         # A border that is black in all images stays black.
         scale = np.sqrt(np.maximum(square - mean**2, 1.0))
         shape = (*mean.shape, *[1] * (3 - mean.ndim))
@@ -159,9 +160,7 @@ def read_prepared(folder: Path, split: str) -> Images:
     path = _images_file(folder, split)
     try:  # copied where it is written to, which torch asks for and nobody does
         values = np.lib.format.open_memmap(path, mode="c")
-    except FileNotFoundError:
-        raise
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; {_REMEDY}") from error
     if values.ndim != 4 or values.dtype != np.uint8 or len(values) != len(targets):
         raise ValueError(f"{path} is damaged: {values.dtype} {values.shape}; {_REMEDY}")

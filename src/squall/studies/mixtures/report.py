@@ -18,7 +18,12 @@ from squall.report.report import Report, Run, Section
 from squall.report.tables import Layout, Table, fixed
 from squall.studies.mixtures.lemmas import LEMMAS
 from squall.studies.mixtures.paths import LOSSES
-from squall.studies.simulations import mean_and_error, read_condition
+from squall.studies.simulations import (
+    mean_and_error,
+    read_condition,
+    tables_by_experiment,
+    with_error,
+)
 from squall.studies.verdicts import Claim, summary
 
 __all__ = ["MIXTURES", "collect", "mixtures_tables"]
@@ -38,15 +43,7 @@ def collect(experiments: Sequence[Experiment[Any]]) -> Report:
 
 def mixtures_tables(records: Sequence[Record]) -> list[Table]:
     """The tables of every experiment."""
-    tables = []
-    for experiment in sorted({record.experiment for record in records}):
-        numbers = _numbers([record for record in records if record.experiment == experiment])
-        tables += [
-            Table(f"{experiment}: {table.title}", table.head, table.rows, table.note)
-            for table in _tables(numbers)
-            if table.rows
-        ]
-    return tables
+    return tables_by_experiment(records, lambda own: _tables(_numbers(own)))
 
 
 def _numbers(records: Sequence[Record]) -> dict[_Key, dict[int, float]]:
@@ -123,10 +120,11 @@ def _path_row(numbers: dict[_Key, dict[int, float]], mixture: str) -> list[str]:
     row = [mixture]
     for loss in LOSSES:
         row += [
-            _with_error(numbers[loss, "train_steps", mixture], 0),
-            _with_error(numbers[loss, "accuracy", mixture], 2),
+            with_error(*mean_and_error(list(numbers[loss, "train_steps", mixture].values())), 0),
+            with_error(*mean_and_error(list(numbers[loss, "accuracy", mixture].values()))),
         ]
-    return [*row, _with_error(numbers["centres", "accuracy", mixture], 2)]
+    known = list(numbers["centres", "accuracy", mixture].values())
+    return [*row, with_error(*mean_and_error(known))]
 
 
 def _claim_row(
@@ -150,12 +148,6 @@ def _claim_row(
     if share - 3 * error > 50:
         verdict = "holds" if share > 95 else "holds for more than half"
     return [", ".join(losses), str(len(won)), fixed(share, 1), verdict]
-
-
-def _with_error(values: dict[int, float], digits: int) -> str:
-    mean, error = mean_and_error(list(values.values()))
-    text = fixed(mean, digits)
-    return text if math.isnan(error) else f"{text} ± {fixed(error, digits)}"
 
 
 MIXTURES = Layout(

@@ -19,15 +19,15 @@ Source: Fernandez-Delgado, Cernadas, Barro, Amorim 2014 (JMLR 15).
 
 from __future__ import annotations
 
-import gzip
 import logging
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from squall.files import read_bytes
 
 __all__ = ["Collection", "Rows", "Split", "UciSet", "find_sets", "read_collection", "read_set"]
 
@@ -214,12 +214,11 @@ def _found(folder: Path, name: str) -> Path | None:
 
 
 def _read_lines(name: str, path: Path) -> list[str]:
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="ascii") as file:
-            return [line for line in file.read().splitlines() if line.strip()]
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        text = read_bytes(path).decode("ascii")
+    except ValueError as error:  # damaged, or not ASCII
         raise ValueError(f"{name}: {path.name} cannot be read: {error}") from error
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _read_data(name: str, path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
