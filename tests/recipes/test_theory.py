@@ -32,7 +32,7 @@ ASYMPTOTICS: dict[str, Any] = {
     "study.descent.steps": 5,
     "study.vamp.iterations": 20,
     "study.vamp.followed": 2,
-    "study.equations_features": 40,
+    "study.equations_size": 40,
     "seed": 3,
 }
 

@@ -39,6 +39,7 @@ from squall.theory.teacher import (
     Overlaps,
     TeacherData,
     draw_data,
+    draw_outputs,
     measure_overlaps,
     sampled_accuracy,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "ccql_minimiser",
     "ccql_minimum",
     "draw_data",
+    "draw_outputs",
     "gradient_descent",
     "gradient_descent_gram",
     "initial_weights",

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from squall.theory.setting import Setting
 
-__all__ = ["Overlaps", "TeacherData", "draw_data", "measure_overlaps", "sampled_accuracy"]
+__all__ = [
+    "Overlaps",
+    "TeacherData",
+    "draw_data",
+    "draw_outputs",
+    "measure_overlaps",
+    "sampled_accuracy",
+]
 
 Array = NDArray[np.float64]
 
@@ -89,6 +96,20 @@ def measure_overlaps(*, student: Array, teacher: Array) -> Overlaps:
     return Overlaps(float(overlaps.mean()), math.sqrt(variance), float(correlation))
 
 
+def draw_outputs(weights: Array, samples: int, random: np.random.Generator) -> Array:
+    """X @ weights for new rows X, drawn from the normal distribution that it has.
+
+    Args:
+        weights: (D, M), of any networks side by side.
+
+    Returns:
+        (samples, M).
+    """
+    values, vectors = np.linalg.eigh(weights.T @ weights / len(weights))
+    factor: Array = vectors * np.sqrt(np.maximum(values, 0))
+    return random.standard_normal((samples, weights.shape[1])) @ factor.T
+
+
 def sampled_accuracy(
     *, student: Array, teacher: Array, seed: int, samples: int = 100_000, label_noise: float = 0.0
 ) -> float:
@@ -105,13 +126,11 @@ def sampled_accuracy(
     """
     _check_shapes(student, teacher)
     both = np.concatenate([student, teacher], axis=1)
-    values, vectors = np.linalg.eigh(both.T @ both / len(both))
-    factor = vectors * np.sqrt(np.maximum(values, 0))
     rng = np.random.default_rng(seed)
     classes, hits = teacher.shape[1], 0
     for first in range(0, samples, 20_000):
         count = min(20_000, samples - first)
-        outputs = rng.standard_normal((count, 2 * classes)) @ factor.T
+        outputs = draw_outputs(both, count, rng)
         scores = outputs[:, classes:]
         if label_noise:
             scores = scores + label_noise * rng.standard_normal(scores.shape)

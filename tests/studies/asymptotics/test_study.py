@@ -24,7 +24,7 @@ STUDY = AsymptoticsSettings(
     samples=2000,
     descent=DescentSettings(steps=40),
     vamp=VampSettings(followed=2, iterations=60),
-    equations_features=100,
+    equations_size=100,
 )
 SETTING = Setting(classes=3, beta=0.5)
 

@@ -22,6 +22,7 @@ from squall.theory import (
     PrintedFixedPoint,
     Setting,
     draw_data,
+    draw_outputs,
     initial_weights,
     measure_overlaps,
     minimise,
@@ -47,7 +48,8 @@ class Equation:
 
     Args:
         correction: what the corrected value is.
-        absolute: what difference counts as none; 0 for a share of what is measured.
+        absolute: what difference counts as none; 0 for a share of what is measured. Of limits of
+            large d the difference that the size still makes counts as none, too.
     """
 
     correction: str = ""
@@ -64,17 +66,21 @@ EQUATIONS = {
     "overlap of p with z": Equation("beta (1 - T) in place of 1", 0.01),
     "mean slope of the prox": Equation("the jump at p* added", 0.01),
     "tau^2, the variance of r - z": Equation("what the same assumptions give"),
-    "true class's mean output over its deviation": Equation("the label is the arg max", 0.05),
-    "correlation of two outputs' noises": Equation("labels exclude each other", 0.03),
+    "true class's mean output over its deviation": Equation("the label is the arg max"),
+    "correlation of two outputs' noises": Equation("labels exclude each other"),
     "accuracy at 30 R over that at R": Equation("1, as the objective is homogeneous", 1e-3),
 }
 """By name, as `check_equations` gives their numbers."""
 
 
 def check_equations(setting: Setting, study: AsymptoticsSettings, *, seed: int) -> list[Number]:
-    """Printed, corrected and measured value of each of `EQUATIONS`, where there is one."""
+    """Printed, corrected and measured value of each of `EQUATIONS`, where there is one.
+
+    And of limits of large d, what is not known of them: how much twice the size changes what is
+    measured (`shift`), and half of what the two corrected predictions are apart (`gap`).
+    """
     at = replace(setting, rescale=study.equations_rescale)
-    printed, features = solve_printed(at), study.equations_features
+    printed, features = solve_printed(at), study.equations_size
     random = np.random.default_rng(seed)
     checks = list(_minimiser(at, printed, features, seed))
     checks += _prox(2.0)
@@ -86,12 +92,13 @@ def check_equations(setting: Setting, study: AsymptoticsSettings, *, seed: int) 
         condition = condition_text(place(at, R=at.rescale), topic=name)
         numbers += [
             Number(system, condition, "equation", value, reason="it says nothing of it")
-            for system, value in zip(("printed", "corrected", "measured"), values, strict=True)
+            for system, value in zip(_VALUES, values, strict=False)
         ]
     return numbers
 
 
-_Check = tuple[str, float, float, float]
+_VALUES = ("printed", "corrected", "measured", "shift", "gap")
+_Check = tuple[str, float, float, float] | tuple[str, float, float, float, float, float]
 
 
 def _linear_side(
@@ -157,40 +164,57 @@ def _prox(gamma: float) -> Iterator[_Check]:
 
 
 def _minimiser(
-    setting: Setting, printed: PrintedFixedPoint, features: int, seed: int
+    setting: Setting, printed: PrintedFixedPoint, size: int, seed: int
 ) -> Iterator[_Check]:
     """What the minimiser from least squares shows of the assumptions, and of R."""
-    data = draw_data(setting, features=features, seed=seed)
-    found = [_minimum(setting, data.X, data.one_hot, R) for R in (1.0, 30.0)]
-    random = np.random.default_rng([seed, 1])
-    new = random.standard_normal((20_000, features)) / math.sqrt(features)
-    scores = new @ data.weights
-    scores = scores + setting.label_noise * random.standard_normal(scores.shape)
-    labels = scores.argmax(axis=1)
-    outputs = [new @ weights for weights in found]
-    first = outputs[0]
-    deviation = float(np.sqrt((first**2).mean()))
-    true = float(first[np.arange(len(first)), labels].mean()) / deviation
-    point = _predicted(setting)
-    yield "true class's mean output over its deviation", 0.0, _true_mean(setting, point), true
-    noises = measure_overlaps(student=found[0], teacher=data.weights).noise_correlation
-    yield "correlation of two outputs' noises", 0.0, point.noise_correlation, noises
-    hits = [
-        float((o.argmax(axis=1) == (new @ data.weights).argmax(axis=1)).mean()) for o in outputs
-    ]
+    # In the limit of many features there are many samples, too.
+    features = math.ceil(size / min(1.0, setting.beta))
+    whole = _measured_minimum(setting, features, seed)
+    half = _measured_minimum(setting, features // 2, seed)
+    points = [solve(setting), solve(setting, convex=True)]
+    for name, which, predicted in (
+        (
+            "true class's mean output over its deviation",
+            "true_mean",
+            [_true_mean(setting, point) for point in points],
+        ),
+        (
+            "correlation of two outputs' noises",
+            "noise_correlation",
+            [point.noise_correlation for point in points],
+        ),
+    ):
+        own, twin = predicted
+        corrected = twin if math.isnan(own) else (own + twin) / 2
+        shift, gap = whole[which] - half[which], abs(twin - corrected)
+        yield name, 0.0, corrected, whole[which], shift, gap
     larger = solve_printed(replace(setting, rescale=30 * setting.rescale)).accuracy
-    yield "accuracy at 30 R over that at R", larger / printed.accuracy, 1.0, hits[1] / hits[0]
+    ratio = whole["accuracy_ratio"]
+    yield "accuracy at 30 R over that at R", larger / printed.accuracy, 1.0, ratio
+
+
+def _measured_minimum(setting: Setting, features: int, seed: int) -> dict[str, float]:
+    data = draw_data(setting, features=features, seed=seed)
+    found = [_minimum(setting, data.X, data.one_hot, factor) for factor in (1.0, 30.0)]
+    random = np.random.default_rng([seed, 1])
+    outputs = draw_outputs(np.concatenate([data.weights, *found], axis=1), 20_000, random)
+    scores, first, second = np.split(outputs, 3, axis=1)
+    best = scores.argmax(axis=1)
+    labels = (scores + setting.label_noise * random.standard_normal(scores.shape)).argmax(axis=1)
+    true = first[np.arange(len(first)), labels].mean()
+    hits = [float((of.argmax(axis=1) == best).mean()) for of in (first, second)]
+    overlaps = measure_overlaps(student=found[0], teacher=data.weights)
+    return {
+        "true_mean": float(true / np.sqrt((first**2).mean())),
+        "noise_correlation": overlaps.noise_correlation,
+        "accuracy_ratio": hits[1] / hits[0],
+    }
 
 
 def _minimum(setting: Setting, X: Array, one_hot: Array, factor: float) -> Array:
     options: dict[str, Any] = {"rescale": factor * setting.rescale, "ridge": setting.ridge}
     start = initial_weights("least_squares", X, one_hot, **options)
     return minimise(X, one_hot, **options, start=start).weights
-
-
-def _predicted(setting: Setting) -> FixedPoint:
-    """Of the convex twin, which is near what descent finds from least squares."""
-    return solve(setting, convex=True)
 
 
 def _true_mean(setting: Setting, point: FixedPoint) -> float:

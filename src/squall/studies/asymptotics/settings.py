@@ -143,7 +143,8 @@ class AsymptoticsSettings(Settings):
         descent, vamp: see there.
         samples: new samples that accuracy is measured on.
         equations_rescale: R at which the printed equations are checked one by one.
-        equations_features: d of the matrices that they are checked on.
+        equations_size: the smaller of n and d of the minima that they are checked on, and d of the
+            other matrices.
     """
 
     grids: dict[str, Grid] = Field(default={"k": Grid(classes=(2, 10))})
@@ -154,7 +155,7 @@ class AsymptoticsSettings(Settings):
     vamp: VampSettings = VampSettings()
     samples: int = Field(default=50_000, ge=1)
     equations_rescale: float = Field(default=3.0, gt=0)
-    equations_features: int = Field(default=400, ge=10)
+    equations_size: int = Field(default=400, ge=10)
 
     @field_validator("grids", mode="before")
     @classmethod
