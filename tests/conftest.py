@@ -19,6 +19,7 @@ import torch
 import tiny
 import tiny_enhancement
 from cells_here import run_cells_here
+from fault_table import collect_faults, read_fault, write_table
 from made_once import made_once
 from squall.corpora.demo.corpus import write_demo_corpus
 from squall.corpora.manifest import Utterance
@@ -31,8 +32,21 @@ MakeUtterance = Callable[..., Utterance]
 _LEFT_OUT = pytest.StashKey[set[str]]()
 
 
+_reports: list[pytest.TestReport] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--faults",
+        action="store_true",
+        help="run the tests of faults, nightly ones too, and write docs/faults.md",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT_OUT] = set()
+    if config.getoption("--faults"):
+        config.option.markexpr = "fault"
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -47,6 +61,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output["left out"] = sorted(session.config.stash[_LEFT_OUT])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if fault := read_fault(item):
+        item.user_properties.append(("fault", fault))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if any(name == "fault" for name, _ in report.user_properties):
+        _reports.append(report)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     node.config.stash[_LEFT_OUT].update(getattr(node, "workeroutput", {}).get("left out", ()))
@@ -55,6 +80,9 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    if config.getoption("--faults"):
+        faults = collect_faults(_reports)
+        terminalreporter.write_line(f"{len(faults)} faults in {write_table(faults)}")
     if left_out := config.stash[_LEFT_OUT]:
         terminalreporter.write_line(
             f"left out: {len(left_out)} tests that ./run.sh test -m nightly runs"
