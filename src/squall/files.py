@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "atomic_path",
     "atomic_write",
+    "changed_files",
     "disk_full",
     "file_digest",
     "growing_file",
@@ -38,6 +39,8 @@ __all__ = [
     "visible_files",
     "write_arrays",
     "write_json",
+    "written_digests",
+    "written_state",
 ]
 
 
@@ -116,12 +119,15 @@ def write_json(
     indent: int | None = None,
     sort_keys: bool = False,
     nan_as_null: bool = False,
+    sealed: bool = False,
 ) -> None:
     """Write a JSON file that every program can read; it replaces `path` as a whole.
 
     Args:
         path: the file.
         value: what JSON can hold.
+        sealed: add the digest of the value, which has to be a dict, so that `read_json` tells when
+            it is damaged; for files that long work leaves one by one and goes on from.
         indent, sort_keys: as `json.dumps` takes them.
         nan_as_null: write null for a number that is not finite, which `read_json` gives back as
             NaN when it is asked to; for files in which such a number is a result, as the loss of a
@@ -132,6 +138,8 @@ def write_json(
     """
     options: dict[str, Any] = {"indent": indent, "sort_keys": sort_keys}
     try:
+        if sealed:
+            value = {**value, _SEAL: _seal(json.loads(json_text(value, nan_as_null=nan_as_null)))}
         text = json_text(value, nan_as_null=nan_as_null, **options)
     except ValueError as error:
         raise ValueError(f"{path} cannot be written: {error}") from error
@@ -164,18 +172,33 @@ def json_text(value: Any, *, nan_as_null: bool = False, **options: Any) -> str:
         ) from error
 
 
-def read_json(path: Path, *, null_as_nan: bool = False) -> Any:
+_SEAL = "sha256"
+
+
+def _seal(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def read_json(path: Path, *, null_as_nan: bool = False, sealed: bool = False) -> Any:
     """Read a JSON file. NaN is read too, which earlier versions wrote.
 
     Args:
         path: the file.
         null_as_nan: give NaN for null, as the writer of the file meant it.
+        sealed: compare the digest that `write_json` added; a file of an earlier version has none.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON.
+        ValueError: it is not JSON, or damaged; the message names it.
     """
-    value = json.loads(read_text(path))
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if sealed:
+        seal = value.pop(_SEAL, None) if isinstance(value, dict) else ""
+        if seal is not None and seal != _seal(value):
+            raise ValueError(f"{path} is damaged: its digest differs")
     return _with_nans(value) if null_as_nan else value
 
 
@@ -295,6 +318,59 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def written_state(path: Path) -> dict[str, Any]:
+    """What tells later whether a file, or a folder with all that is in it, is as it is now."""
+    if path.is_dir():
+        return {"files": {name: written_state(path / name) for name in _inside(path)}}
+    found = path.stat()
+    return {
+        "sha256": file_digest(path),
+        "size": found.st_size,
+        "mtime_ns": found.st_mtime_ns,
+    }
+
+
+def changed_files(path: Path, state: Mapping[str, Any] | None) -> list[Path]:
+    """The files that are not as `written_state` found them, or are no longer there, or are new.
+
+    A file of the same size and time of change is not read again; of others the digest decides.
+
+    Args:
+        path: a file, or a folder for all that is in it.
+        state: what was found; None where that is not known, which is no change.
+    """
+    if state is None or not isinstance(state, Mapping):
+        return []
+    known = state.get("files")
+    if isinstance(known, Mapping):
+        new = [path / name for name in _inside(path) if name not in known]
+        return new + [file for name, of in known.items() for file in changed_files(path / name, of)]
+    if not path.is_file():
+        return [path]
+    found = path.stat()
+    if (found.st_size, found.st_mtime_ns) == (state.get("size"), state.get("mtime_ns")):
+        return []
+    return [] if file_digest(path) == state.get("sha256") else [path]
+
+
+def written_digests(path: Path, state: Mapping[str, Any] | None) -> Iterator[tuple[Path, str]]:
+    """Each file that `written_state` found, with its digest."""
+    if not isinstance(state, Mapping):
+        return
+    if isinstance(known := state.get("files"), Mapping):
+        for name, of in known.items():
+            yield from written_digests(path / name, of)
+    elif "sha256" in state:
+        yield path, str(state["sha256"])
+
+
+def _inside(folder: Path) -> list[str]:
+    """The files in a folder but for hidden ones, which are locks, stamps and unfinished files."""
+    return sorted(
+        str(path.relative_to(folder)) for path in visible_files(folder, "**/*") if path.is_file()
+    )
 
 
 def disk_full(error: OSError) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -340,3 +341,120 @@ def test_a_second_process_waits_and_then_finds_the_work_done(shop: Workshop) -> 
     assert not other.is_alive()
     assert messages[1:] == ["done before, skipped"]
     assert shop.runs == [2]
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _keep_times(path: Path, change: Callable[[Path], object]) -> None:
+    found = path.stat()
+    change(path)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+DAMAGES = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "empty": lambda path: path.write_bytes(b""),
+    "one bit": _flip,
+    "of another": lambda path: path.write_text("HELLO, you"),
+}
+
+
+@pytest.mark.fault(
+    "State", "an output that is cut off, empty, has one bit flipped or is another's",
+    "the stage makes it again",
+)  # fmt: skip
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("within", ["a file", "a folder"])
+def test_an_output_that_is_not_as_it_was_written_is_made_again(
+    shop: Workshop, damage: Callable[[Path], object], within: str
+) -> None:
+    outputs = (shop.target,) if within == "a file" else (shop.target.parent,)
+    shop.target.parent.mkdir()
+    stage = shop.stage(outputs=outputs, directory=shop.folder / "stamps")
+    shop.run(stage)
+    damage(shop.target)
+    shop.run(stage)
+    assert shop.told[0][1].startswith(
+        f"output {shop.target.name} is not as it was written, kept in "
+    )
+    assert shop.target.read_text() == "hello"
+    shop.run(stage)
+    assert shop.runs == [2, 2]
+
+
+def test_an_output_that_is_only_touched_or_copied_is_as_it_was_written(shop: Workshop) -> None:
+    shop.run(shop.stage())
+    os.utime(shop.target, ns=(1, 1))
+    shop.run(shop.stage())
+    assert shop.runs == [2]
+
+
+@pytest.mark.fault(
+    "State", "a file that decays on the disk: other content, the same time of change",
+    "the stage that would read it names it, and which stage makes it again",
+)  # fmt: skip
+def test_an_input_that_decayed_is_not_read(shop: Workshop) -> None:
+    first = shop.stage()
+    further = shop.folder / "work" / "further.txt"
+    second = Stage(
+        3, "further", shop.folder / "work",
+        lambda work: further.write_text(shop.target.read_text().upper()),
+        inputs=(shop.target,), outputs=(further,),
+    )  # fmt: skip
+    shop.run(first, second)
+    _keep_times(shop.target, _flip)
+    for begin in (2, 3):
+        with pytest.raises(StageError, match=r"target.txt is not as stage 2 copy wrote it"):
+            shop.run(first, second, first=begin)
+    assert further.read_text() == "HELLO"
+    shop.target.unlink()
+    shop.run(first, second)
+    assert shop.runs == [2, 2]
+
+
+@pytest.mark.fault(
+    "State", "the stamp of a stage cut off, empty or another file", "the stage runs again"
+)
+@pytest.mark.parametrize("damage", ["cut", "empty", "of another"])
+def test_a_stage_with_a_damaged_stamp_runs_again(shop: Workshop, damage: str) -> None:
+    stage = shop.stage()
+    shop.run(stage)
+    DAMAGES[damage](stage.stamp_path)
+    shop.run(stage)
+    assert shop.runs == [2, 2]
+    assert shop.target.read_text() == "hello"
+
+
+@pytest.mark.fault(
+    "State", "any bit of a stage's stamp flipped",
+    "the stage runs again where it cannot tell; nothing else happens",
+)  # fmt: skip
+def test_no_flipped_bit_of_a_stamp_is_an_error(shop: Workshop) -> None:
+    stage = shop.stage()
+    shop.run(stage)
+    whole = stage.stamp_path.read_bytes()
+    again = 0
+    for position in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 8
+        stage.stamp_path.write_bytes(flipped)
+        again += bool(stage.reasons_to_run())
+        stage.recorded()
+    assert again > len(whole) / 2
+
+
+def test_a_stamp_of_an_earlier_version_learns_how_the_outputs_are(shop: Workshop) -> None:
+    stage = shop.stage()
+    shop.run(stage)
+    stamp = json.loads(stage.stamp_path.read_text())
+    del stamp["outputs"]
+    stage.stamp_path.write_text(json.dumps(stamp))
+    shop.run(stage)
+    assert shop.runs == [2]
+    DAMAGES["cut"](shop.target)
+    shop.run(stage)
+    assert shop.runs == [2, 2]

@@ -229,5 +229,5 @@ def test_a_checkpoint_of_an_earlier_version_is_not_gone_on_from(
 def test_what_is_not_only_weights_is_not_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "training.pt"
     torch.save({"format": 2, "stamp": "one", "state": Epoch(1, 0.0, 0.0)}, path)
-    with pytest.raises(ValueError, match=r"training\.pt cannot be read as a checkpoint"):
+    with pytest.raises(ValueError, match=r"training\.pt is damaged"):
         Checkpoint(path, "one").read()

@@ -50,6 +50,7 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
         stats = tuple(self.stats / s / "speech_shape" for s in ("train", "valid"))
         model, history = self.train_dir / "model.pth", self.train_dir / "history.json"
         lm = (self.lm / "model.pth",) if self.config.lm else ()
+        beside = (self.train_dir / "config.yaml", self.train_dir / "feats_stats.npz")
         sets = self.config.decode.sets
         tested = tuple(self.data / f"{s}.jsonl" for s in dict.fromkeys(("dev", "test", *sets)))
         hypotheses = tuple(
@@ -65,19 +66,20 @@ class _Recipe(SpeechRecipe[RecognitionConfig]):
                   inputs=self.manifests, outputs=(*tokens, *texts)),
             stage("stats", self.stats, self.collect, settings=settings["stats"],
                   inputs=(*self.manifests[:2], *tokens),
-                  outputs=(*stats, self.stats / "train" / "feats_stats.npz"),
+                  outputs=(self.stats / "train", self.stats / "valid"),
                   fingerprint=lambda: self.audio_of("train", "dev")),
             stage("lm", self.lm.parent, self.train_lm, settings=settings["lm"],
                   inputs=(*texts, *tokens), outputs=lm, set_aside=lambda: _set_aside(self.lm),
                   fingerprint=self._language_text_digest),
             stage("train", self.directory, self.train, settings=training,
-                  inputs=(*self.manifests[:2], *tokens, stats[0]), outputs=(model, history),
+                  inputs=(*self.manifests[:2], *tokens, stats[0]),
+                  outputs=(model, history, *beside),
                   set_aside=lambda: _set_aside(self.train_dir),
                   fingerprint=lambda: self.audio_of("train", "dev")),
             stage("decode", self.decode_dir, self.decode,
                   settings=self.config.decode.model_dump(mode="json"),
                   inputs=(model, *tested, *(lm if self.config.decode.lm_weight else ())),
-                  outputs=hypotheses, fingerprint=lambda: self.audio_of(*sets)),
+                  outputs=(*hypotheses, *speeds), fingerprint=lambda: self.audio_of(*sets)),
             stage("score", self.score_dir, self.score,
                   inputs=(*hypotheses, *speeds, *tested, history), outputs=(self.result_path,)),
         ]  # fmt: skip

@@ -83,6 +83,16 @@ class ClassifierRecipe(Recipe[Config]):
         """Numbers of the trained network beside its answers, by condition and name."""
         return {}
 
+    @property
+    def trained(self) -> tuple[Path, ...]:
+        """What training writes beside `places.model` and the epochs."""
+        return ()
+
+    @property
+    def predicted(self) -> tuple[Path, ...]:
+        """What predicting writes beside the answers, for `further_metrics`."""
+        return ()
+
     def write_answers(self, scores: ClassifierScores) -> None:
         """Write the answers on the test set for people, into the score folder; or nothing."""
 
@@ -95,17 +105,18 @@ class ClassifierRecipe(Recipe[Config]):
         """
         places, config = self.places, self.config
         answers = tuple(map(places.logits, ("dev", "test")))
-        epochs = (places.history,)
+        epochs, predicted = (places.history,), self.predicted
         return [
             self.stage("tune", places.tuning.parent, self.tune, settings=config.tuned(),
                        inputs=inputs, outputs=(places.tuning,)),
             self.stage("train", self.train_dir, self.train, settings=config.hashed(),
-                       inputs=(*inputs, places.tuning), outputs=epochs,
+                       inputs=(*inputs, places.tuning),
+                       outputs=(*epochs, places.model, *self.trained),
                        set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
             self.stage("predict", places.predicted, self.predict, inputs=(*tested, *epochs),
-                       outputs=answers),
+                       outputs=(*answers, *predicted)),
             self.stage("score", self.score_dir, self.score,
-                       inputs=(*tested, *answers, places.tuning, *epochs),
+                       inputs=(*tested, *answers, *predicted, places.tuning, *epochs),
                        outputs=(self.result_path,)),
         ]  # fmt: skip
 

@@ -86,4 +86,4 @@ def read_json(path: Path, *, null_as_nan: bool = False) -> Any:
     try:
         return files.read_json(path, null_as_nan=null_as_nan)
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; run its stage again with --force") from error
+        raise ValueError(f"{error}; run its stage again with --force") from error

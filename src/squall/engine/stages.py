@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from squall.files import file_digest, json_text, read_json, write_json
+from squall.files import (
+    changed_files,
+    file_digest,
+    json_text,
+    read_json,
+    write_json,
+    written_digests,
+    written_state,
+)
 from squall.settings import changes_since
 from squall.workers import OnProgress
 
@@ -56,13 +64,14 @@ class Stage:
         run: does the work; given a `Work`, by which it tells its progress.
         settings: everything besides files that decides the outputs.
         inputs: files that decide the outputs.
-        outputs: what exists when it is done. A stage without outputs is never skipped.
+        outputs: the files and folders that it writes, and that no other stage touches. One without
+            any is never skipped; one whose outputs are no longer as it wrote them is run again.
         set_aside: puts earlier work out of the way, so that `--force` begins anew where `run` would
             go on with what it finds.
         fingerprint: further state of the outside world, e.g. the list of a corpus's files.
 
-    What the stamp of an earlier version lacks of inputs and fingerprint is not taken for a change:
-    its outputs stay in use, and the stamp is completed.
+    What the stamp of an earlier version lacks of inputs, outputs and fingerprint is not taken for a
+    change: its outputs stay in use, and the stamp is completed.
     """
 
     number: int
@@ -123,15 +132,59 @@ class Stage:
             return ["not done yet"]
         if missing:
             return [f"output {name} is missing" for name in missing]
-        before, now = read_json(self.stamp_path), self.stamp()
+        try:
+            before = dict(read_json(self.stamp_path))
+            written = dict(before.pop("outputs", {}))
+        except (ValueError, TypeError):
+            return [f"{self.stamp_path} is damaged"]
+        if changed := self._changed(written):
+            kept = f"kept in {self._aside}"
+            return [f"output {path.name} is not as it was written, {kept}" for path in changed]
+        now = self.stamp()
         reasons = changes_since(before, now)
-        if complete and not reasons and before != now:
+        if complete and not reasons and (before != now or len(written) < len(self.outputs)):
             self.write_stamp(now)
         return reasons
 
+    def _changed(self, written: Mapping[str, Any]) -> list[Path]:
+        """The outputs, or files in them, that are not as the stamp says."""
+        return [
+            path
+            for output in self.outputs
+            for path in changed_files(output, written.get(self._place(output)))
+        ]
+
+    @property
+    def _aside(self) -> Path:
+        return self.stamp_path.with_suffix(".changed")
+
+    def put_changed_aside(self) -> None:
+        """Move outputs that are not as they were written, so that `run` makes them anew."""
+        if not self.stamp_path.exists():
+            return
+        written = _outputs_of(self.stamp_path)
+        for path in self._changed(written):
+            if path.exists():
+                target = self._aside / self._place(path).replace("../", "")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+
+    def _place(self, path: Path) -> str:
+        return os.path.relpath(path, self.directory)
+
     def write_stamp(self, stamp: Mapping[str, Any]) -> None:
-        """Keep what decided the outputs, which are whole by now."""
-        write_json(self.stamp_path, stamp, indent=1, sort_keys=True)
+        """Keep what decided the outputs, which are whole by now, and how they are."""
+        written = {self._place(path): written_state(path) for path in self.outputs}
+        write_json(self.stamp_path, {**stamp, "outputs": written}, indent=1, sort_keys=True)
+
+    def recorded(self) -> dict[Path, tuple[Stage, str]]:
+        """The files that it wrote, with this stage and the digest that its stamp has."""
+        written = _outputs_of(self.stamp_path)
+        return {
+            path: (self, digest)
+            for output in self.outputs
+            for path, digest in written_digests(output, written.get(self._place(output)))
+        }
 
 
 OnStage = Callable[[Stage, int, int, str], None]
@@ -165,8 +218,10 @@ def run_stages(
         Exception: whatever a stage raises; the stages after it are not run.
     """
     changing: Stage | None = None  # the first that would write anew what later ones read
+    written: dict[Path, tuple[Stage, str]] = {}  # files, the stages that wrote them, digests
     for stage in stages:
         if not first <= stage.number <= last:
+            written |= stage.recorded()
             continue
         if dry_run:
             reasons = ["--force"] if force else _reasons_or_problem(stage)
@@ -181,15 +236,38 @@ def run_stages(
                 changing = changing or stage
             continue
         with _locked(stage.directory, lambda s=stage: on_stage(s, 0, 1, _WAITING)):  # type: ignore[misc]
+            _refuse_decayed(stage, written)
             reasons = ["--force"] if force else stage.reasons_to_run(complete=True)
             if not reasons:
                 on_stage(stage, 1, 1, "done before, skipped")
+                written |= stage.recorded()
                 continue
             on_stage(stage, 0, 1, "; ".join(reasons[:4]))
             with log_to(log_dir / f"{stage.number}-{stage.name}.log"):
+                stage.put_changed_aside()
                 if force:
                     stage.set_aside()
                 _run(stage, reasons, on_stage)
+            written |= stage.recorded()
+
+
+def _outputs_of(stamp_path: Path) -> dict[str, Any]:
+    """How a finished stage's outputs were; nothing where the stamp does not say."""
+    try:
+        return dict(read_json(stamp_path)["outputs"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return {}
+
+
+def _refuse_decayed(stage: Stage, written: Mapping[Path, tuple[Stage, str]]) -> None:
+    """Raise StageError where the content of an input changed, but not its size and time."""
+    for path in stage.inputs:
+        writer, digest = written.get(path, (None, ""))
+        if writer is not None and path.is_file() and file_digest(path) != digest:
+            raise StageError(
+                f"{path} is not as stage {writer.title} wrote it, though its time of change is: "
+                "the disk may be failing. Remove the file, and the stage makes it again"
+            )
 
 
 def _reasons_or_problem(stage: Stage) -> list[str]:

@@ -153,7 +153,7 @@ def read_training(train_dir: Path) -> dict[str, dict[str, Any]]:
     An error that is not finite is null in the file, and NaN here.
     """
     return {
-        str(path.parent.relative_to(train_dir)): read_json(path, null_as_nan=True)
+        str(path.parent.relative_to(train_dir)): read_json(path, null_as_nan=True, sealed=True)
         for path in sorted(train_dir.rglob("training.json"))
     }
 

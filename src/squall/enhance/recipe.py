@@ -63,7 +63,10 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
         tables = tuple(self.mix / f"mixtures.{split}.jsonl" for split in SPLITS)
         frames = self.features / "frames.json"
         names = model_conditions(self.config) if self.config.estimator.trained else {}
-        models = tuple(self.train_dir / name / "training.json" for name in names)
+        models = tuple(self.train_dir / name for name in names)
+        trained = tuple(folder / "training.json" for folder in models)
+        heard = {*self.config.noise.seen, *self.config.noise.unseen}
+        estimates = tuple(self.enhanced / name for name in sorted(heard))
         training = self.config.hashed() | {"max_epochs": self._max_epochs}
         # The default stands for what was computed before there was a choice.
         chosen = self.config.scores
@@ -83,19 +86,21 @@ class _Recipe(SpeechRecipe[EnhancementConfig]):
                 fingerprint=self._sources,
             ),
             stage("mix", self.mix, self.mix_all, settings=settings["mix"],
-                  inputs=(*self.manifests, *noises), outputs=(*tables, self.shared.clean),
+                  inputs=(*self.manifests, *noises), outputs=(*tables, self.mix / "audio"),
                   fingerprint=lambda: self.audio_of(*SPLITS)),
             stage("features", self.features, self.extract, settings=settings["features"],
-                  inputs=tables, outputs=(frames,), fingerprint=lambda: self.audio_of(*SPLITS)),
+                  inputs=tables, outputs=(frames, *(self.features / split for split in SPLITS)),
+                  fingerprint=lambda: self.audio_of(*SPLITS)),
             stage("tune", self.directory, self.tune, settings=self.config.hashed(),
                   inputs=(frames,), outputs=(self.tuning,)),
             stage("train", self.directory, self.train, settings=training,
                   inputs=(frames, self.tuning), outputs=models or (self.tuning,),
                   set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
             stage("enhance", self.enhanced, self.enhance, settings=used | packages,
-                  inputs=(tables[2], frames, *models), outputs=(self.enhanced / "done.json",)),
+                  inputs=(tables[2], frames, *trained),
+                  outputs=(self.enhanced / "done.json", *estimates)),
             stage("score", self.score_dir, self.score, settings=scores | packages,
-                  inputs=(tables[2], frames, self.enhanced / "done.json", *models),
+                  inputs=(tables[2], frames, self.enhanced / "done.json", *trained),
                   outputs=(self.result_path,), fingerprint=lambda: self.audio_of("test")),
         ]  # fmt: skip
 

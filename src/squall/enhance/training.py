@@ -18,7 +18,7 @@ from squall.enhance.estimators.registry import estimator_class
 from squall.enhance.frames import FrameSet, draw_frames
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig, model_conditions
-from squall.files import read_json, write_json
+from squall.files import changed_files, read_json, visible_files, write_json, written_state
 from squall.settings import digest
 from squall.workers import OnProgress
 
@@ -160,7 +160,7 @@ def train_models(
     mark = digest(fingerprint)
     for done, (name, conditions) in enumerate(models.items()):
         finished = directory / name / "training.json"
-        if finished.is_file() and read_json(finished)["fingerprint"] == mark:
+        if _mark_of(directory / name) == mark:
             continue
         finished.unlink(missing_ok=True)
         frames = read_frames(config, features_dir, conditions)
@@ -187,8 +187,22 @@ def train_models(
         context = {"context": config.features.context, "mask_context": config.mask.context}
         model = MaskModel(config.estimator.name, estimator, frames.normalizer, **context)
         model.save(directory / name)
-        write_json(finished, record, indent=1, nan_as_null=True)
+        record["files"] = {
+            path.name: written_state(path) for path in visible_files(directory / name, "*")
+        }
+        write_json(finished, record, indent=1, nan_as_null=True, sealed=True)
         _log.info("model %s: %.1f s", name, record["seconds"])
+
+
+def _mark_of(folder: Path) -> str | None:
+    """Of what the model in a folder was made; None where there is none, or a damaged one."""
+    try:
+        record = read_json(folder / "training.json", sealed=True)
+        files = record.get("files", {})
+        changed = [name for name, state in files.items() if changed_files(folder / name, state)]
+        return None if changed else str(record["fingerprint"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def _checkpoint(directory: Path, fingerprint: Mapping[str, Any]) -> Path:

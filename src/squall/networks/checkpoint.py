@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from squall.files import atomic_path
+from squall.networks.tensors import read_tensors, write_tensors
 
 __all__ = ["Checkpoint"]
 
@@ -41,8 +39,7 @@ class Checkpoint:
     def write(self, state: Mapping[str, Any]) -> None:
         """Replace the file by a state: tensors, numbers, strings, and lists and dicts of them."""
         stamp = self.stamp if isinstance(self.stamp, str) else dict(self.stamp)
-        with atomic_path(self.path) as temporary:
-            torch.save({"format": _FORMAT, "stamp": stamp, "state": state}, temporary)
+        write_tensors(self.path, {"format": _FORMAT, "stamp": stamp, "state": state})
 
     def read(self) -> dict[str, Any] | None:
         """The state in the file, on the CPU; None if there is none to go on from.
@@ -52,14 +49,13 @@ class Checkpoint:
         """
         if not self.path.is_file():
             return None
-        try:
-            contents = torch.load(self.path, map_location="cpu", weights_only=True)
-            if self.earlier is not None and "format" not in contents:
+        remedy = "remove it to begin its training anew"
+        contents = read_tensors(self.path, remedy=remedy)
+        if self.earlier is not None and isinstance(contents, dict) and "format" not in contents:
+            try:
                 contents = {"format": _FORMAT, **self.earlier(contents)}
-        except Exception as error:  # torch raises many kinds, none its own
-            raise ValueError(
-                f"{self.path} cannot be read as a checkpoint; remove it to begin its training anew"
-            ) from error
+            except (LookupError, TypeError, ValueError) as error:
+                raise ValueError(f"{self.path} cannot be read as a checkpoint; {remedy}") from error
         other = self._other(contents)
         if other is None:
             state: dict[str, Any] = contents["state"]

@@ -135,14 +135,21 @@ class SimulationRecipe(Recipe[Config]):
 
 def _do(item: tuple[Simulation, Path]) -> tuple[Simulation, Path]:
     simulation, path = item
-    if not path.is_file():
-        numbers = simulation.work(*simulation.arguments)
-        write_json(path, [asdict(number) for number in numbers], nan_as_null=True)
+    if not _is_done(path):
+        numbers = [asdict(number) for number in simulation.work(*simulation.arguments)]
+        write_json(path, {"numbers": numbers}, nan_as_null=True, sealed=True)
     return item
 
 
+def _is_done(path: Path) -> bool:
+    try:
+        return path.is_file() and bool(_read(path))
+    except (ValueError, TypeError, KeyError):  # damaged
+        return False
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read_json(path, null_as_nan=True)
+    found: list[dict[str, Any]] = read_json(path, null_as_nan=True, sealed=True)["numbers"]
     return found
 
 

@@ -236,7 +236,7 @@ def test_a_checkpoint_of_another_run_is_refused(
     with pytest.raises(ValueError, match="other data"):
         _fit(data | {"masks": data["masks"][::-1]}, checkpoint=checkpoint)
     checkpoint.write_bytes(b"nothing of use")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be read as a checkpoint"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged"):
         _fit(data, checkpoint=checkpoint)
 
 
@@ -377,7 +377,7 @@ def test_damaged_and_foreign_folders_are_named(data: dict[str, np.ndarray], tmp_
     _fit(data, max_epochs=1).save(tmp_path)
     weights = (tmp_path / "weights.pt").read_bytes()
     (tmp_path / "weights.pt").write_bytes(weights[:200])
-    with pytest.raises(ValueError, match=r"weights\.pt: damaged"):
+    with pytest.raises(ValueError, match=r"weights\.pt is damaged"):
         DnnEstimator.load(tmp_path)
     (tmp_path / "weights.pt").write_bytes(weights)
     content = json.loads((tmp_path / "estimator.json").read_text())

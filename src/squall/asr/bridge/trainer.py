@@ -15,6 +15,7 @@ import torch
 
 from squall.asr.bridge.espnet import Reporter, Trainer, aggregate
 from squall.files import atomic_path
+from squall.networks.tensors import check_tensors
 from squall.workers import OnProgress
 
 __all__ = ["SquallTrainer", "load_weights", "read_history"]
@@ -172,6 +173,7 @@ _torch_load = torch.load  # under a name of its own: ESPnet's loop runs with `_r
 def _read(path: Path, device: str) -> Any:
     """What `torch.save` wrote; nothing in the file is run."""
     try:
+        check_tensors(Path(path))
         with torch.serialization.safe_globals(_REPORTER_TYPES):
             return _torch_load(path, map_location=device, weights_only=True)
     except (
@@ -182,6 +184,7 @@ def _read(path: Path, device: str) -> Any:
         LookupError,
         TypeError,
         AttributeError,
+        ValueError,
     ) as error:
         raise ValueError(
             f"{path} is damaged, or was not written by squall: it is not a file of tensors and "

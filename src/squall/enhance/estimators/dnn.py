@@ -21,10 +21,10 @@ from squall.enhance.estimators.estimator import (
     write_estimator_file,
 )
 from squall.enhance.estimators.mask_loss import MaskLoss
-from squall.files import atomic_path
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.feedforward import FeedForward, seeded_generator
 from squall.networks.loop import BatchTraining, Epoch, train
+from squall.networks.tensors import read_tensors, write_tensors
 from squall.workers import OnProgress
 
 __all__ = ["LEARNING_RATES", "DnnEstimator"]
@@ -199,8 +199,8 @@ class DnnEstimator:
             ValueError: not fitted yet.
         """
         network = self._fitted()
-        with atomic_path(directory / _WEIGHTS_FILE) as path:
-            torch.save({name: value.cpu() for name, value in network.state_dict().items()}, path)
+        weights = {name: value.cpu() for name, value in network.state_dict().items()}
+        write_tensors(directory / _WEIGHTS_FILE, weights)
         content = {
             "parameters": self.parameters(),
             "dimensions": network.dimensions,
@@ -222,10 +222,11 @@ class DnnEstimator:
         estimator = cls(**{**content["parameters"], "device": device})
         network = estimator._network(content["dimensions"], content["outputs"])
         path = directory / _WEIGHTS_FILE
+        weights = read_tensors(path, device=device, remedy="train again, or copy it again")
         try:
-            network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-        except Exception as error:  # torch raises many kinds, none its own
-            raise ValueError(f"{path}: damaged or missing weights: {error}") from error
+            network.load_state_dict(weights)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"{path} holds the weights of another network: {error}") from error
         estimator.network_ = network.eval()
         estimator.history_, estimator.best_epoch_ = content["history"], content["best_epoch"]
         return estimator

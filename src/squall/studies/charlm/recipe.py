@@ -18,11 +18,12 @@ from squall.corpora.fingerprint import corpus_fingerprint
 from squall.engine.experiment import Experiment
 from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, Work
-from squall.files import atomic_path, read_json, write_json
+from squall.files import read_json, write_json
 from squall.losses import square_aim
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.loop import Epoch, train
 from squall.networks.precision import choose_precision
+from squall.networks.tensors import read_tensors, write_tensors
 from squall.report.records import Record, write_records
 from squall.studies.charlm.corpus import read_corpus
 from squall.studies.charlm.ngram import KneserNey
@@ -183,8 +184,7 @@ class _Recipe(Recipe[CharlmConfig]):
             checkpoint=checkpoint,
             on_epoch=tell,
         )
-        with atomic_path(self.model_path) as path:
-            torch.save(training.network.state_dict(), path)
+        write_tensors(self.model_path, training.network.state_dict())
         assert trained.best is not None
         history = {
             "precision": precision,
@@ -221,7 +221,8 @@ class _Recipe(Recipe[CharlmConfig]):
         self.set_threads()
         corpus = read_tokenized(self.data)
         network = self._network(corpus.classes)
-        network.load_state_dict(torch.load(self.model_path, map_location="cpu", weights_only=True))
+        remedy = "train again with --stage 5 --force"
+        network.load_state_dict(read_tensors(self.model_path, remedy=remedy))
         evaluation = self.config.evaluation
         dev, test = corpus.texts["dev"].tokens[: evaluation.dev_tokens], corpus.texts["test"]
         total = len(dev) + len(test.tokens) - 2

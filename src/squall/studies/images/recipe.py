@@ -18,8 +18,9 @@ from squall.corpora.fingerprint import corpus_fingerprint
 from squall.corpora.images import ImageSet, read_images
 from squall.engine.experiment import Experiment
 from squall.engine.stages import Stage, StageError, Work
-from squall.files import atomic_path, file_digest, read_json, write_json
+from squall.files import file_digest, read_json, write_json
 from squall.networks.loop import Epoch, Trained, train
+from squall.networks.tensors import read_tensors, write_tensors
 from squall.networks.vision.architectures import build_network
 from squall.networks.vision.classifier import ImageClassifier
 from squall.networks.vision.images import Images
@@ -130,6 +131,8 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
                 _write_weights(self.places.snapshot(epoch.epoch), network)
             asked.on_epoch(epoch)
 
+        if kept and settings.measured_epochs:  # which may all come after the last
+            self.places.snapshots.mkdir(parents=True, exist_ok=True)
         if kept and 0 in settings.measured_epochs:
             _write_weights(self.places.snapshot(0), network)
         training = ImageTraining(
@@ -151,8 +154,19 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
 
     def _trained(self, path: Path, images: Images) -> ImageClassifier:
         network = self._network(classes=len(self.labels), shape=images.shape)
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network.load_state_dict(read_tensors(path, remedy="train again with --stage 5 --force"))
         return network.to(self.options.device)
+
+    @property
+    def trained(self) -> tuple[Path, ...]:
+        """See `ClassifierRecipe`."""
+        return (self.places.snapshots,) if self.config.training.measured_epochs else ()
+
+    @property
+    def predicted(self) -> tuple[Path, ...]:
+        """See `ClassifierRecipe`."""
+        measured = (self.places.collapse,) if self.config.training.measured_epochs else ()
+        return (*measured, *((self.places.transfer,) if self.config.transfer else ()))
 
     def answer(
         self, split: str, on_batch: Callable[[int], object]
@@ -272,5 +286,4 @@ def _tell_rate(work: Work, done: int, total: int, epoch: int, rate: float) -> No
 
 def _write_weights(path: Path, network: nn.Module) -> None:
     weights: dict[str, Tensor] = {k: v.cpu() for k, v in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        torch.save(weights, temporary)
+    write_tensors(path, weights)

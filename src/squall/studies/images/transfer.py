@@ -56,7 +56,10 @@ def fine_tune(
     Returns:
         `learning_rate`, `dev_accuracy` and `accuracy`, that on the test set.
     """
-    known = read_json(kept) if kept.is_file() else {}
+    try:
+        known = read_json(kept, sealed=True)
+    except (FileNotFoundError, ValueError):  # none yet, or damaged
+        known = {}
     done: list[dict[str, float]] = known["rates"] if known.get("stamp") == stamp else []
     for rate in settings.learning_rates[len(done) :]:
         on_rate(rate)
@@ -76,6 +79,6 @@ def fine_tune(
             right = logits.argmax(axis=1) == images[split].targets.numpy()
             found[name] = float(right.mean())
         done.append(found)
-        write_json(kept, {"stamp": stamp, "rates": done})
+        write_json(kept, {"stamp": stamp, "rates": done}, sealed=True)
         checkpoint.path.unlink(missing_ok=True)
     return max(done, key=lambda one: one["dev_accuracy"])

@@ -85,7 +85,7 @@ class _Recipe(Recipe[TabularConfig]):
         return [
             self.stage("check", self.directory, self.check),
             self.stage("train", self.directory, self.train, settings=self.config.hashed(),
-                       outputs=(left_out,),
+                       outputs=(left_out, self.train_dir / "sets"),
                        fingerprint=lambda: corpus_fingerprint(self.corpus_dirs),
                        set_aside=lambda: shutil.rmtree(self.train_dir, ignore_errors=True)),
             self.stage("score", self.score_dir, self.score, inputs=(left_out,),
@@ -214,7 +214,8 @@ def _scores_path(train_dir: Path, name: str) -> Path:
 
 
 def _read_scores(path: Path) -> SetScores:
-    record = read_json(path, null_as_nan=True)  # the scores of a network that diverged
+    # A network that diverged has scores that are NaN.
+    record = read_json(path, null_as_nan=True, sealed=True)
     record.pop("data")
     networks = tuple(NetworkScore(**network) for network in record.pop("networks"))
     constant = tuple(record.pop("constant_inputs"))
@@ -228,7 +229,7 @@ def _train_set(training: _Training) -> None:
         training.progress.write_text(str(epoch), encoding="utf-8")
 
     stamp = _digest(training.data)
-    if training.result.is_file() and read_json(training.result)["data"] == stamp:
+    if _data_of(training.result) == stamp:
         tell(training.settings.network.epochs)
         return
     torch.set_num_threads(training.threads)
@@ -239,8 +240,17 @@ def _train_set(training: _Training) -> None:
         on_epoch=tell,
         checkpoint=Checkpoint(training.checkpoint, stamp, _SAVE_EVERY_S),
     )
-    write_json(training.result, {"data": stamp, **asdict(scores)}, nan_as_null=True)
+    found = {"data": stamp, **asdict(scores)}
+    write_json(training.result, found, nan_as_null=True, sealed=True)
     training.checkpoint.unlink(missing_ok=True)
+
+
+def _data_of(result: Path) -> str | None:
+    """What set the scores in a file are of; None where there are none, or damaged ones."""
+    try:
+        return str(read_json(result, sealed=True)["data"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _digest(data: UciSet) -> str:

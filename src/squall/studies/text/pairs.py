@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from squall.files import atomic_path
+from squall.networks.tensors import read_tensors, write_tensors
 from squall.studies.text.dataset import Ragged, Texts
 from squall.studies.text.embeddings import random_vectors, read_vectors
 from squall.studies.text.esim import Esim
@@ -127,12 +128,12 @@ class PairFamily:
         with atomic_path(folder / _VECTORS) as path, path.open("wb") as file:
             np.save(file, self.vectors.numpy())
         if network is not None:
-            with atomic_path(folder / _WEIGHTS) as path:
-                torch.save(network.state_dict(), path)
+            write_tensors(folder / _WEIGHTS, network.state_dict())
 
     def load_network(self, folder: Path, *, classes: int) -> nn.Module:
         """See `Family`."""
         network = self.network(classes=classes)
-        weights = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
-        network.load_state_dict(weights)
+        network.load_state_dict(
+            read_tensors(folder / _WEIGHTS, remedy="train again with --stage 5 --force")
+        )
         return network
