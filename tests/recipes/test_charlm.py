@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,46 +17,16 @@ from squall.engine.tasks import load_config
 from squall.networks.checkpoint import Checkpoint
 from squall.report.records import Record, read_records
 from squall.studies.charlm import recipe
+from tiny_studies import CHARLM, write_words
 
 pytest.importorskip("matplotlib")
 
 Squall = Callable[..., tuple[int, str, str]]
 
-FAST = {
-    "network.layers": 2,
-    "network.d_model": 16,
-    "network.heads": 2,
-    "network.d_inner": 24,
-    "network.memory": 8,
-    "network.dropout": 0.1,
-    "training.batch": 4,
-    "training.segment": 8,
-    "training.steps": 10,
-    "training.steps_per_epoch": 4,
-    "training.warmup": 2,
-    "training.dev_tokens": 200,
-    "training.precision": "float32",
-    "evaluation.segment": 16,
-    "evaluation.memory": 16,
-    "evaluation.block": 50,
-    "text.ngrams": [2, 3],
-}
-WORDS = ("the", "cat", "sat", "on", "a", "mat", "then", "it", "ate", "one", "rat", "near", "me")
-
-
-def write_corpus(folder: Path, *, extra: bytes = b"") -> Path:
-    """Words drawn at random in the form of text8; `extra` ends the development part."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for name, words in {"train": 900, "valid": 120, "test": 160}.items():
-        text = "".join(f" {word}" for word in random.choice(WORDS, size=words)).encode()
-        (folder / f"{name}.txt.xz").write_bytes(lzma.compress(text + extra * (name == "valid")))
-    return folder
-
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    return write_corpus(tmp_path / "corpus")
+    return write_words(tmp_path / "corpus")
 
 
 def _records(tmp_path: Path) -> dict[tuple[str, str, int, str], Record]:
@@ -71,7 +40,7 @@ def test_all_stages_of_two_losses_and_two_seeds(
 ) -> None:
     code, out, err = squall(
         "charlm", "--corpus-dir", corpus, "--grid", "loss.name=ce,square", "seed=1,2",
-        settings=FAST,
+        settings=CHARLM,
     )  # fmt: skip
     assert code == 0, err
     assert "classes; " in out
@@ -135,7 +104,7 @@ def test_all_stages_of_two_losses_and_two_seeds(
 @pytest.mark.slow
 def test_pieces_have_tables_of_their_own(squall: Squall, corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("sentencepiece")
-    settings = FAST | {"text.vocabulary_size": 24, "loss.name": "ce", "loss.fused": True}
+    settings = CHARLM | {"text.vocabulary_size": 24, "loss.name": "ce", "loss.fused": True}
     code, _, err = squall(
         "charlm", "--preset", "subword", "--corpus-dir", corpus, settings=settings
     )
@@ -155,8 +124,8 @@ def test_pieces_have_tables_of_their_own(squall: Squall, corpus: Path, tmp_path:
 
 @pytest.mark.slow
 def test_unknown_characters_and_another_evaluation(squall: Squall, tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus", extra=b"\xc3\xa9")
-    settings = FAST | {"loss.name": "ce"}
+    corpus = write_words(tmp_path / "corpus", extra=b"\xc3\xa9")
+    settings = CHARLM | {"loss.name": "ce"}
     arguments = ("charlm", "--preset", "enwik8_small", "--corpus-dir", corpus)
     code, out, err = squall(*arguments, settings=settings)
     assert code == 0, err
@@ -174,7 +143,7 @@ def test_unknown_characters_and_another_evaluation(squall: Squall, tmp_path: Pat
 def _cell(corpus: Path, tmp_path: Path, **changes: Any) -> Cell:
     path = repository_root() / "conf" / "charlm" / "text8_small.yaml"
     options = RunOptions(str(tmp_path / "exp"), str(corpus))
-    return Cell(load_config(path, {**FAST, **changes}), options)
+    return Cell(load_config(path, {**CHARLM, **changes}), options)
 
 
 class KilledError(Exception):
@@ -246,15 +215,15 @@ def test_what_cannot_be_trained_is_said_at_once(
     squall: Squall, corpus: Path, settings: dict[str, Any], message: str
 ) -> None:
     code, _, err = squall(
-        "charlm", "--corpus-dir", corpus, settings={"loss.name": "ce"} | FAST | settings
+        "charlm", "--corpus-dir", corpus, settings={"loss.name": "ce"} | CHARLM | settings
     )
     assert code == 1
     assert message in " ".join(err.split())
 
 
 def test_another_corpus_is_not_taken_for_text8(squall: Squall, tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus", extra=b"Q")
-    code, _, err = squall("charlm", "--corpus-dir", corpus, settings=FAST | {"loss.name": "ce"})
+    corpus = write_words(tmp_path / "corpus", extra=b"Q")
+    code, _, err = squall("charlm", "--corpus-dir", corpus, settings=CHARLM | {"loss.name": "ce"})
     assert code == 1
     assert "is not text8: its dev part has the byte 0x51" in " ".join(err.split())
     code, _, err = squall("charlm", "--corpus-dir", tmp_path / "lost", settings={"loss.name": "ce"})

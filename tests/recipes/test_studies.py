@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from squall.engine.experiment import RunOptions, repository_root
@@ -18,6 +17,7 @@ from squall.engine.runner import Cell, run_cell
 from squall.engine.tasks import load_config
 from squall.networks import training
 from squall.report.records import Record, read_records
+from tiny_studies import TABULAR, write_uci_set
 
 pytest.importorskip("matplotlib")
 
@@ -25,31 +25,6 @@ Squall = Callable[..., tuple[int, str, str]]
 
 LOSSES = ["ce", "squentropy", "rescaled_square"]
 SETS = {"big": 48, "little": 24}
-FAST = {
-    "study.network.epochs": 3,
-    "study.network.hidden": [4],
-    "study.initialisations": 2,
-    "seed": 5,
-}
-
-
-def write_uci_set(root: Path, name: str, *, samples: int) -> Path:
-    """Two classes of Gaussian inputs with four different folds, in the collection's form."""
-    random = np.random.default_rng(samples)
-    folder = root / name
-    folder.mkdir(parents=True)
-    targets = np.arange(samples) % 2
-    inputs = random.standard_normal((samples, 3)) + 2 * targets[:, None]
-    lines = ["\tf1\tf2\tf3\tclase"]
-    for row, (values, target) in enumerate(zip(inputs, targets, strict=True), 1):
-        lines.append("\t".join([str(row), *(f"{v:.6f}" for v in values), str(target)]))
-    (folder / f"{name}_R.dat").write_text("\n".join(lines) + "\n")
-    cut = 3 * samples // 4
-    orders = [random.permutation(samples) for _ in range(5)]
-    parts = [" ".join(map(str, part)) for o in orders for part in (o[:cut], o[cut:])]
-    (folder / "conxuntos.dat").write_text("\n".join(parts[:2]) + "\n")
-    (folder / "conxuntos_kfold.dat").write_text("\n".join(parts[2:]) + "\n")
-    return folder
 
 
 @pytest.fixture
@@ -83,7 +58,7 @@ def _by_key(records: list[Record]) -> dict[tuple[str, str, int, str], Record]:
 
 @pytest.mark.slow
 def test_tabular(study: Squall, collection: Path, tmp_path: Path) -> None:
-    code, out, err = study("tabular", FAST, "--corpus-dir", collection, processes=True)
+    code, out, err = study("tabular", TABULAR, "--corpus-dir", collection, processes=True)
     assert code == 0, err
     assert "2 sets of 72 samples; about" in out
     experiment = _experiment(tmp_path, "tabular")
@@ -118,7 +93,7 @@ def test_tabular(study: Squall, collection: Path, tmp_path: Path) -> None:
 def _cell(collection: Path, tmp_path: Path, *, epochs: int) -> Cell:
     """The experiment on the set `big`, to be trained in this process."""
     path = repository_root() / "conf" / "tabular" / "collection.yaml"
-    settings = {**FAST, "study.network.epochs": epochs, "sets": ["big"], "results_dir": "."}
+    settings = {**TABULAR, "study.network.epochs": epochs, "sets": ["big"], "results_dir": "."}
     options = RunOptions(str(tmp_path / "exp"), str(collection), workers=1)
     return Cell(load_config(path, settings), options, first=5)
 
@@ -172,7 +147,7 @@ def test_a_set_goes_on_from_its_checkpoint_to_the_same_scores(
 def test_tabular_goes_on_where_it_was_and_trains_what_has_changed(
     study: Squall, collection: Path, tmp_path: Path
 ) -> None:
-    arguments = ("tabular", FAST, "--corpus-dir", collection)
+    arguments = ("tabular", TABULAR, "--corpus-dir", collection)
     assert study(*arguments)[0] == 0
     sets = _experiment(tmp_path, "tabular") / "train" / "sets"
     before = {name: (sets / f"{name}.json").stat().st_mtime_ns for name in SETS}
@@ -213,7 +188,7 @@ def test_damaged_sets_are_named_and_the_others_run(
         *("\t".join([*line.split("\t")[:3], "7", line[-1]]) for line in lines[1:]),
     ]
     (collection / "flat" / "flat_R.dat").write_text("\n".join(constant) + "\n")
-    code, out, err = study("tabular", FAST, "--corpus-dir", collection)
+    code, out, err = study("tabular", TABULAR, "--corpus-dir", collection)
     assert code == 0, err
     told = [
         "flat: input 3 is 7 in all rows of flat_R.dat; leave the column out",
@@ -233,7 +208,7 @@ def test_damaged_sets_are_named_and_the_others_run(
 def test_nothing_but_damage_is_an_error(study: Squall, tmp_path: Path) -> None:
     folder = write_uci_set(tmp_path / "uci", "only", samples=20)
     (folder / "conxuntos_kfold.dat").write_text("0 1\n")
-    code, _, err = study("tabular", FAST, "--corpus-dir", folder.parent)
+    code, _, err = study("tabular", TABULAR, "--corpus-dir", folder.parent)
     assert code == 1
     assert "no set can be used: only: conxuntos_kfold.dat has 1 lines of rows, not 8" in err
 
@@ -251,7 +226,7 @@ def test_what_the_test_parts_are_is_told(
     study: Squall, collection: Path, settings: dict[str, str], told: str
 ) -> None:
     arguments = ("--corpus-dir", collection, "--stop-stage", 0)
-    code, out, err = study("tabular", FAST | settings, *arguments)
+    code, out, err = study("tabular", TABULAR | settings, *arguments)
     assert code == 0, err
     assert told in out
 
@@ -265,7 +240,7 @@ def test_a_set_that_has_no_disjoint_folds_is_named_and_the_others_run(
     rows = [f"{row}\t{row % 2}\t{row % 2}\t1\t{row % 2}" for row in range(1, len(lines) + 1)]
     rows[0] = rows[0].replace("\t1\t1\t1\t1", "\t1\t1\t0\t1")
     path.write_text("\n".join([head, *rows]) + "\n")
-    settings = FAST | {"study.test": "disjoint"}
+    settings = TABULAR | {"study.test": "disjoint"}
     code, out, err = study("tabular", settings, "--corpus-dir", collection)
     assert code == 0, err
     told = "little: class 0 has too few rows with different inputs for 4 disjoint folds"
@@ -277,12 +252,12 @@ def test_a_set_that_has_no_disjoint_folds_is_named_and_the_others_run(
 
 
 def test_one_set_of_many(study: Squall, collection: Path, tmp_path: Path) -> None:
-    settings = FAST | {"sets": ["little"], "study.losses": {"ce": {}}}
+    settings = TABULAR | {"sets": ["little"], "study.losses": {"ce": {}}}
     assert study("tabular", settings, "--corpus-dir", collection)[0] == 0
     records = read_records(tmp_path / "results" / "results.json")
     assert {record.condition for record in records} == {"little"}
     assert {record.system for record in records} == {"ce"}
-    code, _, err = study("tabular", FAST | {"sets": ["lost"]}, "--corpus-dir", collection)
+    code, _, err = study("tabular", TABULAR | {"sets": ["lost"]}, "--corpus-dir", collection)
     assert code == 1
     assert "has no data of the set 'lost'" in err
 
@@ -292,7 +267,7 @@ def test_other_choices_have_rows_of_their_own(
     study: Squall, collection: Path, tmp_path: Path
 ) -> None:
     grid = ("--grid", "study.scaling=training,published")
-    assert study("tabular", FAST, "--corpus-dir", collection, *grid)[0] == 0
+    assert study("tabular", TABULAR, "--corpus-dir", collection, *grid)[0] == 0
     found = {r.experiment for r in read_records(tmp_path / "results" / "results.json")}
     usual = "collection hidden=(4,) epochs=3"
     assert found == {usual, f"{usual} scaling=published"}

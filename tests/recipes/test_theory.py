@@ -11,6 +11,7 @@ import pytest
 
 from squall.report.records import Record, read_records
 from tiny_images import write_bright_images
+from tiny_studies import MIXTURES
 
 pytest.importorskip("matplotlib")
 
@@ -47,19 +48,6 @@ IMAGES: dict[str, Any] = {
     "study.seeds": 2,
     "study.descent.steps": 5,
     "seed": 3,
-}
-
-MIXTURES: dict[str, Any] = {
-    "study.grid": {"classes": [3, 8], "features": [4], "correlation": ["random", 0.5]},
-    "study.weights": [500],
-    "study.path": {
-        "mixtures": [{"classes": 3, "features": 4}, {"classes": 3, "features": 4, "noise": 1.0}],
-        "samples": 40,
-        "test_samples": 300,
-        "steps": 30,
-    },
-    "study.samples": 500,
-    "study.seeds": 2,
 }
 
 

@@ -1,0 +1,154 @@
+"""An experiment of every kind that squall runs, small enough to run in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tiny
+import tiny_enhancement
+from squall.engine.experiment import RunOptions, repository_root
+from squall.engine.runner import Cell
+from squall.engine.tasks import load_config
+from squall.report.records import read_records
+from tiny_images import write_bright_images
+from tiny_studies import CHARLM, MIXTURES, TABULAR, write_uci_set, write_words
+from tiny_texts import write_opinions, write_tiny_encoder
+
+MEASURED = {"rtf", "train_seconds", "decode_seconds", "seconds"}
+"""Metrics that are times, which no two runs have in common."""
+
+LANGUAGE_MODEL: dict[str, Any] = {
+    "lm.espnet": {
+        "max_epoch": 1,
+        "lm": "transformer",
+        "lm_conf": {"embed_unit": 8, "att_unit": 8, "head": 2, "unit": 8, "layer": 1},
+        "batch_type": "sorted",
+        "batch_size": 8,
+        "use_tensorboard": False,
+    },
+    "decode.lm_weight": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class TinyTask:
+    """An experiment and how to make what it reads.
+
+    Args:
+        recipe: its name.
+        preset: of the recipe.
+        write: fills a folder, and gives further settings and the command's options of places.
+        settings: of the experiment.
+        packages: without which it cannot run.
+    """
+
+    recipe: str
+    preset: str
+    write: Callable[[Path], tuple[dict[str, Any], dict[str, str]]]
+    settings: dict[str, Any]
+    packages: tuple[str, ...] = ()
+
+    def cell(self, folder: Path, exp_dir: Path, **further: Any) -> Cell:
+        """The experiment below `exp_dir` on the data of a folder, which are made if absent."""
+        settings, places = self.data(folder)
+        path = repository_root() / "conf" / self.recipe / f"{self.preset}.yaml"
+        chosen = {**self.settings, **settings, "results_dir": str(exp_dir)}
+        chosen |= {} if "grid" in self.settings else {"grid": {}}
+        options = RunOptions(str(exp_dir), workers=1, **places)  # type: ignore[arg-type]
+        return Cell(load_config(path, chosen), options, **{"last": 7, **further})
+
+    def data(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+        """Further settings, and the options of the places, of the data in a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.write(folder)
+
+
+def numbers(cell: Cell) -> dict[tuple[Any, ...], str]:
+    """The records of an experiment to their last digit, as text, in which NaN equals NaN."""
+    found = read_records(cell.experiment.result_path)
+    return {r.key: repr(r.value) for r in found if r.metric not in MEASURED}
+
+
+def _corpus(write: Callable[[Path], object]) -> Callable[[Path], Any]:
+    def written(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+        corpus = folder / "corpus"
+        if not corpus.exists():
+            write(corpus)
+        return {}, {"corpus_dir": str(corpus)}
+
+    return written
+
+
+def _texts(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    encoder = folder / "encoder"
+    if not encoder.exists():
+        write_tiny_encoder(encoder)
+    _, places = _corpus(write_opinions)(folder)
+    return {"model.pretrained": str(encoder)}, places
+
+
+def _mixtures(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    if not (folder / "corpus").exists():
+        tiny_enhancement.write(folder)
+    return {}, {"corpus_dir": str(folder / "corpus"), "noise_dir": str(folder / "noise")}
+
+
+def _spoken(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    from squall.corpora.demo.corpus import write_demo_corpus
+
+    corpus = folder / "corpus"
+    if not corpus.exists():
+        write_demo_corpus(corpus, train_per_voice=1, dev_per_voice=2, test_per_voice=1)
+    return {}, {"corpus_dir": str(corpus)}
+
+
+def _sets(folder: Path) -> None:
+    for name, samples in (("big", 48), ("little", 24)):
+        write_uci_set(folder, name, samples=samples)
+
+
+TASKS = {
+    "recognition": TinyTask(
+        "demo", "conformer", _spoken, {**tiny.SETTINGS, **LANGUAGE_MODEL},
+        ("espnet2", "espeakng_loader"),
+    ),
+    "enhancement": TinyTask(
+        "enhance_timit", "sample", _mixtures,
+        {
+            **tiny_enhancement.SETTINGS,
+            "estimator": {"name": "dnn", "max_epochs": 2, **tiny_enhancement.SMALL["dnn"]},
+            "training": {"models": ["all"], "max_frames": 300, "max_dev_frames": 100},
+            "scores": ["stoi"],
+        },
+    ),
+    "tabular": TinyTask("tabular", "collection", _corpus(_sets), TABULAR),
+    "text": TinyTask(
+        "text", "bert", _texts,
+        {
+            "max_length": 16,
+            "training.epochs": 2,
+            "training.batch_size": 8,
+            "training.learning_rate": [0.001, 0.01],
+            "training.precision": "float32",
+        },
+        ("transformers",),
+    ),
+    "images": TinyTask(
+        "images", "cifar10", _corpus(write_bright_images),
+        {
+            "network": {"name": "resnet18", "width": 4},
+            "training.epochs": 3,
+            "training.batch_size": 16,
+            "training.learning_rate": 0.1,
+            "training.augment": False,
+            "training.precision": "float32",
+            "training.measured_epochs": [0, 1],
+        },
+    ),
+    "charlm": TinyTask("charlm", "text8_small", _corpus(write_words), CHARLM),
+    "theory": TinyTask("mixtures", "lemmas", lambda folder: ({}, {}), MIXTURES),
+}  # fmt: skip
+"""By kind."""
