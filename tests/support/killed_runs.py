@@ -21,11 +21,14 @@ class Run:
         recipe: its name.
         exp_dir: where experiments go; the output is kept beside it.
         arguments: further ones of the command.
+        output: name of the file with the output.
     """
 
-    def __init__(self, recipe: str, exp_dir: Path, *arguments: str) -> None:
+    def __init__(
+        self, recipe: str, exp_dir: Path, *arguments: str, output: str = "output.txt"
+    ) -> None:
         self.exp_dir = exp_dir
-        self.output = exp_dir.with_name("output.txt")
+        self.output = exp_dir.with_name(output)
         places = ["--exp-dir", str(exp_dir)]
         with self.output.open("w") as file:
             self.process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +56,20 @@ class TinyTask:
         """The experiment below `exp_dir` on the data of a folder, which are made if absent."""
         settings, places = self.data(folder)
         path = repository_root() / "conf" / self.recipe / f"{self.preset}.yaml"
-        chosen = {**self.settings, **settings, "results_dir": str(exp_dir)}
-        chosen |= {} if "grid" in self.settings else {"grid": {}}
+        chosen = {**self.settings, **settings, "results_dir": str(exp_dir), "grid": {}}
         options = RunOptions(str(exp_dir), workers=1, **places)  # type: ignore[arg-type]
         return Cell(load_config(path, chosen), options, **{"last": 7, **further})
+
+    def arguments(self, folder: Path, results_dir: Path) -> list[str]:
+        """Those of `squall run` for the same experiment, on the data of a folder."""
+        settings, places = self.data(folder)
+        chosen = {**self.settings, **settings, "grid": {}}
+        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in chosen.items()}
+        return [
+            "--preset", self.preset, "--results-dir", str(results_dir), "--workers", "1",
+            *(part for k, text in texts.items() for part in ("--set", f"{k}={text}")),
+            *(part for k, v in places.items() for part in (f"--{k.replace('_', '-')}", v)),
+        ]  # fmt: skip
 
     def data(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         """Further settings, and the options of the places, of the data in a folder."""
@@ -66,9 +77,10 @@ class TinyTask:
         return self.write(folder)
 
 
-def numbers(cell: Cell) -> dict[tuple[Any, ...], str]:
-    """The records of an experiment to their last digit, as text, in which NaN equals NaN."""
-    found = read_records(cell.experiment.result_path)
+def numbers(exp_dir: Path) -> dict[tuple[Any, ...], str]:
+    """The records of the one experiment there to their last digit, in which NaN equals NaN."""
+    (result,) = exp_dir.rglob("result.json")
+    found = read_records(result)
     return {r.key: repr(r.value) for r in found if r.metric not in MEASURED}
 
 
