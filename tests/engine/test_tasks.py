@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from squall.asr.settings import RecognitionConfig
 from squall.engine.experiment import Experiment, RunOptions
+from squall.engine.stages import Stage
 from squall.engine.tasks import TASKS, config_from_json, load_config, open_experiment, task_of
 from squall.enhance.settings import EnhancementConfig
 from squall.settings import ConfigError
@@ -96,3 +98,26 @@ def test_a_study_may_have_further_stages_of_those_that_recipes_have() -> None:
     assert list(further) == sorted(further)
     of_recipes = TASKS["recognition"].stage_names
     assert {further[n] for n in (0, 1, 5, 7, 8)} == {of_recipes[n] for n in (0, 1, 5, 7, 8)}
+
+
+@pytest.mark.fault(
+    "State",
+    "a trained model that decayed or was copied badly, given to transcribe, enhance or classify",
+    "an error that names the file",
+)
+def test_a_model_that_is_not_as_it_was_trained_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "exp" / "demo" / "small-1234"
+    model, other = folder / "train" / "model.pth", folder / "train" / "other.json"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"weights")
+    (folder / "config.yaml").write_text(RECOGNITION)
+    stage = Stage(5, "train", folder, lambda work: None, outputs=(model, other))
+    other.write_text("{}")
+    stage.write_stamp(stage.stamp())
+    assert open_experiment(folder, RecognitionConfig).directory == folder
+    other.unlink()  # is not asked for
+    copied = shutil.copytree(folder, tmp_path / "elsewhere" / "small")
+    assert open_experiment(copied, RecognitionConfig).directory == copied
+    (copied / "train" / "model.pth").write_bytes(b"weighty")
+    with pytest.raises(ValueError, match=r"elsewhere/.*model\.pth is not as the training wrote"):
+        open_experiment(copied, RecognitionConfig)

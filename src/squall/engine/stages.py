@@ -27,7 +27,7 @@ from squall.files import (
 from squall.settings import changes_since
 from squall.workers import OnProgress
 
-__all__ = ["OnStage", "Stage", "StageError", "Work", "log_to", "run_stages"]
+__all__ = ["OnStage", "Stage", "StageError", "Work", "log_to", "refuse_changed", "run_stages"]
 
 _log = logging.getLogger(__name__)
 
@@ -257,6 +257,27 @@ def _outputs_of(stamp_path: Path) -> dict[str, Any]:
         return dict(read_json(stamp_path)["outputs"])
     except (OSError, ValueError, TypeError, LookupError):
         return {}
+
+
+def refuse_changed(directory: Path) -> None:
+    """Refuse a trained model that is not as its training wrote it; files may be absent.
+
+    Args:
+        directory: of an experiment.
+
+    Raises:
+        ValueError: a file of the model is damaged or another one; the message names it.
+    """
+    for stamp_path in sorted(directory.glob("**/.stages/*-train.json")):
+        folder = stamp_path.parents[1]
+        for place, state in _outputs_of(stamp_path).items():
+            known = {path for path, _ in written_digests(folder / place, state)}
+            for path in changed_files(folder / place, state):
+                if path in known and path.exists():
+                    raise ValueError(
+                        f"{path} is not as the training wrote it: copy the experiment again, or "
+                        "give its recipe's command again, which makes the file anew"
+                    )
 
 
 def _refuse_decayed(stage: Stage, written: Mapping[Path, tuple[Stage, str]]) -> None:

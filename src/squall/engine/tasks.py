@@ -210,8 +210,12 @@ def open_experiment(directory: Path, config_class: type[Config]) -> Experiment[C
     Raises:
         FileNotFoundError: the folder holds no experiment.
         ConfigError: its settings cannot be read, or are of another task.
+        ValueError: a file of its trained model is damaged; the message names it.
     """
+    from squall.engine.stages import refuse_changed
+
     found = open_variants(directory)[0]
+    refuse_changed(found.directory)
     if not isinstance(found.config, config_class):
         raise ConfigError(f"{directory} is an experiment of another task: {found.config.task}")
     return cast(Experiment[Config], found)
