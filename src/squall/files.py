@@ -333,7 +333,7 @@ def written_state(path: Path) -> dict[str, Any]:
 
 
 def changed_files(path: Path, state: Mapping[str, Any] | None) -> list[Path]:
-    """The files that are not as `written_state` found them, or are no longer there, or are new.
+    """The files that are not as `written_state` found them, or are no longer there.
 
     A file of the same size and time of change is not read again; of others the digest decides.
 
@@ -345,8 +345,7 @@ def changed_files(path: Path, state: Mapping[str, Any] | None) -> list[Path]:
         return []
     known = state.get("files")
     if isinstance(known, Mapping):
-        new = [path / name for name in _inside(path) if name not in known]
-        return new + [file for name, of in known.items() for file in changed_files(path / name, of)]
+        return [file for name, of in known.items() for file in changed_files(path / name, of)]
     if not path.is_file():
         return [path]
     found = path.stat()

@@ -119,5 +119,5 @@ def test_a_model_that_is_not_as_it_was_trained_is_refused(tmp_path: Path) -> Non
     copied = shutil.copytree(folder, tmp_path / "elsewhere" / "small")
     assert open_experiment(copied, RecognitionConfig).directory == copied
     (copied / "train" / "model.pth").write_bytes(b"weighty")
-    with pytest.raises(ValueError, match=r"elsewhere/.*model\.pth is not as the training wrote"):
+    with pytest.raises(ValueError, match=r"elsewhere/.*model\.pth is not as stage train wrote"):
         open_experiment(copied, RecognitionConfig)

@@ -70,8 +70,11 @@ class Recipe(ABC, Generic[Config]):
 
         Args:
             name: one of the task's `stage_names`.
-            directory, run, further: as `Stage` takes them.
+            directory, run, further: as `Stage` takes them; all in the score folder is an output of
+                the stage `score`.
         """
+        if name == "score":
+            further["outputs"] = (*further["outputs"], self.score_dir)
         numbers = {name: number for number, name in task_of(self.config).stage_names.items()}
         return Stage(numbers[name], name, directory, run, **further)
 

@@ -10,6 +10,7 @@ from squall import files
 from squall.engine.config import ExperimentConfig
 from squall.engine.environment import commit_mark
 from squall.engine.experiment import Experiment
+from squall.engine.stages import refuse_changed
 from squall.report.records import Record, read_records
 from squall.report.report import Run
 
@@ -57,6 +58,8 @@ def read_run(experiment: Experiment[Any], history: Sequence[dict[str, Any]] = ()
         raise FileNotFoundError(
             f"{experiment.result_path} is missing: run the stages up to 7 (score) first"
         )
+    refuse_changed(directory, "train")
+    refuse_changed(experiment.score_dir, "score")
     stamp = read_json(directory / "environment.json")
     return Run(
         directory=directory,

@@ -259,23 +259,23 @@ def _outputs_of(stamp_path: Path) -> dict[str, Any]:
         return {}
 
 
-def refuse_changed(directory: Path) -> None:
-    """Refuse a trained model that is not as its training wrote it; files may be absent.
+def refuse_changed(directory: Path, name: str) -> None:
+    """Refuse what a stage wrote where it is no longer so; files may be absent.
 
     Args:
-        directory: of an experiment.
+        directory: of an experiment, or a part of one.
+        name: of the stage.
 
     Raises:
-        ValueError: a file of the model is damaged or another one; the message names it.
+        ValueError: a file is damaged or another one; the message names it.
     """
-    for stamp_path in sorted(directory.glob("**/.stages/*-train.json")):
+    for stamp_path in sorted(directory.glob(f"**/.stages/*-{name}.json")):
         folder = stamp_path.parents[1]
         for place, state in _outputs_of(stamp_path).items():
-            known = {path for path, _ in written_digests(folder / place, state)}
             for path in changed_files(folder / place, state):
-                if path in known and path.exists():
+                if path.exists():
                     raise ValueError(
-                        f"{path} is not as the training wrote it: copy the experiment again, or "
+                        f"{path} is not as stage {name} wrote it: copy the experiment again, or "
                         "give its recipe's command again, which makes the file anew"
                     )
 
@@ -286,8 +286,9 @@ def _refuse_decayed(stage: Stage, written: Mapping[Path, tuple[Stage, str]]) -> 
         writer, digest = written.get(path, (None, ""))
         if writer is not None and path.is_file() and file_digest(path) != digest:
             raise StageError(
-                f"{path} is not as stage {writer.title} wrote it, though its time of change is: "
-                "the disk may be failing. Remove the file, and the stage makes it again"
+                f"{path} is not as stage {writer.title} wrote it by {writer.stamp_path}, though "
+                "its time of change is: the disk may be failing. Remove the file, and the stage "
+                "makes it again"
             )
 
 

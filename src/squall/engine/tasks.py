@@ -215,7 +215,7 @@ def open_experiment(directory: Path, config_class: type[Config]) -> Experiment[C
     from squall.engine.stages import refuse_changed
 
     found = open_variants(directory)[0]
-    refuse_changed(found.directory)
+    refuse_changed(found.directory, "train")
     if not isinstance(found.config, config_class):
         raise ConfigError(f"{directory} is an experiment of another task: {found.config.task}")
     return cast(Experiment[Config], found)

@@ -101,4 +101,5 @@ def read_scored(
     try:
         return make()
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {error}; {again} --force") from error
+        told = str(error) if str(path) in str(error) else f"{path} is damaged: {error}"
+        raise ValueError(f"{told}; {again} --force") from error
