@@ -109,7 +109,8 @@ def test_manifests_are_prepared_in_linear_time(tmp_path: Path, record_property: 
 _SCORE = """
 import sys
 from squall.cli import main
-assert main(["score", f"{sys.argv[1]}/ref.txt", f"{sys.argv[1]}/hyp.txt"]) == 0
+files = ["--reference", f"{sys.argv[1]}/ref.txt", "--hypothesis", f"{sys.argv[1]}/hyp.txt"]
+assert main(["score", *files]) == 0
 """
 
 
@@ -139,8 +140,8 @@ _SCORE_SPEECH = """
 import sys
 from squall.cli import main
 folder = sys.argv[1]
-scores = ["--scores", "si_sdr", "seg_snr"]
-assert main(["score-speech", f"{folder}/clean", f"{folder}/estimate", *scores]) == 0
+folders = ["--reference", f"{folder}/clean", "--estimate", f"{folder}/estimate"]
+assert main(["score-speech", *folders, "--scores", "si_sdr,seg_snr"]) == 0
 """
 
 
