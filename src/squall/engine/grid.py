@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-
 from squall.corpora.fingerprint import corpus_bytes
 from squall.engine.config import ExperimentConfig
 from squall.engine.experiment import repository_root

@@ -21,7 +21,7 @@ from squall.enhance.enhancing import FAILED
 from squall.enhance.frames import FrameSet
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig
-from squall.files import atomic_write, read_json
+from squall.files import atomic_write, read_array, read_json
 from squall.report.records import Record
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
 from squall.scoring.speech_scores import SpeechPair, SpeechScores, score_pairs
@@ -137,7 +137,7 @@ def _mask_scores(
     if not config.estimator.trained:
         return [], []
     frames = FrameSet.read(frames_dir)
-    estimates = np.load(masks_path, mmap_mode="r", allow_pickle=False)
+    estimates = read_array(masks_path, mapped=True, remedy="enhance again with --stage 6 --force")
     errors, counts = [], []
     for _, rows in frames.spans():
         masks = {"reference": np.asarray(frames.masks[rows]), "estimate": estimates[rows]}

@@ -12,7 +12,7 @@ import torch
 
 from squall.files import atomic_path
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "load_weights"]
 
 _FORMAT = 2
 _log = logging.getLogger(__name__)
@@ -82,3 +82,17 @@ class Checkpoint:
             names = [n for n in {**self.stamp, **stamp} if stamp.get(n) != self.stamp.get(n)]
             return f"a training with other {', '.join(names)}"
         return "another training"
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Load what `torch.save(network.state_dict(), path)` wrote; nothing in the file is run.
+
+    Raises:
+        ValueError: the file is missing or damaged, holds more than weights, or those of another
+            network.
+    """
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises many kinds, none its own
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: damaged or missing weights: {reason}") from error

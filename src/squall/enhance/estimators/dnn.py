@@ -15,6 +15,7 @@ from torch import Tensor
 
 from squall.enhance.estimators.adagrad import AdagradMomentum
 from squall.enhance.estimators.estimator import (
+    ESTIMATOR_FILE,
     check_features,
     check_masks,
     read_estimator_file,
@@ -22,7 +23,7 @@ from squall.enhance.estimators.estimator import (
 )
 from squall.enhance.estimators.mask_loss import MaskLoss
 from squall.files import atomic_path
-from squall.networks.checkpoint import Checkpoint
+from squall.networks.checkpoint import Checkpoint, load_weights
 from squall.networks.feedforward import FeedForward, seeded_generator
 from squall.networks.loop import BatchTraining, Epoch, train
 from squall.workers import OnProgress
@@ -219,15 +220,14 @@ class DnnEstimator:
         """
         directory = Path(directory)
         content = read_estimator_file(directory, _KIND)
-        estimator = cls(**{**content["parameters"], "device": device})
-        network = estimator._network(content["dimensions"], content["outputs"])
-        path = directory / _WEIGHTS_FILE
         try:
-            network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-        except Exception as error:  # torch raises many kinds, none its own
-            raise ValueError(f"{path}: damaged or missing weights: {error}") from error
+            estimator = cls(**{**content["parameters"], "device": device})
+            network = estimator._network(content["dimensions"], content["outputs"])
+            estimator.history_, estimator.best_epoch_ = content["history"], content["best_epoch"]
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{directory / ESTIMATOR_FILE}: damaged: {error!r}") from error
+        load_weights(network, directory / _WEIGHTS_FILE)
         estimator.network_ = network.eval()
-        estimator.history_, estimator.best_epoch_ = content["history"], content["best_epoch"]
         return estimator
 
     def _fitted(self) -> FeedForward:

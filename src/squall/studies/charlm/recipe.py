@@ -20,7 +20,7 @@ from squall.engine.recipe import Recipe
 from squall.engine.stages import Stage, Work
 from squall.files import atomic_path, read_json, write_json
 from squall.losses import square_aim
-from squall.networks.checkpoint import Checkpoint
+from squall.networks.checkpoint import Checkpoint, load_weights
 from squall.networks.loop import Epoch, train
 from squall.networks.precision import choose_precision
 from squall.report.records import Record, write_records
@@ -221,7 +221,7 @@ class _Recipe(Recipe[CharlmConfig]):
         self.set_threads()
         corpus = read_tokenized(self.data)
         network = self._network(corpus.classes)
-        network.load_state_dict(torch.load(self.model_path, map_location="cpu", weights_only=True))
+        load_weights(network, self.model_path)
         evaluation = self.config.evaluation
         dev, test = corpus.texts["dev"].tokens[: evaluation.dev_tokens], corpus.texts["test"]
         total = len(dev) + len(test.tokens) - 2

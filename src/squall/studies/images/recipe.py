@@ -19,6 +19,7 @@ from squall.corpora.images import ImageSet, read_images
 from squall.engine.experiment import Experiment
 from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_path, file_digest, read_json, write_json
+from squall.networks.checkpoint import load_weights
 from squall.networks.loop import Epoch, Trained, train
 from squall.networks.vision.architectures import build_network
 from squall.networks.vision.classifier import ImageClassifier
@@ -151,7 +152,7 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
 
     def _trained(self, path: Path, images: Images) -> ImageClassifier:
         network = self._network(classes=len(self.labels), shape=images.shape)
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        load_weights(network, path)
         return network.to(self.options.device)
 
     def answer(
