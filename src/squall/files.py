@@ -174,9 +174,13 @@ def read_json(path: Path, *, null_as_nan: bool = False) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not JSON.
+        ValueError: it is not JSON; the message has the file.
     """
-    value = json.loads(read_text(path))
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
     return _with_nans(value) if null_as_nan else value
 
 

@@ -55,20 +55,17 @@ def parse_yaml(text: str) -> Any:
         ConfigError: it is not YAML, names a Python object, or grows beyond 100,000 values or 50
             levels once its aliases are written out.
     """
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
+        node = yaml.compose(text, Loader=_Loader)
         if node is None:
             return None
         _refuse_growth(node)
-        return loader.construct_document(node)
+        return _Loader("").construct_document(node)
     except RecursionError as error:
         raise ConfigError(f"it has more than {_DEEPEST} levels") from error
     # The constructors of numbers and dates raise what Python's own do.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         raise ConfigError(str(error)) from error
-    finally:
-        loader.dispose()
 
 
 def _refuse_growth(node: yaml.Node) -> None:

@@ -129,7 +129,7 @@ def _records(path: Path) -> Iterator[Utterance]:
                 continue
             try:
                 yield _utterance(json.loads(line), path.parent)
-            except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 raise ValueError(
                     f"{path}:{number}: not a manifest record ({type(error).__name__}: {error}). "
                     "A record needs id, audio_path, duration_s, sample_rate_hz, speaker and text; "
