@@ -230,7 +230,7 @@ FOUND: list[tuple[str, bytes]] = [
     (
         "CIFAR's names",
         _cifar()["meta"].replace(b"X\x03\0\0\0", b"X\x03\0\0\xf9", 1),
-    ),  # 4 GB of text
+    ),  # a 4 GB name
     ("CIFAR's names", b"\x80\4\x95\0\0\0\0\4\0\0\0}."),  # a frame of 16 GB
     ("table of a corpus", b"id\tspeaker\tsplit\ttext\nu\ts\ttrain\t" + b"a" * 140_000),
     ("settings", b"a: \x15"),
@@ -323,7 +323,7 @@ def test_damaged_files(name: str) -> None:
     _search(PARSERS[name], EXAMPLES, start=0)
 
 
-@pytest.mark.parametrize(("name", "content"), FOUND)
+@pytest.mark.parametrize(("name", "content"), FOUND, ids=[name for name, _ in FOUND])
 def test_what_was_found(name: str, content: bytes) -> None:
     check(PARSERS[name], content)
 
