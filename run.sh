@@ -100,7 +100,7 @@ set_up() {
 }
 
 main() {
-    local python=''
+    local python='' unknown=''
     if [ "${1:-}" = --python ]; then
         python=${2:-}
         case "$python" in
@@ -117,7 +117,12 @@ main() {
             return
             ;;
     esac
-    if [ "$recipe" != test ] && [ ! -f "$root/recipes/$recipe/run.sh" ]; then
+    case "$recipe" in
+        */* | .*) unknown=1 ;; # a path that leads out of recipes/ may end at this script
+        test) ;;
+        *) [ -f "$root/recipes/$recipe/run.sh" ] || unknown=1 ;;
+    esac
+    if [ -n "$unknown" ]; then
         usage >&2
         fail "there is no recipe '$recipe'"
     fi

@@ -101,6 +101,52 @@ def test_an_environment_that_is_whole_is_used_as_it_is(checkout: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "ran with: --stage 3\n")
 
 
+ODD = [
+    *("--set", "description=$(touch harm)", "`touch harm`", "; touch harm", "&& touch harm"),
+    *("a  b", "*", "~", "'", '"', "\\", "$HOME", "new\nline", "", "-n", "!!", "{a,b}", ">harm"),
+]
+REFUSED = "passed on as it is; nothing is run"
+
+
+@pytest.mark.fault("Hostile input", "arguments of run.sh with shell characters", REFUSED)
+def test_arguments_are_passed_on_as_they_are(checkout: Path) -> None:
+    bin = checkout / ".venv" / "bin"
+    bin.mkdir(parents=True)
+    for name in ("python", "squall"):
+        (bin / name).write_text("#!/bin/sh\nprintf '%s\\037' \"$@\"\n")
+        (bin / name).chmod(0o755)
+    shutil.copy(checkout / "pyproject.toml", checkout / ".venv" / ".squall-installed")
+    (checkout / "recipes" / "toy" / "run.sh").write_text('squall "$@"\n')
+    for recipe in ("toy", "test"):
+        done = _run(checkout, recipe, *ODD)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split("\x1f")[-1 - len(ODD) : -1] == ODD
+    assert not list(checkout.parent.rglob("harm*"))
+
+
+@pytest.mark.fault("Hostile input", "arguments of recipes with shell characters", REFUSED)
+@pytest.mark.parametrize("recipe", sorted(path.name for path in (ROOT / "recipes").iterdir()))
+def test_recipes_pass_arguments_on(recipe: str, tmp_path: Path) -> None:
+    squall = tmp_path / "squall"
+    squall.write_text("#!/bin/sh\nprintf '%s\\037' \"$@\"\n")
+    squall.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(ROOT / "recipes" / recipe / "run.sh"), *ODD],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SQUALL_ROOT": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "\x1f".join(ODD) in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["squall"]
+
+
+@pytest.mark.fault("Hostile input", "a recipe that is a path", "there is no such recipe")
+@pytest.mark.parametrize("recipe", ["..", ".", "../..", "/", "toy/../..", "$(touch harm)", "to?"])
+def test_a_recipe_is_no_path(checkout: Path, recipe: str) -> None:
+    done = _run(checkout, recipe)
+    assert done.returncode == 1
+    assert f"run.sh: there is no recipe '{recipe}'" in done.stderr
+
+
 def test_another_python_gets_an_environment_of_its_own(checkout: Path) -> None:
     done = _run(checkout, "--python", "3.12", "toy", python3=_this_python())
     assert done.returncode == 1

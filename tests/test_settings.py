@@ -118,6 +118,7 @@ def test_a_file_that_is_not_text_is_named(path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.fault("Hostile input", "settings that name a Python function", "refused and not run")
 @pytest.mark.parametrize("tag", ["apply:os.mkdir", "object/apply:os.mkdir", "object/new:os.mkdir"])
 def test_yaml_that_runs_python_is_refused_and_not_run(path: Path, tmp_path: Path, tag: str) -> None:
     made = tmp_path / "made"
@@ -128,6 +129,68 @@ def test_yaml_that_runs_python_is_refused_and_not_run(path: Path, tmp_path: Path
     with pytest.raises(ConfigError, match="not plain YAML"):
         parse_assignment(f"description={text}")
     assert not made.exists()
+
+
+def _doubled(times: int, alias: str) -> str:
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{n + 1}: &a{n + 1} {alias.replace('*', f'*a{n}')}" for n in range(times)]
+    return "\n".join(lines)
+
+
+@pytest.mark.fault(
+    "Hostile input", "settings whose anchors grow, or hold themselves", "an error; nothing is built"
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        _doubled(40, "[*, *]"),
+        _doubled(40, "{<<: [*, *]}"),
+        _doubled(300, "[*]"),
+        "a: &a [*a]",
+        "a: &a {b: *a}",
+        "a: " + "[" * 5000,
+        "a: " + "[" * 60 + "]" * 60,
+    ],
+    ids=["lists", "merges", "levels", "own list", "own mapping", "unclosed", "deep"],
+)
+def test_settings_that_grow_are_refused(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"small\.yaml is not plain YAML: .*50 levels"):
+        load_config(path)
+
+
+def test_aliases_that_do_not_grow_are_read(path: Path) -> None:
+    path.write_text(PLAIN + "grid: {seed: &s [1, 2], decode.beam_size: *s}\n")
+    assert load_config(path).grid == {"seed": [1, 2], "decode.beam_size": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2001-99-99", "!!timestamp x", "!!int x", "!!bool x", "!!float x", "0x_", "9" * 5000],
+)
+def test_values_that_their_tag_cannot_have_are_refused(path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match="not plain YAML"):
+        parse_assignment(f"seed={value}")
+    path.write_text(PLAIN + f"seed: {value}\n")
+    with pytest.raises(ConfigError, match=r"small\.yaml is not plain YAML"):
+        load_config(path)
+
+
+@pytest.mark.fault(
+    "Hostile input", "settings whose recipe or experiment is a path", "refused: it names one folder"
+)
+@pytest.mark.parametrize("key", ["recipe", "experiment", "variant"])
+@pytest.mark.parametrize("name", ["..", "../x", "/x", "a/../../x", "a\\b", "\0"])
+def test_a_name_cannot_lead_to_another_folder(path: Path, key: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: .*cannot lead to another"):
+        load_config(path, {key: name})
+
+
+@pytest.mark.parametrize("text", ["base: [1]", 'base: "\\0"', "task: [1]", "task: {}"])
+def test_keys_that_are_no_text_are_named(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"small\.yaml: .*{text[:4]}"):
+        load_config(path)
 
 
 def test_overrides_reach_nested_settings(path: Path) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "file_digest",
     "growing_file",
     "json_text",
+    "read_array",
     "read_arrays",
     "read_bytes",
     "read_json",
@@ -193,7 +194,7 @@ def read_json(path: Path, *, null_as_nan: bool = False, sealed: bool = False) ->
     """
     try:
         value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if sealed:
         seal = value.pop(_SEAL, None) if isinstance(value, dict) else ""
@@ -258,10 +259,37 @@ def read_arrays(
     """
     try:
         with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in (found.files if names is None else names)}
+            arrays = {name: found[name] for name in (found.files if names is None else names)}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):  # a member of another kind comes as bytes
+                raise TypeError(f"{name} is no array")
+        return arrays
     except OSError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise many kinds
+        raise ValueError(f"{path} is damaged: {error}; {remedy}") from error
+
+
+def read_array(path: Path, *, remedy: str, mapped: bool = False) -> NDArray[Any]:
+    """Read an `.npy`, without running anything that is in it.
+
+    Args:
+        path: the file.
+        remedy: what to do where the file is damaged, for the message.
+        mapped: leave the array on disk until it is used.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged; the message has the file and the remedy.
+    """
+    try:
+        found = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            raise TypeError("it is an archive of arrays")
+        return found
+    except OSError:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds
         raise ValueError(f"{path} is damaged: {error}; {remedy}") from error
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "digest",
     "flatten",
     "parse_assignment",
+    "parse_yaml",
     "read_settings",
     "split_values",
 ]
@@ -44,12 +45,44 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _parse_yaml(text: str) -> Any:
-    loader = _Loader(text)
+_MOST_VALUES, _DEEPEST = 100_000, 50
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text holds: text, numbers, dates, lists and mappings of them.
+
+    Raises:
+        ConfigError: it is not YAML, names a Python object, or grows beyond 100,000 values or 50
+            levels once its aliases are written out.
+    """
     try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
+        node = yaml.compose(text, Loader=_Loader)
+        if node is None:
+            return None
+        _refuse_growth(node)
+        return _Loader("").construct_document(node)
+    except RecursionError as error:
+        raise ConfigError(f"it has more than {_DEEPEST} levels") from error
+    # The constructors of numbers and dates raise what Python's own do.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _refuse_growth(node: yaml.Node) -> None:
+    """Raise ConfigError where a document is too large; one that holds itself has no end."""
+    count, open_nodes = 0, [(node, 1)]
+    while open_nodes:
+        here, level = open_nodes.pop()
+        count += 1
+        if level > _DEEPEST or count > _MOST_VALUES:
+            raise ConfigError(
+                f"with its aliases written out it has more than {_MOST_VALUES} values or "
+                f"{_DEEPEST} levels"
+            )
+        if isinstance(here, yaml.MappingNode):
+            open_nodes += [(part, level + 1) for pair in here.value for part in pair]
+        elif isinstance(here, yaml.SequenceNode):
+            open_nodes += [(part, level + 1) for part in here.value]
 
 
 class Settings(BaseModel):
@@ -84,7 +117,9 @@ def _read(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = settings.pop("base", None)
     if base is None:
         return settings
-    base_path = (path.parent / str(base)).resolve()
+    if not isinstance(base, str) or "\0" in base:
+        raise ConfigError(f"{path}: base {base!r} is not the path of a file")
+    base_path = (path.parent / base).resolve()
     if base_path in (*below, path.resolve()):
         raise ConfigError(f"{path}: base {base!r} leads back to a file that has this one as base")
     return _merged(_read(base_path, (*below, path.resolve())), settings)
@@ -102,11 +137,11 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _read_alone(path: Path) -> dict[str, Any]:
     try:
-        settings = _parse_yaml(path.read_text(encoding="utf-8"))
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         found = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml"))) or "none"
         raise ConfigError(f"no config file {path}; experiments in that folder: {found}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not plain YAML: {error}") from error
     if not isinstance(settings, dict):
         kind = type(settings).__name__
@@ -124,8 +159,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"{text!r}: expected key=value, e.g. loss.name=squentropy")
     try:
-        return key.strip(), _parse_yaml(value)
-    except yaml.YAMLError as error:
+        return key.strip(), parse_yaml(value)
+    except ConfigError as error:
         raise ConfigError(f"{text!r}: the value is not plain YAML: {error}") from error
 
 

@@ -1,6 +1,7 @@
 """Sound, hostile and damaged archives."""
 
 import errno
+import gzip
 import hashlib
 import io
 import os
@@ -8,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -141,6 +143,11 @@ HOSTILE_TARS = {
 }
 
 
+KIND = "Hostile input"
+REFUSED = "refused as a whole; nothing is written"
+
+
+@pytest.mark.fault(KIND, "a tar whose names or links lead out, or that has devices", REFUSED)
 @pytest.mark.parametrize("members", HOSTILE_TARS.values(), ids=HOSTILE_TARS.keys())
 @pytest.mark.parametrize("last", [True, False])
 def test_hostile_tar_is_refused_as_a_whole(tmp_path, members, last):
@@ -153,6 +160,7 @@ def test_hostile_tar_is_refused_as_a_whole(tmp_path, members, last):
     assert [path.name for path in tmp_path.rglob("*")] == ["deep", "down", "a.tar"]
 
 
+@pytest.mark.fault(KIND, "a zip whose names or links lead out, or that has devices", REFUSED)
 @pytest.mark.parametrize(
     ("name", "mode", "content"),
     [
@@ -173,6 +181,114 @@ def test_hostile_zip_is_refused(tmp_path, name, mode, content):
         packed.writestr(info, content)
     with pytest.raises(UnsafeArchiveError, match=name):
         safe_extract(archive, tmp_path / "out")
+    assert os.listdir(tmp_path) == ["a.zip"]
+
+
+@pytest.mark.fault(KIND, "an archive of very many members", REFUSED)
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_too_many_members_are_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(archive_module, "_MOST_MEMBERS", 10)
+    archive = tmp_path / "a"
+    for count, refused in ((10, False), (11, True)):
+        names = [f"{number}.wav" for number in range(count)]
+        if kind == "tar":
+            make_tar(archive, [(name, b"") for name in names])
+        else:
+            with zipfile.ZipFile(archive, "w") as packed:
+                for name in names:
+                    packed.writestr(name, b"")
+        if refused:
+            with pytest.raises(UnsafeArchiveError, match="a: more than 10 members"):
+                safe_extract(archive, tmp_path / "out")
+        else:
+            safe_extract(archive, tmp_path / "sound")
+    assert sorted(os.listdir(tmp_path)) == ["a", "sound"]
+
+
+@pytest.mark.fault(KIND, "an archive that unpacks to more than the disk has", REFUSED)
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_what_the_disk_has_no_room_for_is_refused(tmp_path, monkeypatch, kind):
+    archive = tmp_path / "a"
+    if kind == "tar":
+        make_tar(archive, [("zeros", b"\0" * 5000), ("more", b"\0" * 5000)], "w:gz")
+    else:
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("zeros", b"\0" * 10000)
+    free = archive_module.shutil.disk_usage(tmp_path)._replace(free=9999)
+    monkeypatch.setattr(archive_module.shutil, "disk_usage", lambda path: free)
+    with pytest.raises(OSError, match="it takes 10000 bytes, and 9999 are free at") as caught:
+        safe_extract(archive, tmp_path / "out")
+    assert caught.value.errno == errno.ENOSPC
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.fault(
+    KIND,
+    "an archive whose members tell another size than they have",
+    "refused, or no more is unpacked than is there",
+)
+@pytest.mark.parametrize(
+    ("kind", "told", "refused"),
+    [
+        ("tar", 1, True),  # the next header would be where content is
+        ("tar", 9999, False),  # as many blocks as there are
+        ("tar", 20000, True),
+        ("tar", 1 << 40, True),
+        ("zip", 1, True),
+        ("zip", 9999, True),
+        ("zip", 20000, False),  # the checksum is that of what is there
+        ("zip", (1 << 32) - 2, None),  # as there is room for 4 GB or not
+    ],
+)
+def test_sizes_that_lie(tmp_path, kind, told, refused):
+    archive = tmp_path / "a"
+    content = bytes(range(1, 251)) * 40
+    if kind == "tar":
+        info = tarfile.TarInfo("x")
+        info.size = told
+        header = info.tobuf(tarfile.GNU_FORMAT)
+        archive.write_bytes(header + content.ljust(10240, b"\0") + b"\0" * 1024)
+    else:
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("x", content)
+        data = bytearray(archive.read_bytes())
+        place = data.index(b"PK\x01\x02") + 24  # in the list at the end, which is what is read
+        data[place : place + 4] = told.to_bytes(4, "little")
+        archive.write_bytes(data)
+    try:
+        out = safe_extract(archive, tmp_path / "out")
+    except (ArchiveError, OSError) as error:
+        assert refused is not False
+        assert str(archive) in str(error)  # noqa: PT017
+        assert os.listdir(tmp_path) == ["a"]
+    else:
+        assert not refused
+        assert (out / "x").read_bytes() == content[:told]
+
+
+@pytest.mark.fault("State", "a tar with a damaged header behind the first", "an error, not its end")
+@pytest.mark.parametrize("compression", ["", "gz"])
+def test_a_damaged_header_is_not_the_end(tmp_path, compression):
+    whole = make_tar(tmp_path / "a", [("x", b"1"), ("y", b"2"), ("z", b"3")]).read_bytes()
+    damaged = whole[:1024] + bytes([whole[1024] ^ 255]) + whole[1025:]
+    (tmp_path / "a").write_bytes(gzip.compress(damaged) if compression else damaged)
+    with pytest.raises(ArchiveError, match=r"a: damaged, .*byte 1024"):
+        safe_extract(tmp_path / "a", tmp_path / "out")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_link_of_a_zip_is_not_read_beyond_a_path(tmp_path):
+    archive = tmp_path / "a.zip"
+    link = zipfile.ZipInfo("link")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr(link, b"a" * 50_000_000)
+    tracemalloc.start()
+    with pytest.raises(OSError, match="too long"):
+        safe_extract(archive, tmp_path / "out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
     assert os.listdir(tmp_path) == ["a.zip"]
 
 

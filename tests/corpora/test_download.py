@@ -283,6 +283,7 @@ def test_file_address(tmp_path, target):
     assert not isinstance(caught.value, NoNetworkError)
 
 
+@pytest.mark.fault("Hostile input", "a server that redirects to a file or to ftp", "refused")
 def test_redirects(server, tmp_path, target):
     secret = tmp_path / "secret"
     secret.write_bytes(CONTENT)
@@ -296,6 +297,9 @@ def test_redirects(server, tmp_path, target):
     assert server.asked[-2:] == ["bytes=1000-", "bytes=1000-"]
 
 
+@pytest.mark.fault(
+    "Hostile input", "addresses that are none, or of another kind", "refused; nothing is asked"
+)
 @pytest.mark.parametrize(
     "urls",
     [[], "http://127.0.0.1/x", ["ftp://host/x"], ["/etc/passwd"], ["http:///x"], ["http://a/b c"]],

@@ -214,6 +214,9 @@ class _Call:
         return (Path, ("was-called",))
 
 
+@pytest.mark.fault(
+    "Hostile input", "a CIFAR batch that calls functions or holds objects", "not unpickled"
+)
 @pytest.mark.parametrize(
     ("held", "message"),
     [

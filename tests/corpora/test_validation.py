@@ -97,6 +97,8 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "id-of-two": (lambda u: replace(u, id="a b"), "its id 'a b' is not one word"),
     "no-id": (lambda u: replace(u, id=""), "its id '' is not one word"),
     "id-as-path": (lambda u: replace(u, id="../up"), "cannot name a file"),
+    "id-with-nul": (lambda u: replace(u, id="a\0b"), "cannot name a file"),
+    "id-too-long": (lambda u: replace(u, id="\u00e9" * 101), "more than 200 bytes"),
     "name-not-utf8": (lambda u: _renamed(u, "caf\udce9.wav"), "its file is not UTF-8, rename it"),
     "no-speaker": (lambda u: replace(u, speaker=""), "its speaker '' is not one word"),
 }
@@ -119,6 +121,11 @@ def test_a_sound_corpus_has_no_problems(splits: dict[str, list[Utterance]]) -> N
     assert validate(splits) == []
 
 
+@pytest.mark.fault(
+    "Hostile input",
+    "ids that are paths, several words or too long, and broken audio",
+    "each listed with its utterance before anything is made of it",
+)
 @pytest.mark.parametrize("kind", BROKEN)
 def test_each_kind_of_problem_is_listed_with_its_utterance(
     splits: dict[str, list[Utterance]], kind: str

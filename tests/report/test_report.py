@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 import sys
@@ -49,11 +50,13 @@ class _Page(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.references: list[str] = []
+        self.attributes: list[str] = []
         self.text = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
         self.references += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href")]
 
     def handle_data(self, data: str) -> None:
@@ -84,6 +87,33 @@ def test_text_is_escaped(tmp_path: Path) -> None:
     assert COMMAND in page.text
     assert "<STOP>" in page.text
     assert not {"stop", "bold"} & set(page.tags)
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "Hostile input", "ids, speakers and texts with markup or formulas", "text in the report and CSV"
+)
+def test_ids_speakers_and_texts_are_text(tmp_path: Path) -> None:
+    speakers = ['="<script>x"', "'><img/onerror=x>".replace("/", "\f"), "@x"]
+    said = {f"{speaker}_1": f"+1 <u>{speaker}" for speaker in speakers}
+    said[f"{speakers[0]}_2"] = "-x"
+    experiment = write_experiment(
+        tmp_path,
+        said=said,
+        hypotheses=dict.fromkeys(said, '=1+1 "<s>"'),
+        description="<i>&",
+        experiment="<b>'\"",
+    )
+    with (experiment.score_dir / "test.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert '\'=1+1 "<s>"' in cells
+    assert not [cell for cell in cells if re.match(r"[=+\-@].", cell)]
+    page = _Page(_html(collect([experiment]), tmp_path))
+    assert page.tags.count("script") == 1
+    assert not {"img", "u", "s", "i"} & set(page.tags)
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert speakers[1] in page.text
+    assert '"<s>"' in page.text
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def decode_shorten(path: Path, header: dict[str, str]) -> NDArray[np.float32]:
 
     Args:
         path: the file.
-        header: its fields, from `sphere_header`.
+        header: its fields, from `sphere_header`, with `channel_count` and `sample_count`.
 
     Returns:
         Samples (N, channels), 32-bit float in [-1, 1).
@@ -117,10 +117,10 @@ def decode_shorten(path: Path, header: dict[str, str]) -> NDArray[np.float32]:
     if done.returncode != 0:
         reason = done.stderr.decode(errors="replace").strip()
         raise AudioError(f"{path}: ffmpeg cannot decode it: {reason}")
-    channels = int(header.get("channel_count", "1"))
+    channels = int(header["channel_count"])
     whole = len(done.stdout) // (2 * channels) * channels
     samples = np.frombuffer(done.stdout, dtype="<i2", count=whole).reshape(-1, channels)
-    stated = int(header.get("sample_count", len(samples)))
+    stated = int(header["sample_count"])
     _compare(path, stated, min(stated, len(samples)), "samples")
     scaled: NDArray[np.float32] = samples.astype(np.float32) / np.float32(32768)
     return scaled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -68,6 +69,7 @@ UNREAD_SUFFIXES = (
 """Endings, in lower case, of sound and video that has to be converted first."""
 
 _HEADERLESS = (".raw", ".pcm")
+_POSITIVE = re.compile("0*[1-9][0-9]{0,11}")
 # libsndfile 1.2.2 seeks to wrong places in the last page of an Ogg Vorbis file, which has at most
 # 255 packets; an Opus decoder still hears 20 s later that it did not begin at the start.
 _OGG_RUN_UP_S = 60
@@ -330,11 +332,8 @@ def audio_info(path: str | Path, *, raw: RawFormat | None = None) -> AudioInfo:
     if raw is not None:
         return _info(path.stat().st_size // 2, whole_hz(raw.sample_rate_hz), 1)
     if (header := _shorten_header(path)) is not None:
-        try:
-            fields = ("sample_count", "sample_rate", "channel_count")
-            return _info(*(int(header[field]) for field in fields))
-        except (KeyError, ValueError) as error:
-            raise AudioError(f"{path}: a bad or missing field in its header: {error}") from error
+        fields = ("sample_count", "sample_rate", "channel_count")
+        return _info(*(int(header[field]) for field in fields))
     with _open(path) as (file, frames, _):
         return _info(frames, file.samplerate, file.channels)
 
@@ -400,7 +399,12 @@ def _shorten_header(path: Path) -> dict[str, str] | None:
         header = sphere_header(path)
     except OSError as error:
         raise AudioError(f"{path}: {error.strerror}") from error
-    return header if header and "shorten" in header.get("sample_coding", "") else None
+    if header is None or "shorten" not in header.get("sample_coding", ""):
+        return None
+    for name in ("sample_rate", "channel_count", "sample_count"):
+        if not _POSITIVE.fullmatch(header.get(name, "")):
+            raise AudioError(f"{path}: a bad or missing field in its header: {name!r}")
+    return header
 
 
 @contextmanager

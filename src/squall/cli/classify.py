@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from squall.files import atomic_write, json_text, refuse_inputs
+from squall.scoring.cells import text_cell
 
 if TYPE_CHECKING:
     from squall.studies.text.classifier import Answer
@@ -53,7 +54,7 @@ def classify_file(options: argparse.Namespace) -> int:
 
 
 def _tsv(answer: Answer) -> str:
-    return f"{answer.label}\t{answer.confidence:.4f}"
+    return f"{text_cell(answer.label)}\t{answer.confidence:.4f}"
 
 
 def _json(answer: Answer) -> str:

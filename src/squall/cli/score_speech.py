@@ -30,6 +30,7 @@ from squall.cli.score_words import (
 from squall.files import atomic_write, refuse_inputs
 from squall.report.page import Section, page_html, table_html
 from squall.scoring.bootstrap import compare_means
+from squall.scoring.cells import text_cell
 from squall.scoring.delay import align_signals, find_lag
 from squall.scoring.metrics import declared
 from squall.scoring.speech_scores import (
@@ -368,7 +369,7 @@ def _files_below(folder: Path) -> dict[str, Path]:
 
 
 def _write_row(file: IO[str], cells: Sequence[str]) -> None:
-    csv.writer(file, lineterminator="\n").writerow(cells)
+    csv.writer(file, lineterminator="\n").writerow(map(text_cell, cells))
     file.flush()
 
 

@@ -19,6 +19,7 @@ from squall.asr.whisper import Whisper, plain_words
 from squall.audio.reading import SAMPLE_RATE_HZ, AudioError, read_audio
 from squall.files import atomic_write
 from squall.scoring.bootstrap import bootstrap_rate, compare_rates
+from squall.scoring.cells import text_cell
 from squall.scoring.error_rates import ErrorReport, score_texts
 from squall.scoring.resampling import BootstrapDifference, BootstrapInterval, NoIntervalError
 from squall.scoring.significance import mapsswe
@@ -206,7 +207,7 @@ def write_words(path: Path, table: WordsTable) -> None:
                 counts = one.counts
                 kinds = [counts.substitutions, counts.deletions, counts.insertions]
                 texts = [name, one.id, one.reference, one.hypothesis]
-                writer.writerow([*texts, *kinds, counts.reference])
+                writer.writerow([*map(text_cell, texts), *kinds, counts.reference])
 
 
 def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:

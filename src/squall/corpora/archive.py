@@ -11,15 +11,19 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, TypeVar
 
 from squall.files import disk_full
 
 __all__ = ["ArchiveError", "UnsafeArchiveError", "extract_into", "safe_extract"]
+
+_Info = TypeVar("_Info", tarfile.TarInfo, zipfile.ZipInfo)
+_MOST_MEMBERS = 1_000_000
+_LONGEST_LINK = 4096
 
 
 class ArchiveError(ValueError):
@@ -46,10 +50,12 @@ def safe_extract(archive: Path, target_dir: Path) -> Path:
 
     Raises:
         UnsafeArchiveError: a member is absolute or has `..` in its name, is a link that leads
-            outside, lies below a link or a file, or is a device or pipe. Nothing was written.
+            outside, lies below a link or a file, or is a device or pipe; or there are more than a
+            million. Nothing was written.
         ArchiveError: not an archive, or a damaged or encrypted one.
         FileExistsError: the folder has something in it.
-        OSError: the disk is full or not writable.
+        OSError: the disk is full, has less room than the members say they need, or is not
+            writable.
     """
     if target_dir.exists() and (not target_dir.is_dir() or any(target_dir.iterdir())):
         raise FileExistsError(
@@ -59,7 +65,10 @@ def safe_extract(archive: Path, target_dir: Path) -> Path:
     shutil.rmtree(staging, ignore_errors=True)
     try:
         with _clear_errors(archive), _opened(archive) as (members, extract):
-            _unpack(_checked(archive, members), extract, staging)
+            plan = _checked(archive, members)
+            staging.mkdir(parents=True)
+            _check_room(archive, plan.values(), staging)
+            _unpack(plan, extract, staging)
         os.replace(staging, target_dir)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -103,6 +112,7 @@ class _Member:
     name: str
     kind: str  # file, folder, symlink, hardlink, special
     link: str
+    size_bytes: int
     source: Any
 
 
@@ -117,19 +127,31 @@ def _clear_errors(archive: Path) -> Iterator[None]:
     except OSError as error:
         if disk_full(error):
             hint = "Free some and run the same command again"
-            message = f"no space left on the disk while unpacking {archive}. {hint}"
+            why = f": {error.strerror}" if error.strerror else ""
+            message = f"no space left on the disk while unpacking {archive}{why}. {hint}"
             raise OSError(errno.ENOSPC, message) from error
         if error.errno is None:  # bz2 and gzip say this of damaged data
             raise ArchiveError(f"{archive}: damaged: {error}") from error
         raise
 
 
+class _Header(tarfile.TarInfo):
+    """A header that is damaged is an error; tarfile takes a later one for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Any:
+        try:
+            return super().fromtarfile(tar)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"byte {tar.offset}: {error}") from error
+
+
 @contextmanager
 def _opened(archive: Path) -> Iterator[tuple[list[_Member], Callable[..., None]]]:
     # A tar that ends in a zip passes as a zip, too; hence tar first.
     if tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            members = [_tar_member(info) for info in tar.getmembers()]
+        with tarfile.open(archive, tarinfo=_Header) as tar:
+            members = [_tar_member(info) for info in _not_too_many(archive, tar)]
             # gzip checks its content only at the very end, which tarfile does not read.
             while tar.fileobj and tar.fileobj.read(1 << 20):
                 pass
@@ -138,7 +160,8 @@ def _opened(archive: Path) -> Iterator[tuple[list[_Member], Callable[..., None]]
             yield members, tar.extractall
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
-            yield [_zip_member(info, packed) for info in packed.infolist()], packed.extractall
+            infos = _not_too_many(archive, packed.infolist())
+            yield [_zip_member(info, packed) for info in infos], packed.extractall
     else:
         raise ArchiveError(f"{archive}: not a tar or zip archive, or damaged at its start or end")
 
@@ -148,17 +171,29 @@ def _tar_member(info: tarfile.TarInfo) -> _Member:
     info.uid, info.gid, info.uname, info.gname = os.getuid(), os.getgid(), "", ""
     kinds = {"folder": info.isdir(), "symlink": info.issym(), "hardlink": info.islnk()}
     kind = next((name for name, holds in kinds.items() if holds), "special")
-    return _Member(info.name, "file" if info.isfile() else kind, info.linkname, info)
+    return _Member(info.name, "file" if info.isfile() else kind, info.linkname, info.size, info)
+
+
+def _not_too_many(archive: Path, infos: Iterable[_Info]) -> Iterator[_Info]:
+    """The records of an archive, read one by one; too many of them would fill the memory."""
+    for number, info in enumerate(infos):
+        if number == _MOST_MEMBERS:
+            raise UnsafeArchiveError(
+                f"{archive}: more than {_MOST_MEMBERS} members. Nothing was unpacked"
+            )
+        yield info
 
 
 def _zip_member(info: zipfile.ZipInfo, packed: zipfile.ZipFile) -> _Member:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if info.is_dir():
-        return _Member(info.filename, "folder", "", info)
+        return _Member(info.filename, "folder", "", 0, info)
     if kind == stat.S_IFLNK:
-        return _Member(info.filename, "symlink", os.fsdecode(packed.read(info)), info)
+        with packed.open(info) as content:  # what is longer is cut, and leads nowhere
+            link = os.fsdecode(content.read(_LONGEST_LINK))
+        return _Member(info.filename, "symlink", link, 0, info)
     plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-    return _Member(info.filename, "file" if plain else "special", "", info)
+    return _Member(info.filename, "file" if plain else "special", "", info.file_size, info)
 
 
 def _checked(archive: Path, members: list[_Member]) -> dict[PurePosixPath, _Member]:
@@ -213,10 +248,18 @@ def _leads_outside(path: PurePosixPath, link: str) -> bool:
     return not link or bool(target.anchor) or ".." in target.parts[up:] or up >= len(path.parts)
 
 
+def _check_room(archive: Path, members: Iterable[_Member], folder: Path) -> None:
+    needed, free = sum(member.size_bytes for member in members), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"it takes {needed} bytes, and {free} are free at {folder.parent}",
+        )
+
+
 def _unpack(
     plan: dict[PurePosixPath, _Member], extract: Callable[..., None], staging: Path
 ) -> None:
-    staging.mkdir(parents=True)
     links = {path: member.link for path, member in plan.items() if member.kind == "symlink"}
     rest = [member for path, member in plan.items() if path not in links]
     rest.sort(key=lambda member: member.kind == "hardlink")  # what they name comes first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import struct
 import warnings
 from collections.abc import Callable, Sequence
@@ -253,13 +254,18 @@ class _ArraysOnly(pickle.Unpickler):
 def _array_part(name: str) -> Any:
     multiarray: Any = (np._core if hasattr(np, "_core") else np.core).multiarray
     parts: dict[str, Any] = {
-        "_reconstruct": multiarray._reconstruct,
+        "_reconstruct": _empty_array,
         "scalar": multiarray.scalar,
-        "ndarray": np.ndarray,
+        "ndarray": "ndarray",  # only handed on
         "dtype": _plain_dtype,
         "encode": _encode,
     }
     return parts[name]
+
+
+def _empty_array(*_: Any) -> NDArray[Any]:
+    """What is filled next; the size that a pickle asks for here is none of an array that was."""
+    return np.ndarray((0,), np.int8)
 
 
 def _plain_dtype(*given: Any) -> np.dtype[Any]:
@@ -275,11 +281,22 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
+def _check_lengths(content: bytes) -> None:
+    """Raise ValueError for a pickle that is cut off, or names a length or place beyond its end,
+    for which an unpickler would take memory before it looks.
+    """
+    for code, value, _ in pickletools.genops(content):
+        if code.name in ("FRAME", "PUT", "LONG_BINPUT") and int(value or 0) > len(content):
+            raise ValueError(f"it names the place {value}, and has {len(content)} bytes")
+
+
 def _load_arrays(path: Path) -> dict[Any, Any]:
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        content = path.read_bytes()
+        _check_lengths(content)
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's, of the form of old files
-            found = _ArraysOnly(file, encoding="bytes").load()
+            found = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
     except FileNotFoundError:
         raise
     except ImageSetError as error:

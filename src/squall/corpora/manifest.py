@@ -129,7 +129,7 @@ def _records(path: Path) -> Iterator[Utterance]:
                 continue
             try:
                 yield _utterance(json.loads(line), path.parent)
-            except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 raise ValueError(
                     f"{path}:{number}: not a manifest record ({type(error).__name__}: {error}). "
                     "A record needs id, audio_path, duration_s, sample_rate_hz, speaker and text; "
@@ -147,12 +147,24 @@ def _utterance(record: dict[str, Any], folder: Path) -> Utterance:
         start_s=float(_typed(known, "start_s", int, float)),
         duration_s=float(_typed(known, "duration_s", int, float)),
         sample_rate_hz=whole_hz(_typed(known, "sample_rate_hz", int, float)),
-        phones=tuple(Interval(**item) for item in _typed(known, "phones", list)),
-        words=tuple(Interval(**item) for item in _typed(known, "words", list)),
+        phones=tuple(map(_interval, _typed(known, "phones", list))),
+        words=tuple(map(_interval, _typed(known, "words", list))),
     )
     if known:
         raise ValueError(f"unknown field {sorted(known)[0]!r}")
     return utterance
+
+
+def _interval(item: dict[str, Any]) -> Interval:
+    known = dict(item)
+    interval = Interval(
+        label=_typed(known, "label", str),
+        start_s=_typed(known, "start_s", int, float),
+        end_s=_typed(known, "end_s", int, float),
+    )
+    if known:
+        raise ValueError(f"unknown field {sorted(known)[0]!r}")
+    return interval
 
 
 def _typed(record: dict[str, Any], key: str, *types: type) -> Any:
@@ -160,4 +172,6 @@ def _typed(record: dict[str, Any], key: str, *types: type) -> Any:
     good = isinstance(value, types) and not isinstance(value, bool)
     if not good or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{key} is {value!r}")
+    if isinstance(value, str):
+        value.encode()  # JSON can spell half a character, which no file can hold
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import logging
 from collections import Counter
@@ -49,8 +48,8 @@ def read_table(folder: Path) -> dict[str, list[Utterance]]:
         characters like any other.
     """
     path = folder / TABLE
-    lines = io.StringIO(read_text(path), newline=None)
-    rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    lines = io.StringIO(read_text(path), newline=None).read().split("\n")
+    rows = [line.split("\t") if line else [] for line in lines]
     header = rows[0] if rows else []
     missing = [name for name in _COLUMNS if name not in header]
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ TIMIT_SAMPLE_RATE_HZ = 16000
 
 # Beyond this the labels are of another recording, or the recording is cut off.
 _LARGEST_OVERHANG_S = 0.1
+_SAMPLE = re.compile(r"\d{1,15}")
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _lines(path: Path) -> list[str]:
 
 def _interval(path: Path, number: int, line: str) -> SampleInterval:
     fields = line.split(None, 2)
-    if len(fields) != 3 or not (fields[0].isdecimal() and fields[1].isdecimal()):
+    if len(fields) != 3 or not all(map(_SAMPLE.fullmatch, fields[:2])):
         raise ValueError(f"{path}:{number}: start sample, end sample and label expected: {line!r}")
     start, end = int(fields[0]), int(fields[1])
     if end <= start:

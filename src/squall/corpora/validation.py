@@ -10,6 +10,7 @@ from pathlib import Path
 from squall.audio.reading import END_TOLERANCE_S, AudioError, read_audio
 from squall.corpora.manifest import Utterance, raw_format
 from squall.files import atomic_write, json_text
+from squall.scoring.cells import text_cell
 
 __all__ = ["Problem", "ValidationError", "leave_out", "only_speaker", "validate", "write_left_out"]
 
@@ -18,6 +19,8 @@ DURATION_TOLERANCE_S = END_TOLERANCE_S
 
 MIN_DURATION_S = 0.1
 """Shortest utterance: less leaves an encoder that subsamples by four without a frame."""
+
+_LONGEST_ID = 200  # bytes: a file system's names have 255, and endings stand behind it
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,9 @@ def write_left_out(path: Path, problems: Sequence[Problem]) -> None:
     """Write the problems of utterances that were left out as a table with tabs."""
     with atomic_write(path) as file:
         file.write("split\tutterance\tproblem\n")
-        file.writelines(f"{p.split}\t{p.utterance}\t{json_text(p.message)}\n" for p in problems)
+        for p in problems:
+            name = text_cell(" ".join(p.utterance.split()))
+            file.write(f"{p.split}\t{name}\t{json_text(p.message)}\n")
 
 
 def _labels(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
@@ -128,8 +133,11 @@ def _labels(splits: Mapping[str, Sequence[Utterance]]) -> Iterator[Problem]:
             elif utterance.text != " ".join(utterance.text.split()):
                 message = f"its text {utterance.text!r} is not words with single spaces between"
                 yield Problem(split, utterance.id, message)
-            if "/" in utterance.id:
-                yield Problem(split, utterance.id, "its id has a '/' and cannot name a file")
+            if "/" in utterance.id or "\0" in utterance.id:
+                yield Problem(split, utterance.id, "its id has a '/' or NUL and cannot name a file")
+            if len(utterance.id.encode(errors="surrogatepass")) > _LONGEST_ID:
+                message = f"its id has more than {_LONGEST_ID} bytes and cannot name a file"
+                yield Problem(split, utterance.id, message)
             for field in ("id", "speaker"):
                 value = getattr(utterance, field)
                 if not value or len(value.split()) != 1:

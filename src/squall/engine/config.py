@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from squall.corpora.settings import CorpusConfig
 from squall.settings import ConfigError, Settings, digest, read_settings
@@ -44,6 +44,13 @@ class ExperimentConfig(Settings):
 
     variant_group: ClassVar[str | None] = None
     """The group of settings that a trained model does not depend on, if there is one."""
+
+    @field_validator("recipe", "experiment", "variant")
+    @classmethod
+    def _names_one_folder(cls, value: str) -> str:
+        if value in (".", "..") or any(mark in value for mark in "/\\\0"):
+            raise ValueError("it names a folder or file and cannot lead to another one")
+        return value
 
     @property
     def grids(self) -> list[dict[str, list[Any]]]:

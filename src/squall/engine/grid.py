@@ -8,14 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from squall.corpora.fingerprint import corpus_bytes
 from squall.engine.config import ExperimentConfig
 from squall.engine.experiment import repository_root
 from squall.engine.runner import Cell
 from squall.engine.tasks import load_config
-from squall.settings import ConfigError
+from squall.settings import ConfigError, parse_yaml
 
 __all__ = ["expand_grid", "find_config", "grid_configs", "plan_cells"]
 
@@ -54,8 +52,8 @@ def find_config(
 def _builds_on_neighbour(path: Path) -> bool:
     """Whether a YAML file has another one of its folder as `base`: a variant of that one."""
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        settings = parse_yaml(path.read_text(encoding="utf-8"))
+    except (ConfigError, UnicodeDecodeError):
         return False  # whoever loads it says what is wrong
     base = settings.get("base") if isinstance(settings, dict) else None
     return isinstance(base, str) and (path.parent / base).resolve().parent == path.parent.resolve()

@@ -188,7 +188,7 @@ def load_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Exper
         ConfigError: the file is missing or not YAML, a key is unknown, or a value does not fit.
     """
     name = read_settings(path, overrides).get("task", "recognition")
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise ConfigError(f"{path}: there is no task {name!r}; there are {', '.join(TASKS)}")
     return load_settings(TASKS[name].config_class, path, overrides)
 

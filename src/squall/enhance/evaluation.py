@@ -21,8 +21,9 @@ from squall.enhance.enhancing import FAILED
 from squall.enhance.frames import FrameSet
 from squall.enhance.model import MaskModel
 from squall.enhance.settings import ALL, EnhancementConfig
-from squall.files import atomic_write, read_json
+from squall.files import atomic_write, read_array, read_json
 from squall.report.records import Record
+from squall.scoring.cells import text_cell
 from squall.scoring.masks import MaskCounts, MaskError, ibm_scores, mask_mse
 from squall.scoring.speech_scores import SpeechPair, SpeechScores, score_pairs
 from squall.scoring.speech_signals import Score
@@ -137,10 +138,13 @@ def _mask_scores(
     if not config.estimator.trained:
         return [], []
     frames = FrameSet.read(frames_dir)
-    estimates = np.load(masks_path, mmap_mode="r", allow_pickle=False)
+    estimates = read_array(masks_path, mapped=True, remedy="enhance again with --stage 6 --force")
     errors, counts = [], []
     for _, rows in frames.spans():
-        masks = {"reference": np.asarray(frames.masks[rows]), "estimate": estimates[rows]}
+        masks: dict[str, Any] = {
+            "reference": np.asarray(frames.masks[rows]),
+            "estimate": estimates[rows],
+        }
         errors.append(mask_mse(**masks))
         if config.mask.name == "ibm":
             counts.append(ibm_scores(**masks))
@@ -276,6 +280,7 @@ def _mixture_rows(
                 counts = scores.counts[number]
                 shares = [f"{share:.6g}" for share in (counts.accuracy, counts.hit, counts.fa)]
             place = [condition, mixture.utterance, speakers[mixture.utterance]]
+            place = [text_cell(name) for name in place]
             yield [*place, str(mixture.samples), *values, error, *shares, quality.reason]
 
 
@@ -287,7 +292,7 @@ def _channel_rows(scored: Mapping[str, _Scored]) -> Iterator[list[str]]:
             related = _correlations(scores)
             for channel, mse in enumerate(error.per_channel):
                 found = "" if math.isnan(related[channel]) else f"{related[channel]:.4f}"
-                yield [condition, str(channel), f"{mse:.6g}", found]
+                yield [text_cell(condition), str(channel), f"{mse:.6g}", found]
 
 
 def _correlations(scores: _Scored) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from squall.audio.features import extract
 from squall.enhance.settings import EnhancementConfig
-from squall.files import atomic_path, read_json, write_json
+from squall.files import atomic_path, read_array, read_json, write_json
 
 __all__ = ["FrameSet", "average_windows", "draw_frames", "features_of", "mask_windows"]
 
@@ -60,7 +60,9 @@ class FrameSet:
         """
         index = read_json(directory / "frames.json")
         arrays = {
-            name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            name: read_array(
+                directory / f"{name}.npy", mapped=True, remedy="run stage 3 with --force"
+            )
             for name in ("features", "masks")
         }
         found = cls(index["mixtures"], index["counts"], **arrays)

@@ -325,8 +325,20 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Read what `save` wrote.
 
         Raises:
-            ValueError: the file holds another class or an unknown format.
+            OSError: it cannot be read.
+            ValueError: the file is damaged, or holds another class, an unknown format or objects.
         """
+        try:
+            return cls._loaded(path)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) or str(path) in str(error):
+                raise
+            raise ValueError(f"{path} is damaged: {error}; fit again") from error
+        except Exception as error:  # numpy, zipfile and zlib raise many kinds
+            raise ValueError(f"{path} is damaged: {error!r}; fit again") from error
+
+    @classmethod
+    def _loaded(cls, path: str | os.PathLike[str]) -> Self:
         with np.load(path, allow_pickle=False) as file:
             if "metadata" not in file:
                 raise ValueError(f"{path} is no saved kernel machine: it has no metadata")

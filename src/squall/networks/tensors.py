@@ -14,7 +14,7 @@ import torch
 
 from squall.files import atomic_path
 
-__all__ = ["check_tensors", "read_tensors", "write_tensors"]
+__all__ = ["check_tensors", "load_weights", "read_tensors", "write_tensors"]
 
 
 def write_tensors(path: Path, value: Any) -> None:
@@ -45,6 +45,21 @@ def read_tensors(path: Path, *, device: str = "cpu", remedy: str) -> Any:
         raise ValueError(
             f"{path} is damaged, or holds more than tensors and numbers: {said}; {remedy}"
         ) from error
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Load the weights of a network, which `write_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or holds those of another network; the message has the file.
+    """
+    weights = read_tensors(path, remedy="train again, or copy it again")
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(f"{path} holds the weights of another network: {said}") from error
 
 
 def check_tensors(path: Path) -> None:

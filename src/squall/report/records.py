@@ -212,7 +212,7 @@ def read_records(path: Path) -> list[Record]:
         raise _damaged(path, f"{place}: {first['msg']}") from error
     except _MisplacedError as error:
         raise _damaged(path, str(error)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"the file: {error}") from error
     return [_as_now(record) for record in records]
 

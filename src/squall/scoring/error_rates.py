@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from squall.scoring.alignment import Alignment, ErrorCounts, align
+from squall.scoring.cells import text_cell
 
 __all__ = [
     "METRIC_OF_UNIT",
@@ -204,7 +205,8 @@ def write_csv(file: IO[str], reports: Sequence[ErrorReport]) -> None:
 
     Columns: `utterance`, `speaker`, `reference`, `hypothesis`, and for each report, say of words,
     `wer` (percent, empty where undefined), `wer_substitutions`, `wer_deletions`, `wer_insertions`
-    and `wer_reference`. Speaker and texts are those of the first report.
+    and `wer_reference`. Speaker and texts are those of the first report, as `text_cell` writes
+    them.
 
     Args:
         file: a text file open for writing.
@@ -227,7 +229,8 @@ def write_csv(file: IO[str], reports: Sequence[ErrorReport]) -> None:
     for rows in zip(*(report.utterances for report in reports), strict=True):
         first = rows[0]
         texts = [first.id, first.speaker, first.reference, first.hypothesis]
-        writer.writerow(texts + [cell for row in rows for cell in _count_columns(row.counts)])
+        counts = [cell for row in rows for cell in _count_columns(row.counts)]
+        writer.writerow([*map(text_cell, texts), *counts])
 
 
 def _count_columns(counts: ErrorCounts) -> list[str | int]:

@@ -338,6 +338,9 @@ def test_a_damaged_file_is_refused(layer: torch.nn.Module, tmp_path: Path, damag
         load_weights(layer, path)
 
 
+@pytest.mark.fault(
+    "Hostile input", "weights of a recogniser that call a function", "refused; nothing is run"
+)
 @pytest.mark.parametrize("write", ["torch", "pickle"])
 def test_weights_that_would_run_code_are_refused(
     layer: torch.nn.Module, tmp_path: Path, write: str

@@ -128,6 +128,9 @@ class _Call:
         return (Path.touch, (self.path,))
 
 
+@pytest.mark.fault(
+    "Hostile input", "weights of an encoder that call a function", "refused; nothing is run"
+)
 def test_weights_that_are_more_than_tensors_are_refused(tiny_encoder: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_encoder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "model.safetensors").unlink()

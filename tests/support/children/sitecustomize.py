@@ -1,12 +1,17 @@
-"""Python runs this first in the processes that the tests start: it takes typeguard's place there.
+"""Python runs this first in the processes that the tests start.
 
-ESPnet and inflect check types in most of their functions, and rewriting these takes six of the nine
-seconds of an import of ESPnet. The tests' own processes keep the checks.
+It keeps the network from them, and it takes typeguard's place: ESPnet and inflect check types in
+most of their functions, and rewriting these takes six of the nine seconds of an import of ESPnet.
+The tests' own processes keep the checks.
 """
 
 import importlib.machinery
 import sys
 import types
+
+from no_network import block_network
+
+block_network()
 
 
 def _unchecked(target=None, **options):

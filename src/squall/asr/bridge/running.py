@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from squall.asr.bridge.names import FETCHED_PARTS, WITH_TRANSFORMERS
 
 __all__ = [
     "QUIET",
@@ -127,11 +130,31 @@ def read_espnet_settings(task: Any, config_path: Path) -> Namespace:
 
 
 def load_espnet_config(path: Path) -> Namespace:
-    """The settings that an ESPnet training saved, as its `build_model` takes them."""
+    """The settings that an ESPnet training saved, as its `build_model` takes them.
+
+    Raises:
+        ValueError: they are damaged; or they name a part that fetches a network of its own while a
+            model is built, as those of someone else's model may, and nobody asked for such parts.
+    """
     # A list of 65,000 words takes 0.4 s so, and 3 s without libyaml.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    with path.open(encoding="utf-8") as file:
-        return Namespace(**yaml.load(file, Loader=loader))  # noqa: S506 (both are safe)
+    try:
+        settings = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (both are safe)
+    # The constructors of numbers and dates raise what Python's own do.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}; train again") from error
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise ValueError(f"{path} is damaged: it holds no settings of ESPnet; train again")
+    parts = {
+        key: settings.get(key) for key in ("frontend", "encoder", "postencoder", "decoder", "lm")
+    }
+    fetched = [f"{key} {part}" for key, part in parts.items() if str(part) in FETCHED_PARTS]
+    if fetched and not os.environ.get(WITH_TRANSFORMERS):
+        raise ValueError(
+            f"{path} names {', '.join(fetched)}, which loads a network from a place of its own. "
+            f"Where you trust this model, set the environment variable {WITH_TRANSFORMERS}=1"
+        )
+    return Namespace(**settings)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from squall.report.comparison import ScoredRun, ece_scores, likelihood_scores, r
 from squall.report.records import Record
 from squall.report.report import Run
 from squall.scoring.alignment import Alignment, align
+from squall.scoring.cells import row_texts
 from squall.scoring.error_rates import METRIC_OF_UNIT, tokenize
 
 __all__ = ["scored_runs"]
@@ -75,7 +76,7 @@ def _is_rate(record: Record) -> bool:
 def _scored(run: Run, record: Record) -> ScoredRun:
     split = record.condition
     with (run.score_dir / f"{split}.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row_texts(row) for row in csv.DictReader(file)]
     ids, speakers = [row["utterance"] for row in rows], [row["speaker"] for row in rows]
     units = [unit for unit, metric in METRIC_OF_UNIT.items() if f"{metric}_reference" in rows[0]]
     scores = [

@@ -11,6 +11,7 @@ from typing import get_args
 from squall.report.page import details_html
 from squall.report.report import Run
 from squall.scoring.alignment import Alignment, ErrorCounts, Step, align
+from squall.scoring.cells import row_texts
 from squall.scoring.error_rates import METRIC_OF_UNIT, Unit, tokenize
 
 __all__ = ["Recognised", "aligned_html", "counted", "errors_html", "read_recognised"]
@@ -56,7 +57,7 @@ def read_recognised(run: Run) -> Recognised | None:
         return None
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        rows, columns = list(reader), reader.fieldnames or ()
+        rows, columns = [row_texts(row) for row in reader], reader.fieldnames or ()
     units = [unit for unit in get_args(Unit) if METRIC_OF_UNIT[unit] in columns]
     if not units or not {"utterance", "speaker", "reference", "hypothesis"} <= set(columns):
         raise ValueError(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from squall.enhance.estimators.adagrad import AdagradMomentum
 from squall.enhance.estimators.estimator import (
+    ESTIMATOR_FILE,
     check_features,
     check_masks,
     read_estimator_file,
@@ -24,7 +25,7 @@ from squall.enhance.estimators.mask_loss import MaskLoss
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.feedforward import FeedForward, seeded_generator
 from squall.networks.loop import BatchTraining, Epoch, train
-from squall.networks.tensors import read_tensors, write_tensors
+from squall.networks.tensors import load_weights, write_tensors
 from squall.workers import OnProgress
 
 __all__ = ["LEARNING_RATES", "DnnEstimator"]
@@ -219,16 +220,14 @@ class DnnEstimator:
         """
         directory = Path(directory)
         content = read_estimator_file(directory, _KIND)
-        estimator = cls(**{**content["parameters"], "device": device})
-        network = estimator._network(content["dimensions"], content["outputs"])
-        path = directory / _WEIGHTS_FILE
-        weights = read_tensors(path, device=device, remedy="train again, or copy it again")
         try:
-            network.load_state_dict(weights)
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"{path} holds the weights of another network: {error}") from error
+            estimator = cls(**{**content["parameters"], "device": device})
+            network = estimator._network(content["dimensions"], content["outputs"])
+            estimator.history_, estimator.best_epoch_ = content["history"], content["best_epoch"]
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{directory / ESTIMATOR_FILE}: damaged: {error!r}") from error
+        load_weights(network, directory / _WEIGHTS_FILE)
         estimator.network_ = network.eval()
-        estimator.history_, estimator.best_epoch_ = content["history"], content["best_epoch"]
         return estimator
 
     def _fitted(self) -> FeedForward:

@@ -16,6 +16,7 @@ from squall.enhance.settings import EnhancementConfig
 from squall.report.comparison import ItemScores, ScoredRun, mean_scores
 from squall.report.records import Record
 from squall.report.report import Run
+from squall.scoring.cells import row_texts
 from squall.scoring.speech_scores import SPEECH_SCORES
 
 __all__ = ["MixtureScores", "are_rivals", "read_mixture_scores", "scored_runs"]
@@ -89,7 +90,7 @@ def read_mixture_scores(run: Run) -> MixtureScores:
         FileNotFoundError: the scores by mixture were not kept.
     """
     with (run.score_dir / "mixtures.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row_texts(row) for row in csv.DictReader(file)]
     values = {
         metric: {
             (row["condition"], row["utterance"]): float(row[metric])

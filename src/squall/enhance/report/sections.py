@@ -25,6 +25,7 @@ from squall.report.figures import Curve
 from squall.report.page import details_html, table_html
 from squall.report.records import Record
 from squall.report.report import Report, Run, Section, curve_figure
+from squall.scoring.cells import row_texts
 
 __all__ = ["collect", "match_records", "tuning_sections"]
 
@@ -182,7 +183,7 @@ def _correlation_figures(runs: Sequence[Run]) -> str:
     for run in runs:
         found: dict[str, list[tuple[int, float]]] = defaultdict(list)
         with (run.score_dir / "channels.csv").open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
+            for row in map(row_texts, csv.DictReader(file)):
                 if value := row.get("stoi_correlation"):
                     found[row["condition"]].append((int(row["channel"]), float(value)))
         for condition, points in found.items():

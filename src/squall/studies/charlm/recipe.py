@@ -23,7 +23,7 @@ from squall.losses import square_aim
 from squall.networks.checkpoint import Checkpoint
 from squall.networks.loop import Epoch, train
 from squall.networks.precision import choose_precision
-from squall.networks.tensors import read_tensors, write_tensors
+from squall.networks.tensors import load_weights, write_tensors
 from squall.report.records import Record, write_records
 from squall.studies.charlm.corpus import read_corpus
 from squall.studies.charlm.ngram import KneserNey
@@ -221,8 +221,7 @@ class _Recipe(Recipe[CharlmConfig]):
         self.set_threads()
         corpus = read_tokenized(self.data)
         network = self._network(corpus.classes)
-        remedy = "train again with --stage 5 --force"
-        network.load_state_dict(read_tensors(self.model_path, remedy=remedy))
+        load_weights(network, self.model_path)
         evaluation = self.config.evaluation
         dev, test = corpus.texts["dev"].tokens[: evaluation.dev_tokens], corpus.texts["test"]
         total = len(dev) + len(test.tokens) - 2

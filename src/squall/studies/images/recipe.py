@@ -20,7 +20,7 @@ from squall.engine.experiment import Experiment
 from squall.engine.stages import Stage, StageError, Work
 from squall.files import file_digest, read_json, write_json
 from squall.networks.loop import Epoch, Trained, train
-from squall.networks.tensors import read_tensors, write_tensors
+from squall.networks.tensors import load_weights, write_tensors
 from squall.networks.vision.architectures import build_network
 from squall.networks.vision.classifier import ImageClassifier
 from squall.networks.vision.images import Images
@@ -154,7 +154,7 @@ class _Recipe(ClassifierRecipe[ImagesConfig]):
 
     def _trained(self, path: Path, images: Images) -> ImageClassifier:
         network = self._network(classes=len(self.labels), shape=images.shape)
-        network.load_state_dict(read_tensors(path, remedy="train again with --stage 5 --force"))
+        load_weights(network, path)
         return network.to(self.options.device)
 
     @property

@@ -23,6 +23,7 @@ from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_write, read_json, write_json
 from squall.networks.checkpoint import Checkpoint
 from squall.report.records import Record, write_records
+from squall.scoring.cells import text_cell
 from squall.studies.tabular.collection import Collection, UciSet, find_sets, read_collection
 from squall.studies.tabular.scores import METRICS, UNTRAINED
 from squall.studies.tabular.settings import TabularConfig, TabularSettings
@@ -163,7 +164,7 @@ class _Recipe(Recipe[TabularConfig]):
         directory = self.score_dir
         with atomic_write(directory / "networks.csv") as file:
             rows = [
-                {"set": one.name, **asdict(network), UNTRAINED: int(network.untrained)}
+                {"set": text_cell(one.name), **asdict(network), UNTRAINED: int(network.untrained)}
                 for one in scores
                 for network in one.networks
             ]

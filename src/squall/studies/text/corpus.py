@@ -31,6 +31,8 @@ _FORMS = (
 )
 """Columns of label, text and second text, the first form that fits; GLUE's tasks have their own."""
 
+_LONGEST_NUMBER = 1000  # digits of a label; Python reads 4,300
+
 
 class TextCorpusError(ValueError):
     """A corpus of texts cannot be used; the message has file, line and what to do."""
@@ -265,6 +267,6 @@ def _check(folder: Path, splits: Mapping[str, Sequence[LabelledText]]) -> tuple[
             f"{folder}: every training text has the label {next(iter(counts))!r}; "
             "there is nothing to learn"
         )
-    if all(label.isdecimal() for label in counts):
+    if all(label.isdecimal() and len(label) < _LONGEST_NUMBER for label in counts):
         return tuple(sorted(counts, key=lambda label: (int(label), label)))
     return tuple(sorted(counts))

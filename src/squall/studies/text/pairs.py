@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from squall.files import atomic_path
-from squall.networks.tensors import read_tensors, write_tensors
+from squall.files import atomic_path, read_array
+from squall.networks.tensors import load_weights, write_tensors
 from squall.studies.text.dataset import Ragged, Texts
 from squall.studies.text.embeddings import random_vectors, read_vectors
 from squall.studies.text.esim import Esim
@@ -58,7 +58,8 @@ class PairFamily:
         """The family with the words and vectors that `save` wrote."""
         found = cls(settings.model_copy(update={"vectors": None}), max_length, folder)
         found._vocabulary = read_vocabulary(folder / _WORDS)
-        found._matrix = torch.from_numpy(np.load(folder / _VECTORS, allow_pickle=False))
+        vectors = read_array(folder / _VECTORS, remedy="train again with --stage 5 --force")
+        found._matrix = torch.from_numpy(vectors)
         return found
 
     @property
@@ -133,7 +134,5 @@ class PairFamily:
     def load_network(self, folder: Path, *, classes: int) -> nn.Module:
         """See `Family`."""
         network = self.network(classes=classes)
-        network.load_state_dict(
-            read_tensors(folder / _WEIGHTS, remedy="train again with --stage 5 --force")
-        )
+        load_weights(network, folder / _WEIGHTS)
         return network

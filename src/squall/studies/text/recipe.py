@@ -19,6 +19,7 @@ from squall.engine.experiment import Experiment, data_dir
 from squall.engine.stages import Stage, StageError, Work
 from squall.files import atomic_write, file_digest, json_text, write_json
 from squall.networks.loop import Trained
+from squall.scoring.cells import text_cell
 from squall.studies.text.corpus import SPLITS, LabelledText, TextCorpus, read_text_corpus
 from squall.studies.text.dataset import EncodedTexts, Texts
 from squall.studies.text.family import Family, load_family, open_family
@@ -196,8 +197,8 @@ def write_answers(
         )
         writer.writerow(["label", "answer", "confidence", "text_a", *(["text_b"] if pairs else [])])
         for text, answer, probs in zip(texts, answers, scores.probs, strict=True):
-            second = [text.b] if pairs else []
-            writer.writerow([text.label, labels[answer], f"{probs[answer]:.4f}", text.a, *second])
+            row = [text.label, labels[answer], f"{probs[answer]:.4f}", text.a]
+            writer.writerow(map(text_cell, [*row, text.b] if pairs else row))
 
 
 def _pairs(texts: Sequence[LabelledText]) -> Texts:
