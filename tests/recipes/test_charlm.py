@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import lzma
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from squall.engine.tasks import load_config
 from squall.networks.checkpoint import Checkpoint
 from squall.report.records import Record, read_records
 from squall.studies.charlm import recipe
+from tiny_letters import write_letters
 
 pytest.importorskip("matplotlib")
 
@@ -42,22 +42,11 @@ FAST = {
     "evaluation.block": 50,
     "text.ngrams": [2, 3],
 }
-WORDS = ("the", "cat", "sat", "on", "a", "mat", "then", "it", "ate", "one", "rat", "near", "me")
-
-
-def write_corpus(folder: Path, *, extra: bytes = b"") -> Path:
-    """Words drawn at random in the form of text8; `extra` ends the development part."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for name, words in {"train": 900, "valid": 120, "test": 160}.items():
-        text = "".join(f" {word}" for word in random.choice(WORDS, size=words)).encode()
-        (folder / f"{name}.txt.xz").write_bytes(lzma.compress(text + extra * (name == "valid")))
-    return folder
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    return write_corpus(tmp_path / "corpus")
+    return write_letters(tmp_path / "corpus")
 
 
 def _records(tmp_path: Path) -> dict[tuple[str, str, int, str], Record]:
@@ -155,7 +144,7 @@ def test_pieces_have_tables_of_their_own(squall: Squall, corpus: Path, tmp_path:
 
 @pytest.mark.slow
 def test_unknown_characters_and_another_evaluation(squall: Squall, tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus", extra=b"\xc3\xa9")
+    corpus = write_letters(tmp_path / "corpus", extra=b"\xc3\xa9")
     settings = FAST | {"loss.name": "ce"}
     arguments = ("charlm", "--preset", "enwik8_small", "--corpus-dir", corpus)
     code, out, err = squall(*arguments, settings=settings)
@@ -253,7 +242,7 @@ def test_what_cannot_be_trained_is_said_at_once(
 
 
 def test_another_corpus_is_not_taken_for_text8(squall: Squall, tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus", extra=b"Q")
+    corpus = write_letters(tmp_path / "corpus", extra=b"Q")
     code, _, err = squall("charlm", "--corpus-dir", corpus, settings=FAST | {"loss.name": "ce"})
     assert code == 1
     assert "is not text8: its dev part has the byte 0x51" in " ".join(err.split())

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from squall.engine.experiment import RunOptions, repository_root
@@ -18,6 +17,7 @@ from squall.engine.runner import Cell, run_cell
 from squall.engine.tasks import load_config
 from squall.networks import training
 from squall.report.records import Record, read_records
+from tiny_tables import write_uci_set
 
 pytest.importorskip("matplotlib")
 
@@ -31,25 +31,6 @@ FAST = {
     "study.initialisations": 2,
     "seed": 5,
 }
-
-
-def write_uci_set(root: Path, name: str, *, samples: int) -> Path:
-    """Two classes of Gaussian inputs with four different folds, in the collection's form."""
-    random = np.random.default_rng(samples)
-    folder = root / name
-    folder.mkdir(parents=True)
-    targets = np.arange(samples) % 2
-    inputs = random.standard_normal((samples, 3)) + 2 * targets[:, None]
-    lines = ["\tf1\tf2\tf3\tclase"]
-    for row, (values, target) in enumerate(zip(inputs, targets, strict=True), 1):
-        lines.append("\t".join([str(row), *(f"{v:.6f}" for v in values), str(target)]))
-    (folder / f"{name}_R.dat").write_text("\n".join(lines) + "\n")
-    cut = 3 * samples // 4
-    orders = [random.permutation(samples) for _ in range(5)]
-    parts = [" ".join(map(str, part)) for o in orders for part in (o[:cut], o[cut:])]
-    (folder / "conxuntos.dat").write_text("\n".join(parts[:2]) + "\n")
-    (folder / "conxuntos_kfold.dat").write_text("\n".join(parts[2:]) + "\n")
-    return folder
 
 
 @pytest.fixture
