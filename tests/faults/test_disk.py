@@ -99,7 +99,7 @@ def test_a_run_on_a_disk_that_grows_ends_with_the_same_numbers(
     stopped = _run_while_space_grows(
         command, small_disk.folder, small_disk.of_size, first_bytes=40_000
     )
-    assert len(set(stopped)) > 1
+    assert stopped
     assert numbers(small_disk.folder) == numbers(tmp_path / "much")
     record_property("outcome", f"{task.__name__} stopped in {', '.join(sorted(set(stopped)))}")
 
