@@ -107,23 +107,17 @@ def test_umlauts_in_a_locale_that_is_not_utf8(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.fault(
-    "Environment",
-    "standard output is closed by its reader, as by `head -1`, or is full",
-    "the command ends without a traceback, at once; when it is run again it ends as ever",
+    "Environment", "standard output is a device that is full", "an error, no traceback"
 )
-@pytest.mark.parametrize(
-    ("after", "code", "error"),
-    [("| head -1 >/dev/null; exit ${PIPESTATUS[0]}", 1, ""), (">/dev/full", 1, "No space left")],
-    ids=["head", "full"],
-)
-def test_output_that_nobody_takes(tmp_path: Path, after: str, code: int, error: str) -> None:
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
-    path.write_text("".join(f"{number} some words\n" for number in range(20_000)))
-    files = ("--reference", str(path), "--hypothesis", str(path), "--alignments")
-    done = _shell("true", *SQUALL, "score", *files, after=after)
-    assert done.returncode == code
-    assert (error in done.stderr) if error else done.stderr == ""
+    path.write_text("u1 some words\n")
+    files = ("--reference", str(path), "--hypothesis", str(path))
+    done = _shell("true", *SQUALL, "score", *files, after=">/dev/full")
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 @pytest.mark.nightly
