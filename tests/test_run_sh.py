@@ -63,6 +63,11 @@ def test_an_unknown_recipe_is_named(checkout: Path) -> None:
     assert "there is no recipe 'toi'" in done.stderr
 
 
+@pytest.mark.fault(
+    "Environment",
+    "no Python on the PATH, or only one that does not fit",
+    "an error that names the versions; nothing is made",
+)
 @pytest.mark.parametrize("tools", [{}, {"python3": OLD_PYTHON}], ids=["absent", "too old"])
 def test_python_is_missing(checkout: Path, tools: dict[str, str]) -> None:
     done = _run(checkout, "toy", **tools)
@@ -75,6 +80,9 @@ def _this_python() -> str:
     return f'#!/bin/sh\nexec {sys.executable} "$@"\n'
 
 
+@pytest.mark.fault(
+    "Environment", "no C compiler", "an error that says what to install; nothing is made"
+)
 def test_the_compiler_is_missing(checkout: Path) -> None:
     done = _run(checkout, "toy", python3=_this_python())
     assert done.returncode == 1
@@ -82,6 +90,11 @@ def test_the_compiler_is_missing(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.fault(
+    "Disk",
+    "no room for the environment",
+    "an error with the space that is needed and free; nothing is made",
+)
 def test_the_disk_is_too_small(checkout: Path) -> None:
     df = "#!/bin/sh\necho head\necho /dev/x 100 50 2097152 50% /\n"
     done = _run(checkout, "toy", python3=_this_python(), cc="#!/bin/sh\n", df=df)
@@ -162,6 +175,147 @@ def test_another_python_gets_an_environment_of_its_own(checkout: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "ran with: --stage 3\n")
 
 
+STUB = """#!/bin/sh
+# A Python that makes an environment of itself and has the pip of these lines.
+case "$*" in
+    "-m venv"*)
+        for folder; do :; done
+        mkdir -p "$folder/bin"
+        cp "$0" "$folder/bin/python"
+        ;;
+    "-m pip --version") echo pip 30 ;;
+    "-m pip install"*)
+        printf '%s\\n' "$*" >>"$0.log"
+        case "$*" in *{fails}*) exit 1 ;; esac
+        ;;
+    "-c import squall") exit 1 ;;
+    *version_info*) [ -z "${2##*3.12*}" ] ;;
+esac
+"""
+
+
+def _stubs(fails: str = "nothing") -> dict[str, str]:
+    tools = {tool: f'#!/bin/sh\nexec {shutil.which(tool)} "$@"\n' for tool in ("mkdir", "cp", "rm")}
+    df = "#!/bin/sh\necho head\necho /dev/x 100 50 209715200 50% /\n"
+    return {**tools, "cc": "#!/bin/sh\n", "df": df, "python3": STUB.replace("{fails}", fails)}
+
+
+def _broken(venv: Path, *, stamp: bool, script: str | None) -> None:
+    (venv / "bin").mkdir(parents=True)
+    (venv / "old").touch()
+    if stamp:
+        shutil.copy(venv.parent / "pyproject.toml", venv / ".squall-installed")
+    if script is not None:
+        (venv / "bin" / "python").write_text(script)
+        (venv / "bin" / "python").chmod(0o755)
+
+
+@pytest.mark.fault(
+    "Environment",
+    "an environment that is half installed, or whose Python is broken or gone",
+    "it is made anew",
+)
+@pytest.mark.parametrize(
+    ("stamp", "script"),
+    [(False, STUB), (True, "#!/bin/sh\nexit 1\n"), (True, "#!/no/such/python\n"), (True, None)],
+    ids=["no stamp", "python fails", "python does not start", "no python"],
+)
+def test_a_broken_environment_is_made_anew(checkout: Path, stamp: bool, script: str | None) -> None:
+    _broken(checkout / ".venv", stamp=stamp, script=script)
+    done = _run(checkout, "toy", "--stage", "3", **_stubs())
+    assert done.returncode == 0, done.stderr
+    assert "setting up" in done.stdout
+    assert done.stdout.endswith("ran with: --stage 3\n")
+    again = _run(checkout, "toy", **_stubs())
+    assert (again.returncode, again.stdout) == (0, "ran with:\n")
+
+
+@pytest.mark.fault(
+    "Environment",
+    "a pip that is too new for a dependency",
+    "the environment gets one that fits before anything else",
+)
+def test_pip_is_brought_to_a_version_that_fits_first(checkout: Path) -> None:
+    assert _run(checkout, "toy", **_stubs()).returncode == 0
+    first, second, _ = (checkout / ".venv/bin/python.log").read_text().splitlines()
+    assert first.endswith("pip>=23.2,<26.3")
+    assert f"-e {checkout}[" in second
+
+
+@pytest.mark.fault(
+    "Environment",
+    "no network while the environment is set up, at any of its steps",
+    "an error that says what to do, and no environment that is taken for whole",
+)
+@pytest.mark.parametrize("step", ["'pip>=23.2'", "' -e '"])
+def test_an_installation_that_fails_says_what_to_do(checkout: Path, step: str) -> None:
+    done = _run(checkout, "toy", **_stubs(fails=step))
+    assert done.returncode == 1
+    assert "Without a network, give pip a mirror" in done.stderr
+    assert "ran with" not in done.stdout
+    done = _run(checkout, "toy", **_stubs())
+    assert "setting up" in done.stdout
+    assert done.stdout.endswith("ran with:\n")
+
+
+def _whole(checkout: Path) -> None:
+    _broken(checkout / ".venv", stamp=True, script="#!/bin/sh\nexit 0\n")
+
+
+@pytest.mark.fault(
+    "Environment",
+    "run.sh called by a symbolic link, from another folder, with CDPATH set, or without HOME",
+    "it finds its checkout",
+)
+@pytest.mark.parametrize("links", [0, 1, 2])
+def test_run_sh_finds_its_checkout(checkout: Path, tmp_path: Path, links: int) -> None:
+    _whole(checkout)
+    script = Path("checkout") / "run.sh"
+    for number in range(links):  # the first is relative
+        (tmp_path / f"link{number}").symlink_to(tmp_path / script if number else script)
+        script = Path(f"link{number}")
+    (tmp_path / "elsewhere" / "checkout").mkdir(parents=True)
+    done = subprocess.run(
+        ["bash", str(script), "toy", "a b", "'c'"],
+        env={"PATH": os.environ["PATH"], "CDPATH": str(tmp_path / "elsewhere")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "ran with: a b 'c'\n"
+
+
+@pytest.mark.fault(
+    "Environment", "a checkout whose path has spaces, quotes and umlauts", "it is set up and runs"
+)
+def test_a_checkout_may_lie_anywhere(checkout: Path) -> None:
+    odd = checkout.rename(checkout.parent / 'it\'s "ä" $HOME & [co]')
+    done = _run(odd, "toy", "--stage", "3", **_stubs())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("ran with: --stage 3\n")
+
+
+@pytest.mark.fault(
+    "Environment",
+    "a checkout that cannot be written to",
+    "an error that says so before the installation; an environment that is there is used",
+)
+def test_a_checkout_that_cannot_be_written_to_is_named(checkout: Path) -> None:
+    if os.geteuid() == 0:
+        refuse = 'test() { case "$1 $2" in "-w "*) false ;; *) builtin test "$@" ;; esac; }\n'
+        text = (checkout / "run.sh").read_text().replace('[ -w "$root" ]', 'test -w "$root"')
+        (checkout / "run.sh").write_text(text.replace("set -euo", refuse + "set -euo"))
+    checkout.chmod(0o555)
+    done = _run(checkout, "toy", **_stubs())
+    checkout.chmod(0o755)
+    assert done.returncode == 1
+    assert f"{checkout} cannot be written to" in done.stderr
+    assert "setting up" not in done.stdout
+    _whole(checkout)
+    assert _run(checkout, "toy").stdout == "ran with:\n"
+
+
 @pytest.mark.parametrize("version", ["3.9", "python3", ""])
 def test_a_python_that_is_not_known_is_named(checkout: Path, version: str) -> None:
     done = _run(checkout, "--python", version, "toy")
@@ -169,6 +323,11 @@ def test_a_python_that_is_not_known_is_named(checkout: Path, version: str) -> No
     assert f"--python takes 3.10, 3.11, 3.12 or 3.13, not '{version}'" in done.stderr
 
 
+@pytest.mark.fault(
+    "Environment",
+    "a Python on the PATH that does not run, and one of pyenv that does",
+    "the one that runs",
+)
 def test_a_python_of_pyenv_is_found_behind_a_shim_that_does_not_run(checkout: Path) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     kept = checkout.parent / "pyenv" / "versions" / f"{version}.9" / "bin" / "python"

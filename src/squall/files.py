@@ -31,6 +31,7 @@ __all__ = [
     "file_digest",
     "growing_file",
     "json_text",
+    "lack_of_space",
     "read_array",
     "read_arrays",
     "read_bytes",
@@ -44,6 +45,8 @@ __all__ = [
     "written_state",
 ]
 
+_BLOCK_BYTES = 1 << 20
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -53,7 +56,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     such as /dev/stdout cannot be renamed over and is given as it is.
 
     Raises:
-        OSError: also when the disk is full; the message then says how to go on.
+        OSError: also when the disk is full; the message then says how to go on. What torch, numpy
+            and libsndfile raise then is told as this too.
     """
     path = Path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -66,12 +70,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        if disk_full(error):
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) and error.errno else _write_further(temporary)
+        if cause is not None and disk_full(cause):
             raise OSError(
-                errno.ENOSPC,
-                f"no space left on the disk while writing {path}. Nothing already written is lost: "
-                "free some space and run the same command again",
+                cause.errno,
+                f"{lack_of_space(cause)} while writing {path}. Nothing already written is lost: "
+                "make room and run the same command again",
             ) from error
         raise
     finally:
@@ -101,9 +106,7 @@ def growing_file(path: Path) -> Iterator[IO[str]]:
             yield file
     except OSError as error:
         if disk_full(error):
-            raise OSError(
-                errno.ENOSPC, f"no space left on the disk while writing {path}"
-            ) from error
+            raise OSError(error.errno, f"{lack_of_space(error)} while writing {path}") from error
         raise
 
 
@@ -343,7 +346,7 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """Digest of a file's content in hexadecimal; `algorithm` is a name that hashlib knows."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
@@ -401,5 +404,28 @@ def _inside(folder: Path) -> list[str]:
 
 
 def disk_full(error: OSError) -> bool:
-    """Whether an error means that the disk or the quota is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether the disk or the quota is full, or a file as large as it may be."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def lack_of_space(error: OSError) -> str:
+    """What is lacking where `disk_full`, as the beginning of a message."""
+    if error.errno == errno.EFBIG:
+        return "the limit for the size of a file is reached (ulimit -f, or the file system's own)"
+    return "no space left on the disk"
+
+
+def _write_further(path: Path) -> OSError | None:
+    """The error that a file meets when more is written to it; it is spoiled by this.
+
+    On a full disk torch says `unexpected pos 704 vs 598`, libsndfile `System error`, and numpy that
+    it has written less than it was asked to; none has an error number.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(_BLOCK_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None

@@ -39,7 +39,7 @@ def map_in_processes(
 
     Raises:
         Exception: what the function raises; what has not begun by then is not done.
-        RuntimeError: one of the processes was killed.
+        RuntimeError: one of the processes was killed, or there can be no more than one.
     """
     if workers <= 1 or len(items) <= 1:
         yield from map(function, items)
@@ -47,9 +47,16 @@ def map_in_processes(
     # A forked child would inherit locks of this process's threads in whatever state they are.
     context = get_context("spawn")
     count = min(workers, len(items))
-    with ProcessPoolExecutor(
-        count, mp_context=context, initializer=end_with, initargs=(os.getpid(),)
-    ) as pool:
+    try:
+        executor = ProcessPoolExecutor(
+            count, mp_context=context, initializer=end_with, initargs=(os.getpid(),)
+        )
+    except OSError as error:
+        raise RuntimeError(
+            f"several processes need semaphores, which this machine does not give ({error}): let "
+            "/dev/shm be written to, or work in one process (--workers 1, --jobs 1)"
+        ) from error
+    with executor as pool:
         try:
             yield from pool.map(function, items)
         except BrokenProcessPool as error:

@@ -144,6 +144,11 @@ def test_whatever_goes_wrong_with_a_file_does_not_cost_the_others(
     assert last == "1 of 2 files could not be enhanced"
 
 
+@pytest.mark.fault(
+    "Disk",
+    "the disk is full while files are enhanced",
+    "the command ends with the reason instead of failing at each file",
+)
 def test_a_full_disk_ends_it(squall: Squall, noisy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = OSError(errno.ENOSPC, "no space left on the disk")
     monkeypatch.setattr(audio_files, "enhance_file", _failing_on_a(error))

@@ -96,6 +96,9 @@ def test_an_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "Environment", "the reader of standard output has enough, as `head -1`", "no message"
+)
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
     for name in ("ref", "hyp"):
         (tmp_path / name).write_text("".join(f"u{k} WORD\n" for k in range(20000)))

@@ -317,6 +317,11 @@ def _on_a_terminal(*arguments: str) -> tuple[int, str]:
     return process.wait(timeout=60), written.decode()
 
 
+@pytest.mark.fault(
+    "Environment",
+    "a terminal in place of a pipe",
+    "bars, and errors as they are, brackets too",
+)
 @pytest.mark.slow
 def test_on_a_terminal_bars_and_failures_are_shown_as_they_are(root: Path, stand_in: Path) -> None:
     stand_in.write_text(

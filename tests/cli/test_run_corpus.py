@@ -75,6 +75,11 @@ def told(run: Run, stand_in: Path, tmp_path: Path) -> Callable[..., dict[str, An
     return told
 
 
+@pytest.mark.fault(
+    "Environment",
+    "a corpus whose path has spaces, is relative or begins with ~",
+    "it is found",
+)
 @pytest.mark.slow
 def test_folders_are_relative_in_the_home_or_have_spaces(
     told: Callable[..., dict[str, Any]], tmp_path: Path

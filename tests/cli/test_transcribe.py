@@ -309,6 +309,11 @@ def test_what_is_recognised_of_a_damaged_file_is_written(
     assert json.loads(capsys.readouterr().out)["problem"] == "truncated"
 
 
+@pytest.mark.fault(
+    "Disk",
+    "an output of transcribe that cannot be written",
+    "told before the work",
+)
 @pytest.mark.parametrize("several", [False, True])
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
     model: Path,

@@ -386,6 +386,11 @@ def test_own_check_does_without_the_filter_of_newer_pythons(tmp_path, monkeypatc
     test_links_inside_and_repeated_members(tmp_path)
 
 
+@pytest.mark.fault(
+    "Disk",
+    "the disk is full while an archive is unpacked",
+    "an error that says so; nothing half-unpacked is left",
+)
 def test_full_disk_leaves_nothing(tmp_path, monkeypatch):
     archive = make_tar(tmp_path / "a.tar", SOUND)
 

@@ -252,6 +252,11 @@ def test_addresses_are_tried_in_order(server, closed_url, target):
     assert len(server.asked) == 2
 
 
+@pytest.mark.fault(
+    "Environment",
+    "no network while a corpus is downloaded",
+    "an error that says so and where to put the files by hand",
+)
 def test_no_network(closed_url, target):
     with pytest.raises(NoNetworkError, match="Is there a network") as caught:
         fetch([closed_url, closed_url], target, checksum=SHA256)
@@ -266,6 +271,11 @@ def test_server_that_answers_is_not_a_missing_network(server, closed_url, target
     assert not isinstance(caught.value, NoNetworkError)
 
 
+@pytest.mark.fault(
+    "Environment",
+    "a server that does not answer",
+    "an error after a while",
+)
 def test_silent_server_times_out(server, target):
     server.silent_s = 0.4
     with pytest.raises(DownloadError, match=r"[Tt]ime"):
@@ -338,6 +348,11 @@ def test_verify_checksum(tmp_path):
         verify_checksum(path, "md5:" + "0" * 32)
 
 
+@pytest.mark.fault(
+    "Disk",
+    "the disk is full while a corpus is downloaded",
+    "an error that says so; what was received is kept and continued",
+)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_full_disk_while_writing(server, target):
     target.parent.mkdir()

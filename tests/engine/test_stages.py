@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from squall.engine.stages import Stage, StageError, Work, run_stages
+from little_space import file_sizes_up_to
+from squall.engine.stages import Stage, StageError, Work, log_to, run_stages
 
 
 @dataclass
@@ -311,6 +313,18 @@ def test_each_stage_has_a_log_with_all_that_it_printed(tmp_path: Path) -> None:
         for source in ("python", "error", "descriptor", "library", "child", "logged"):
             assert f"{source} {name}" in text
         assert ("second" in text) == (name == "second")
+
+
+def test_a_log_that_cannot_be_written_stops_nothing_and_hides_no_error(tmp_path: Path) -> None:
+    def work(fails: bool) -> None:
+        with file_sizes_up_to(10), log_to(tmp_path / "stage.log"):
+            logging.getLogger("squall").warning("more than ten bytes")
+            if fails:
+                raise KeyError("stop")
+
+    work(fails=False)
+    with pytest.raises(KeyError, match="stop"):
+        work(fails=True)
 
 
 def test_a_second_process_waits_and_then_finds_the_work_done(shop: Workshop) -> None:

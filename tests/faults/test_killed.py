@@ -93,7 +93,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_numbers(
     chosen = TASKS[task]
     for package in chosen.packages:
         pytest.importorskip(package)
-    run_cell(chosen.cell(tmp_path / "data", tmp_path / "whole"))
+    run_cell(chosen.cell(tmp_path / "data", tmp_path / "whole" / "exp"))
     expected = numbers(tmp_path / "whole")
 
     folder = tmp_path / "killed, it's"
@@ -107,7 +107,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_numbers(
     def finish(run: Run) -> None:
         assert run.process.wait(600) == 0, run.output.read_text()
         _wait_for_all(run.process.pid)
-        assert numbers(exp) == expected
+        assert numbers(folder) == expected
         assert not list(folder.rglob("*.part"))
 
     began = time.monotonic()
@@ -148,7 +148,7 @@ def test_two_runs_at_once_end_with_the_same_numbers(
     chosen = TASKS[task]
     for package in chosen.packages:
         pytest.importorskip(package)
-    run_cell(chosen.cell(tmp_path / "data", tmp_path / "whole"))
+    run_cell(chosen.cell(tmp_path / "data", tmp_path / "whole" / "exp"))
     arguments = chosen.arguments(tmp_path / "data", tmp_path)
     first = Run(chosen.recipe, tmp_path / "exp", *arguments)
     first.wait_until(lambda run: run.said(": "))
@@ -156,4 +156,4 @@ def test_two_runs_at_once_end_with_the_same_numbers(
     for run in (first, second):
         assert run.process.wait(600) == 0, run.output.read_text()
         _wait_for_all(run.process.pid)
-    assert numbers(tmp_path / "exp") == numbers(tmp_path / "whole")
+    assert numbers(tmp_path) == numbers(tmp_path / "whole")

@@ -16,6 +16,7 @@ import torch
 
 import kernels.naive_kernels as naive
 from kernels.regression_data import draw
+from little_space import file_sizes_up_to
 from squall.kernels import EigenProRegressor, SubbandKernelMachine, apart, components, machine
 from squall.kernels.components import Components
 from squall.kernels.functions import ExponentialPowerKernel, Points
@@ -405,6 +406,11 @@ def test_a_fit_that_starts_again_goes_on_to_the_same_bits_too(
     assert np.array_equal(model.alpha_, whole.alpha_)
 
 
+@pytest.mark.fault(
+    "Disk",
+    "a checkpoint of a kernel machine whose place cannot be written to",
+    "told before the work",
+)
 def test_a_checkpoint_that_cannot_be_written_is_said_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,6 +420,26 @@ def test_a_checkpoint_that_cannot_be_written_is_said_at_once(
         EigenProRegressor(centres=200).fit(X, Y, checkpoint=tmp_path)
     with pytest.raises(OSError, match="file"):
         EigenProRegressor(centres=200).fit(X, Y, checkpoint=tmp_path / "file" / "fit.pt")
+
+
+@pytest.mark.fault(
+    "Disk",
+    "no space for a kernel machine or its checkpoint",
+    "an error with the file's name; what was there stays, and nothing else",
+)
+def test_a_full_disk_is_told_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    path = tmp_path / "machine.npz"
+    model = EigenProRegressor(centres=200, epochs=1, gamma=1.0).fit(X, Y)
+    model.save(path)
+    before = path.read_bytes()
+    message = r"\.(npz|pt) cannot be written .*: is there space on the disk\?"
+    with file_sizes_up_to(1000), pytest.raises(OSError, match=message):
+        model.save(path)
+    again = EigenProRegressor(centres=200, epochs=1, gamma=1.0)
+    with file_sizes_up_to(1000), pytest.raises(OSError, match=message):
+        again.fit(X, Y, checkpoint=tmp_path / "fit.pt")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_checkpoint_of_other_labels_is_replaced(tmp_path: Path) -> None:

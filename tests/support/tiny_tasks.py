@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import tiny
 import tiny_enhancement
+from cells_here import run_cells_here
+from squall.cli import main
 from squall.engine.experiment import RunOptions, repository_root
 from squall.engine.runner import Cell
 from squall.engine.tasks import load_config
@@ -20,6 +26,8 @@ from tiny_texts import write_opinions, write_tiny_encoder
 
 MEASURED = {"rtf", "train_seconds", "decode_seconds", "seconds"}
 """Metrics that are times, which no two runs have in common."""
+
+_WITH_WORKERS = {"enhance_timit", "tabular", "mixtures"}
 
 LANGUAGE_MODEL: dict[str, Any] = {
     "lm.espnet": {
@@ -60,26 +68,45 @@ class TinyTask:
         options = RunOptions(str(exp_dir), workers=1, **places)  # type: ignore[arg-type]
         return Cell(load_config(path, chosen), options, **{"last": 7, **further})
 
-    def arguments(self, folder: Path, results_dir: Path) -> list[str]:
-        """Those of `squall run` for the same experiment, on the data of a folder."""
-        settings, places = self.data(folder)
+    def run(self, data: Path, folder: Path) -> tuple[int, str, str]:
+        """`squall run` in this process, on the data of one folder, with `exp` and `results` in
+        another: exit code, output, errors."""
+        out, err = io.StringIO(), io.StringIO()
+        arguments = self.command(data, folder)
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.setattr("squall.cli.run.run_cells", run_cells_here)
+            code = main(arguments)
+        return code, out.getvalue(), err.getvalue()
+
+    def command(self, data: Path, folder: Path) -> list[str]:
+        """The arguments of `squall` for that."""
+        exp_dir = ["--exp-dir", str(folder / "exp")]
+        return ["run", self.recipe, *exp_dir, *self.arguments(data, folder)]
+
+    def arguments(self, data: Path, folder: Path) -> list[str]:
+        """Those of `squall run` for the same experiment but for the folder of experiments."""
+        settings, places = self.data(data)
         chosen = {**self.settings, **settings, "grid": {}}
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in chosen.items()}
         return [
-            "--preset", self.preset, "--results-dir", str(results_dir), "--workers", "1",
+            "--preset", self.preset, "--results-dir", str(folder / "results"),
+            *(("--workers", "1") if self.recipe in _WITH_WORKERS else ()),
             *(part for k, text in texts.items() for part in ("--set", f"{k}={text}")),
             *(part for k, v in places.items() for part in (f"--{k.replace('_', '-')}", v)),
         ]  # fmt: skip
 
     def data(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         """Further settings, and the options of the places, of the data in a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
         return self.write(folder)
 
 
-def numbers(exp_dir: Path) -> dict[tuple[Any, ...], str]:
-    """The records of the one experiment there to their last digit, in which NaN equals NaN."""
-    (result,) = exp_dir.glob("*/*/result.json")
+def numbers(folder: Path) -> dict[tuple[Any, ...], str]:
+    """The records of the one experiment in a folder's `exp` to their last digit, as text."""
+    (result,) = (folder / "exp").glob("*/*/result.json")
     found = read_records(result)
     return {r.key: repr(r.value) for r in found if r.metric not in MEASURED}
 
@@ -88,6 +115,7 @@ def _corpus(write: Callable[[Path], object]) -> Callable[[Path], Any]:
     def written(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         corpus = folder / "corpus"
         if not corpus.exists():
+            folder.mkdir(parents=True, exist_ok=True)
             write(corpus)
         return {}, {"corpus_dir": str(corpus)}
 
@@ -97,6 +125,7 @@ def _corpus(write: Callable[[Path], object]) -> Callable[[Path], Any]:
 def _texts(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     encoder = folder / "encoder"
     if not encoder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         write_tiny_encoder(encoder)
     _, places = _corpus(write_opinions)(folder)
     return {"model.pretrained": str(encoder)}, places
@@ -104,6 +133,7 @@ def _texts(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _mixtures(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not (folder / "corpus").exists():
+        folder.mkdir(parents=True, exist_ok=True)
         tiny_enhancement.write(folder)
     return {}, {"corpus_dir": str(folder / "corpus"), "noise_dir": str(folder / "noise")}
 
@@ -111,10 +141,8 @@ def _mixtures(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def _spoken(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     from squall.corpora.demo.corpus import write_demo_corpus
 
-    corpus = folder / "corpus"
-    if not corpus.exists():
-        write_demo_corpus(corpus, train_per_voice=1, dev_per_voice=2, test_per_voice=1)
-    return {}, {"corpus_dir": str(corpus)}
+    few = {"train_per_voice": 1, "dev_per_voice": 2, "test_per_voice": 1}
+    return _corpus(lambda corpus: write_demo_corpus(corpus, **few))(folder)
 
 
 def _sets(folder: Path) -> None:
@@ -135,6 +163,19 @@ TASKS = {
             "training": {"models": ["all"], "max_frames": 300, "max_dev_frames": 100},
             "scores": ["stoi"],
         },
+    ),
+    "kernel machines": TinyTask(
+        "enhance_timit", "sample", _mixtures,
+        {
+            **tiny_enhancement.SETTINGS,
+            "estimator": {"name": "kernel", "max_epochs": 2, **tiny_enhancement.SMALL["kernel"]},
+            "training": {"models": ["all"], "max_frames": 300, "max_dev_frames": 100},
+            "scores": ["stoi"],
+        },
+    ),
+    "spiral": TinyTask(
+        "spiral", "spirals", lambda folder: ({}, {}),
+        {"study.samples": 40, "study.epochs": [1, 3], "study.grid": 5},
     ),
     "tabular": TinyTask("tabular", "collection", _corpus(_sets), TABULAR),
     "text": TinyTask(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import locale
 import logging
 import os
 import shlex
@@ -22,13 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when all went well, 1 when something failed, 2 for a wrong command line.
     """
+    if argv is None:
+        _be_utf8()
+        _open_closed_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     options.command_line = os.environ.get("SQUALL_COMMAND") or shlex.join(["squall", *arguments])
     try:
-        return int(options.function(options))
+        code = int(options.function(options))
+        sys.stdout.flush()  # here an error of it has a message
+        return code
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return 130
@@ -38,6 +45,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"squall: {error}", file=sys.stderr)
         return 1
+
+
+def _be_utf8() -> None:
+    """Begin anew in Python's UTF-8 mode where the locale is of another encoding.
+
+    In such a locale some paths cannot be written into a file, and some texts not to the terminal.
+    """
+    encoding = codecs.lookup(locale.getpreferredencoding(False)).name
+    if encoding != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _open_closed_streams() -> None:
+    """Let /dev/null take the place of standard streams that are closed, before a file does."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115 - open to the end
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
 def _parser() -> argparse.ArgumentParser:

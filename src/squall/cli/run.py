@@ -56,6 +56,9 @@ def run_recipe(options: argparse.Namespace) -> int:
     failed: list[Cell] = []
     if launch.rank > 0:
         return _join(options, launch)
+    _check_place("--exp-dir", cells[0].experiment.recipe_dir)
+    if options.stop_stage >= REPORT_STAGE:
+        _check_place("--results-dir", _results_dir(cells[0], options))
     if options.stage < REPORT_STAGE:
         jobs = _jobs(options) if launch.size == 1 else 1  # others join one training at a time
         with leading(launch), _display(cells) as on_status:
@@ -67,6 +70,15 @@ def run_recipe(options: argparse.Namespace) -> int:
     for cell in failed:
         print(f"failed: {_label(cell)} ({cell.experiment.directory})", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _check_place(option: str, folder: Path) -> None:
+    """Raise ConfigError where a folder can be neither made nor written to; hours later is late."""
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise ConfigError(f"{there} is a file, not a folder: give another place with {option}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{there} cannot be written to: give another place with {option}")
 
 
 def _join(options: argparse.Namespace, launch: Launch) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
-from squall.files import disk_full
+from squall.files import disk_full, lack_of_space
 
 __all__ = ["ArchiveError", "UnsafeArchiveError", "extract_into", "safe_extract"]
 
@@ -126,10 +126,10 @@ def _clear_errors(archive: Path) -> Iterator[None]:
         raise ArchiveError(f"{archive}: damaged, or of an unknown kind: {error}") from error
     except OSError as error:
         if disk_full(error):
-            hint = "Free some and run the same command again"
+            hint = "Make room and run the same command again"
             why = f": {error.strerror}" if error.strerror else ""
-            message = f"no space left on the disk while unpacking {archive}{why}. {hint}"
-            raise OSError(errno.ENOSPC, message) from error
+            message = f"{lack_of_space(error)} while unpacking {archive}{why}. {hint}"
+            raise OSError(error.errno, message) from error
         if error.errno is None:  # bz2 and gzip say this of damaged data
             raise ArchiveError(f"{archive}: damaged: {error}") from error
         raise

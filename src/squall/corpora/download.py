@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import logging
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from squall import __version__
-from squall.files import disk_full, file_digest
+from squall.files import disk_full, file_digest, lack_of_space
 from squall.workers import OnProgress
 
 __all__ = [
@@ -160,8 +159,8 @@ def fetch(
     except OSError as error:
         if not disk_full(error):
             raise
-        hint = f"no space left on the disk for {target}: free some and run the same command again"
-        raise OSError(errno.ENOSPC, hint) from error
+        hint = f"{lack_of_space(error)} for {target}: make room and run the same command again"
+        raise OSError(error.errno, hint) from error
     if checksum is None:
         digest = file_digest(part, "sha256")
         _log.warning("%s is accepted without a checksum; its own is sha256:%s", target, digest)

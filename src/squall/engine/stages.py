@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -345,29 +345,35 @@ _WAITING = "waiting for another experiment that works on this stage"
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Send everything that this process prints, its libraries included, to the end of a file."""
+    """Send everything that this process prints, its libraries included, to the end of a file.
+
+    A log that cannot be written, as on a full disk, stops nothing and hides no other error.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a", encoding="utf-8")
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     handler = logging.StreamHandler()
-    with path.open("a", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        handler.setStream(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        root = logging.getLogger()
-        level = root.level
-        root.addHandler(handler)
-        root.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            root.removeHandler(handler)
-            root.setLevel(level)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(saved[0], 1)
-            os.dup2(saved[1], 2)
-            for descriptor in saved:
-                os.close(descriptor)
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+    handler.setStream(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        for one in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                one.flush()
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        for descriptor in saved:
+            os.close(descriptor)
+        with suppress(OSError):
+            file.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from squall.kernels.plan import Plan, Subband
 from squall.kernels.preconditioner import choose_preconditioner
 from squall.kernels.projected import ProjectedHead, factorise, solve_projected
 from squall.kernels.samples import READ_ROWS, Samples
+from squall.kernels.saving import whole_file
 from squall.kernels.solver import Task
 from squall.kernels.together import Solution
 
@@ -291,6 +291,5 @@ class Checkpoint:
         """Replace the file when all is written."""
         if self.path is None:
             return
-        unfinished = self.path.with_name(self.path.name + ".part")
-        torch.save({**state, "fingerprint": self.fingerprint}, unfinished)
-        os.replace(unfinished, self.path)
+        with whole_file(self.path) as unfinished:
+            torch.save({**state, "fingerprint": self.fingerprint}, unfinished)

@@ -50,6 +50,7 @@ from squall.kernels.metric import learn_metric, principal_factor, under_metric
 from squall.kernels.plan import Plan, Subband, by_kernel
 from squall.kernels.rows import fits
 from squall.kernels.samples import READ_ROWS, Samples, first_not_finite
+from squall.kernels.saving import whole_file
 from squall.kernels.solver import Task
 from squall.kernels.together import Solution, solve_together
 from squall.kernels.windows import Layout, find_layout
@@ -315,10 +316,8 @@ class KernelMachine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             metadata["feature_names"] = self.feature_names_in_
         arrays = {name: getattr(self, name) for name in ARRAYS}
         arrays = {name: array for name, array in arrays.items() if array is not None}
-        unfinished = target.with_name(target.name + ".part")
-        with unfinished.open("wb") as file:
+        with whole_file(target) as unfinished, unfinished.open("wb") as file:
             np.savez(file, metadata=np.array(json.dumps(metadata, default=_plain)), **arrays)
-        unfinished.replace(target)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from squall.corpora.demo.espeak import SILENCE, Speaker, Speech, speak
 from squall.corpora.manifest import Interval
 from squall.corpora.timit_layout import SampleInterval, write_intervals
+from squall.files import atomic_path
 
 __all__ = ["VOICES", "DemoVoice", "write_recording"]
 
@@ -106,7 +107,8 @@ def write_recording(stem: Path, text: str, *, voice: DemoVoice, random: np.rando
         raise RuntimeError(f"eSpeak NG says {speech.words} for {text!r}")
     samples, start = _record(speech, random)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(stem.with_suffix(".WAV"), samples, _RATE_HZ, subtype="PCM_16")
+    with atomic_path(stem.with_suffix(".WAV")) as path:
+        soundfile.write(path, samples, _RATE_HZ, format="WAV", subtype="PCM_16")
     write_intervals(stem.with_suffix(".TXT"), [SampleInterval(0, len(samples), text)])
     write_intervals(stem.with_suffix(".WRD"), _place(speech.words, start))
     write_intervals(stem.with_suffix(".PHN"), _phones(speech.phones, start, len(samples)))

@@ -97,21 +97,23 @@ class Choice:
         for split, part in self.parts.items():
             height, width, channels = part.shape
             content = hashlib.sha256()
-            with atomic_path(_images_file(folder, split)) as temporary:
-                values = np.lib.format.open_memmap(
-                    temporary, "w+", np.uint8, (len(part), channels, height, width)
-                )
+            with (
+                atomic_path(_images_file(folder, split)) as temporary,
+                temporary.open("wb") as file,
+            ):
+                # Written, not mapped: on a full disk a mapped file ends the process by a signal.
+                shape = (len(part), channels, height, width)
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
                 start = 0
                 for block in part.blocks():
                     turned = np.ascontiguousarray(block.transpose(0, 3, 1, 2))
-                    values[start : start + len(block)] = turned
+                    file.write(turned)
                     content.update(turned)
                     if split == "train":
                         moments.add(turned, axes=(0, 2, 3) if self.scaling == "channel" else (0,))
                     start += len(block)
                     on_block(done + start)
-                values.flush()
-                del values
             done += len(part)
             arrays[f"targets.{split}"] = part.targets
             arrays[f"digest.{split}"] = content.hexdigest()
