@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
-__all__ = ["OnProgress", "end_with", "map_in_processes", "repeatedly"]
+__all__ = ["OnProgress", "clear_of_semaphores", "end_with", "map_in_processes", "repeatedly"]
 
 OnProgress = Callable[[int, int, str], None]
 """Told how far a piece of work is: what is done, what there is to do, a few words."""
@@ -47,15 +47,10 @@ def map_in_processes(
     # A forked child would inherit locks of this process's threads in whatever state they are.
     context = get_context("spawn")
     count = min(workers, len(items))
-    try:
+    with clear_of_semaphores():
         executor = ProcessPoolExecutor(
             count, mp_context=context, initializer=end_with, initargs=(os.getpid(),)
         )
-    except OSError as error:
-        raise RuntimeError(
-            f"several processes need semaphores, which this machine does not give ({error}): let "
-            "/dev/shm be written to, or work in one process (--workers 1, --jobs 1)"
-        ) from error
     with executor as pool:
         try:
             yield from pool.map(function, items)
@@ -67,6 +62,22 @@ def map_in_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def clear_of_semaphores() -> Iterator[None]:
+    """Say what is lacking where processes that talk to each other cannot be started.
+
+    Raises:
+        RuntimeError: the machine gives no semaphores.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeError(
+            f"several processes need semaphores, which this machine does not give ({error}): let "
+            "/dev/shm be written to, or work in one process (--workers 1, --jobs 1)"
+        ) from error
 
 
 def end_with(parent: int) -> None:

@@ -52,7 +52,7 @@ from squall.asr.bridge.running import (
 )
 from squall.engine.launch import Board, Launch
 from squall.engine.stages import log_to
-from squall.workers import OnProgress, end_with
+from squall.workers import OnProgress, clear_of_semaphores, end_with
 
 __all__ = ["join_trainings", "run_training"]
 
@@ -158,7 +158,8 @@ def _run_processes(
     number: int = 0,
 ) -> None:
     """Start this command's processes of a training and stay until all have ended."""
-    messages = get_context("spawn").SimpleQueue()
+    with clear_of_semaphores():
+        messages = get_context("spawn").SimpleQueue()
     failures: list[Exception] = []
     arguments = (job, launch, os.getpid(), messages)
     children = start_processes(  # type: ignore[no-untyped-call]
