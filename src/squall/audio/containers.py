@@ -44,6 +44,7 @@ SAMPLE_BYTES = {
 _SPHERE_NUMBERS = (
     "channel_count", "sample_rate", "sample_n_bytes", "sample_sig_bits", "sample_count"
 )  # fmt: skip
+_LONGEST_SPHERE_HEADER = 1 << 20  # bytes; it has 1,024 as a rule
 _SPHERE_TEXTS = ("sample_coding", "sample_byte_format")
 # A decoder gives up to two frames less than there are.
 _MPEG_TOLERANCE_S = 0.15
@@ -85,7 +86,10 @@ def sphere_header(path: Path) -> dict[str, str] | None:
         if file.read(8) != b"NIST_1A\n":
             return None
         size = file.read(8).strip()
-        text = file.read(max(0, int(size) - 16) if size.isdigit() else 0).decode("latin-1")
+        length = int(size) if size.isdigit() else 0
+        text = file.read(min(max(0, length - 16), _LONGEST_SPHERE_HEADER)).decode("latin-1")
+    if length > _LONGEST_SPHERE_HEADER:
+        raise AudioError(f"{path}: bad NIST SPHERE header: it says that it has {length} bytes")
     if "end_head" not in text:
         raise AudioError(f"{path}: the NIST SPHERE header is cut off: the file is not complete")
     fields = (line.split(None, 2) for line in text.split("end_head")[0].splitlines())
