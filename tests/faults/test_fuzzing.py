@@ -234,6 +234,7 @@ FOUND: list[tuple[str, bytes]] = [
     ("CIFAR's names", b"\x80\4\x95\0\0\0\0\4\0\0\0}."),  # a frame of 16 GB
     ("SPHERE", _sphere().replace(b"    1024", b"99999999", 1)),
     ("SPHERE", _sphere().replace(b"   1024\n", b"99999999", 1)),
+    ("SPHERE", _sphere()[:200].replace(b"sample_count -i 400\n", b"")),
     ("table of a corpus", b"id\tspeaker\tsplit\ttext\nu\ts\ttrain\t" + b"a" * 140_000),
     ("settings", b"a: \x15"),
     ("JSON", b""),

@@ -199,6 +199,8 @@ def _inspect_sphere(path: Path, data: mmap.mmap) -> Inspected:
     header = sphere_header(path) or {}
     first = data[:16]
     header_bytes = int(first[8:])
+    if header_bytes > len(data):
+        raise TruncatedError(f"{path}: the NIST SPHERE header is cut off: the file is not complete")
     try:
         numbers = {name: int(header[name]) for name in _SPHERE_NUMBERS if name in header}
         frame_bytes = numbers["channel_count"] * numbers["sample_n_bytes"]
