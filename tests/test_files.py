@@ -379,3 +379,37 @@ def test_hidden_files_and_folders_are_not_looked_at(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert visible_files(tmp_path / ".above", "**/*.wav") == shown
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000], ids=range(4))
+def test_what_is_not_json_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"a\.json is damaged"):
+        read_json(path)
+
+
+@pytest.mark.fault(
+    "State", "a piece of long work with any bit flipped", "an error that names it, or the same"
+)
+def test_a_sealed_file_is_whole_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "piece.json"
+    value = {"numbers": [1.5, None], "name": "first"}
+    write_json(path, {"numbers": [1.5, math.nan], "name": "first"}, nan_as_null=True, sealed=True)
+    assert read_json(path, sealed=True) == value
+    whole, refused = path.read_bytes(), 0
+    for position in range(len(whole)):
+        for bit in range(8):
+            flipped = bytearray(whole)
+            flipped[position] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                found = read_json(path, sealed=True)
+            except ValueError as error:
+                assert str(path) in str(error)  # noqa: PT017
+                refused += 1
+            else:  # the name of the digest, which makes it a file of an earlier version
+                assert {key: found[key] for key in value} == value
+    assert refused > 7 * len(whole)
+    write_json(path, value)  # as an earlier version wrote it
+    assert read_json(path, sealed=True) == value

@@ -195,9 +195,10 @@ def read_json(path: Path, *, null_as_nan: bool = False, sealed: bool = False) ->
         FileNotFoundError: there is no such file.
         ValueError: it is not JSON, or damaged; the message names it.
     """
+    text = read_text(path)
     try:
-        value = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of too many digits are no JSON error
         raise ValueError(f"{path} is damaged: {error}") from error
     if sealed:
         seal = value.pop(_SEAL, None) if isinstance(value, dict) else ""
