@@ -74,6 +74,10 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_encoder: Path, tmp_path: P
             EncoderFamily(str(tmp_path), 16)
 
 
+@pytest.mark.fault(
+    "Environment", "a model of the hub that is not there, without --download",
+    "an error; nothing goes out",
+)  # fmt: skip
 def test_a_model_that_is_not_there_is_not_fetched() -> None:
     with pytest.raises(ValueError, match="no folder nobody/nothing, and nothing is fetched unless"):
         EncoderFamily("nobody/nothing", 16)

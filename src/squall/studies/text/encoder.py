@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,12 @@ class EncoderFamily:
             "trust_remote_code": False,
         }
         try:
-            self.config = transformers.AutoConfig.from_pretrained(source, **self._known)
-            # A text that spells one of the model's marks, as `[SEP]`, is text and not that mark.
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(
-                source, split_special_tokens=True, **self._known
-            )
+            with _asking_nobody(unless=download):
+                self.config = transformers.AutoConfig.from_pretrained(source, **self._known)
+                # A text that spells one of the model's marks, as `[SEP]`, is text and no mark.
+                self.tokenizer = transformers.AutoTokenizer.from_pretrained(
+                    source, split_special_tokens=True, **self._known
+                )
         except (OSError, ValueError) as error:
             raise ValueError(_cannot(source, download, error)) from error
         self._check(max_length)
@@ -146,9 +148,10 @@ class EncoderFamily:
         level = transformers.logging.get_verbosity()
         transformers.logging.set_verbosity_error()  # it lists the head, which is new, as missing
         try:
-            model = transformers.AutoModelForSequenceClassification.from_pretrained(
-                self.source, dtype=torch.float32, **settings
-            )
+            with _asking_nobody(unless=not self._known["local_files_only"]):
+                model = transformers.AutoModelForSequenceClassification.from_pretrained(
+                    self.source, dtype=torch.float32, **settings
+                )
         except Exception as error:  # it raises many kinds, the unpickler's and others' among them
             reason = str(error).partition("\n")[0]
             raise ValueError(f"{self.source} cannot be read as a classifier: {reason}") from error
@@ -175,6 +178,23 @@ def _transformers() -> Any:
         raise ImportError(f"model.kind=encoder needs transformers: {_INSTALL}") from error
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return transformers
+
+
+@contextmanager
+def _asking_nobody(*, unless: bool) -> Iterator[None]:
+    """Let Hugging Face's hub be asked nothing, which `local_files_only` alone does not do.
+
+    huggingface_hub 2.4.0 asks it for a list of programs that it names itself by, even where the
+    files of a model may only be local ones.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not unless
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _packaged() -> str:
