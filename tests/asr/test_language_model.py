@@ -22,16 +22,7 @@ from squall.engine.experiment import Experiment
 # What the module trains is trained by one worker.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("language model")]
 
-LANGUAGE_MODEL = {
-    "lm__espnet": {
-        "max_epoch": 1,
-        "lm": "transformer",
-        "lm_conf": {"embed_unit": 8, "att_unit": 8, "head": 2, "unit": 8, "layer": 1},
-        "batch_type": "sorted",
-        "batch_size": 8,
-        "use_tensorboard": False,
-    }
-}
+LANGUAGE_MODEL = {"lm__espnet": tiny.LANGUAGE_MODEL}
 
 
 def _with_language_model(**settings: Any) -> RecognitionConfig:

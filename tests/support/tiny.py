@@ -30,6 +30,16 @@ SETTINGS: dict[str, Any] = {
     "espnet.scheduler_conf.warmup_steps": 10,
 }
 
+LANGUAGE_MODEL: dict[str, Any] = {
+    "max_epoch": 1,
+    "lm": "transformer",
+    "lm_conf": {"embed_unit": 8, "att_unit": 8, "head": 2, "unit": 8, "layer": 1},
+    "batch_type": "sorted",
+    "batch_size": 8,
+    "use_tensorboard": False,
+}
+"""The setting `lm.espnet`."""
+
 RNN: dict[str, Any] = {
     "espnet.decoder": "rnn",
     "espnet.decoder_conf": {"hidden_size": 16, "att_conf": {"adim": 16, "aconv_chans": 2}},

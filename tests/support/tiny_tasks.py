@@ -29,18 +29,6 @@ MEASURED = {"rtf", "train_seconds", "decode_seconds", "seconds"}
 
 _WITH_WORKERS = {"enhance_timit", "tabular", "mixtures"}
 
-LANGUAGE_MODEL: dict[str, Any] = {
-    "lm.espnet": {
-        "max_epoch": 1,
-        "lm": "transformer",
-        "lm_conf": {"embed_unit": 8, "att_unit": 8, "head": 2, "unit": 8, "layer": 1},
-        "batch_type": "sorted",
-        "batch_size": 8,
-        "use_tensorboard": False,
-    },
-    "decode.lm_weight": 0.5,
-}
-
 
 @dataclass(frozen=True)
 class TinyTask:
@@ -152,7 +140,8 @@ def _sets(folder: Path) -> None:
 
 TASKS = {
     "recognition": TinyTask(
-        "demo", "conformer", _spoken, {**tiny.SETTINGS, **LANGUAGE_MODEL},
+        "demo", "conformer", _spoken,
+        {**tiny.SETTINGS, "lm.espnet": tiny.LANGUAGE_MODEL, "decode.lm_weight": 0.5},
         ("espnet2", "espeakng_loader"),
     ),
     "enhancement": TinyTask(

@@ -238,16 +238,15 @@ def run_stages(
         with _locked(stage.directory, lambda s=stage: on_stage(s, 0, 1, _WAITING)):  # type: ignore[misc]
             _refuse_decayed(stage, written)
             reasons = ["--force"] if force else stage.reasons_to_run(complete=True)
-            if not reasons:
+            if reasons:
+                on_stage(stage, 0, 1, "; ".join(reasons[:4]))
+                with log_to(log_dir / f"{stage.number}-{stage.name}.log"):
+                    stage.put_changed_aside()
+                    if force:
+                        stage.set_aside()
+                    _run(stage, reasons, on_stage)
+            else:
                 on_stage(stage, 1, 1, "done before, skipped")
-                written |= stage.recorded()
-                continue
-            on_stage(stage, 0, 1, "; ".join(reasons[:4]))
-            with log_to(log_dir / f"{stage.number}-{stage.name}.log"):
-                stage.put_changed_aside()
-                if force:
-                    stage.set_aside()
-                _run(stage, reasons, on_stage)
             written |= stage.recorded()
 
 

@@ -23,12 +23,11 @@ def write_tensors(path: Path, value: Any) -> None:
         torch.save(value, temporary)
 
 
-def read_tensors(path: Path, *, device: str = "cpu", remedy: str) -> Any:
-    """What `write_tensors` wrote.
+def read_tensors(path: Path, *, remedy: str) -> Any:
+    """What `write_tensors` wrote, on the CPU.
 
     Args:
         path: the file.
-        device: where the tensors go.
         remedy: what to do where the file is damaged, for the message.
 
     Raises:
@@ -37,7 +36,7 @@ def read_tensors(path: Path, *, device: str = "cpu", remedy: str) -> Any:
     """
     try:
         check_tensors(path)
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except Exception as error:  # torch raises many kinds, none its own
