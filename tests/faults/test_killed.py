@@ -5,71 +5,17 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from killed_runs import Run
+from killed_runs import WAYS, Run, wait_for_all
 from squall.engine.runner import run_cell
 from tiny_tasks import TASKS, numbers
 
 KILLS = int(os.environ.get("SQUALL_KILLS", "20"))
-
-
-def _members(group: int) -> list[int]:
-    """The processes of a group that live, from /proc."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            _, _, rest = stat.read_text().rpartition(") ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        state, _, of_group = rest.split()[:3]
-        if int(of_group) == group and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def _kill_whole(run: Run) -> None:
-    os.killpg(run.process.pid, signal.SIGKILL)
-
-
-def _kill_parent(run: Run) -> None:
-    run.process.kill()
-
-
-def _kill_child(run: Run) -> None:
-    """One of the processes that the command has started, which then fails, or the command."""
-    children = [pid for pid in _members(run.process.pid) if pid != run.process.pid]
-    os.kill(random.choice(children or [run.process.pid]), signal.SIGKILL)
-
-
-def _terminate(run: Run) -> None:
-    run.process.terminate()
-
-
-def _interrupt(run: Run) -> None:
-    """As Ctrl-C does, which reaches the whole group."""
-    os.killpg(run.process.pid, signal.SIGINT)
-
-
-WAYS: dict[str, Callable[[Run], None]] = {
-    "the whole run by SIGKILL": _kill_whole,
-    "the command alone by SIGKILL": _kill_parent,
-    "one of its children by SIGKILL": _kill_child,
-    "the command by SIGTERM": _terminate,
-    "the whole run by Ctrl-C": _interrupt,
-}
-
-
-def _wait_for_all(group: int, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while alive := _members(group):
-        assert time.monotonic() < deadline, f"orphans: {alive}"
-        time.sleep(0.02)
 
 
 @pytest.mark.fault(
@@ -106,7 +52,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_numbers(
 
     def finish(run: Run) -> None:
         assert run.process.wait(600) == 0, run.output.read_text()
-        _wait_for_all(run.process.pid)
+        wait_for_all(run.process.pid)
         assert numbers(folder) == expected
         assert not list(folder.rglob("*.part"))
 
@@ -122,7 +68,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_numbers(
         if run.process.poll() is None:
             WAYS[way](run)
             run.process.wait(60)
-            _wait_for_all(run.process.pid)
+            wait_for_all(run.process.pid)
             done += 1
         else:  # what was left took no longer
             finish(run)
@@ -155,5 +101,5 @@ def test_two_runs_at_once_end_with_the_same_numbers(
     second = Run(chosen.recipe, tmp_path / "exp", *arguments, *further, output="second.txt")
     for run in (first, second):
         assert run.process.wait(600) == 0, run.output.read_text()
-        _wait_for_all(run.process.pid)
+        wait_for_all(run.process.pid)
     assert numbers(tmp_path) == numbers(tmp_path / "whole")

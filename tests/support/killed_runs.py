@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -72,6 +73,59 @@ class Run:
         if self._group_lives():
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def members(group: int) -> list[int]:
+    """The processes of a group that live, from /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            _, _, rest = stat.read_text().rpartition(") ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        state, _, of_group = rest.split()[:3]
+        if int(of_group) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def _kill_whole(run: Run) -> None:
+    os.killpg(run.process.pid, signal.SIGKILL)
+
+
+def _kill_parent(run: Run) -> None:
+    run.process.kill()
+
+
+def _kill_child(run: Run) -> None:
+    """One of the processes that the command has started, which then fails, or the command."""
+    children = [pid for pid in members(run.process.pid) if pid != run.process.pid]
+    os.kill(random.choice(children or [run.process.pid]), signal.SIGKILL)
+
+
+def _terminate(run: Run) -> None:
+    run.process.terminate()
+
+
+def _interrupt(run: Run) -> None:
+    """As Ctrl-C does, which reaches the whole group."""
+    os.killpg(run.process.pid, signal.SIGINT)
+
+
+WAYS: dict[str, Callable[[Run], None]] = {
+    "the whole run by SIGKILL": _kill_whole,
+    "the command alone by SIGKILL": _kill_parent,
+    "one of its children by SIGKILL": _kill_child,
+    "the command by SIGTERM": _terminate,
+    "the whole run by Ctrl-C": _interrupt,
+}
+
+
+def wait_for_all(group: int, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while alive := members(group):
+        assert time.monotonic() < deadline, f"orphans: {alive}"
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)
