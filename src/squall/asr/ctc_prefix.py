@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["CTCPrefixes"]
+__all__ = ["LOG_ZERO", "CTCPrefixes"]
 
-_ZERO = -1e10  # the logarithm of 0: finite, so that a difference of two is a number
+LOG_ZERO = -1e10
+"""The logarithm of 0 in scores, ESPnet's: finite, so that a difference of two is a number."""
 
 
 class CTCPrefixes:
@@ -37,7 +38,7 @@ class CTCPrefixes:
     def __init__(self, log_probs: Tensor, lengths: Tensor, *, eos: int, hypotheses: int) -> None:
         batch, frames, classes = log_probs.shape
         padded = torch.arange(frames, device=log_probs.device) >= lengths[:, None]  # (B, T)
-        log_probs = log_probs.masked_fill(padded[..., None], _ZERO)
+        log_probs = log_probs.masked_fill(padded[..., None], LOG_ZERO)
         log_probs[..., 0].masked_fill_(padded, 0.0)  # a padded frame is a blank for certain
         self._frames = log_probs.transpose(0, 1).contiguous()  # (T, B, C)
         self._last = (lengths - 1).repeat_interleave(hypotheses)  # (N,)
@@ -46,7 +47,7 @@ class CTCPrefixes:
         self._blank = self._frames[:, self._utterance, 0]  # (T, N)
         self._eos, self._classes = eos, classes
         # Of the prefixes so far: r_n and r_b, (T, N), and the log probability, (N,).
-        self._in_token = torch.full_like(self._blank, _ZERO)
+        self._in_token = torch.full_like(self._blank, LOG_ZERO)
         self._in_blank = self._blank.cumsum(0)
         self._prefix = torch.zeros_like(self._blank[0])
         self._length = 0
@@ -68,8 +69,8 @@ class CTCPrefixes:
         if self._length:
             phi = torch.where(candidates == last[:, None], self._in_blank[..., None], phi)
         of_candidates = self._frames[:, self._utterance[:, None], candidates]  # (T, N, S)
-        in_token = torch.full_like(phi, _ZERO)
-        in_blank = torch.full_like(phi, _ZERO)
+        in_token = torch.full_like(phi, LOG_ZERO)
+        in_blank = torch.full_like(phi, LOG_ZERO)
         if not self._length:
             in_token[0] = of_candidates[0]
         for t in range(start, len(phi)):
@@ -79,10 +80,10 @@ class CTCPrefixes:
         begun = torch.cat(
             [in_token[start - 1 : start], phi[start - 1 : -1] + of_candidates[start:]]
         )
-        prefix = torch.full_like(self._prefix, _ZERO)[:, None].repeat(1, self._classes)  # (N, C)
+        prefix = torch.full_like(self._prefix, LOG_ZERO)[:, None].repeat(1, self._classes)  # (N, C)
         prefix.scatter_(1, candidates, begun.logsumexp(0))
         prefix[:, self._eos] = either[self._last, self._rows]
-        prefix[:, 0] = _ZERO
+        prefix[:, 0] = LOG_ZERO
         self._scored = (in_token, in_blank, prefix, candidates)
         return prefix - self._prefix[:, None]
 
@@ -97,7 +98,7 @@ class CTCPrefixes:
         in_token, in_blank, prefix, candidates = self._scored
         found = candidates[hypotheses] == tokens[:, None]  # (N, S)
         known, place = found.any(1), found.int().argmax(1)
-        self._in_token = in_token[:, hypotheses, place].masked_fill(~known, _ZERO)
-        self._in_blank = in_blank[:, hypotheses, place].masked_fill(~known, _ZERO)
+        self._in_token = in_token[:, hypotheses, place].masked_fill(~known, LOG_ZERO)
+        self._in_blank = in_blank[:, hypotheses, place].masked_fill(~known, LOG_ZERO)
         self._prefix = prefix[hypotheses, tokens]
         self._length += 1

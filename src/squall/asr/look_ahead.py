@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from squall.asr.bridge.espnet import BatchScorerInterface
+from squall.asr.ctc_prefix import LOG_ZERO
 from squall.text.tokens import BLANK, SENTENCE_END, SPACE, UNKNOWN
 
 __all__ = ["WordLookAhead"]
 
-_ZERO = -1e10  # log 0, as ESPnet's CTC score has it
 _UNKNOWN_WORD, _FIRST_WORD = 1, 2  # ids in a word list; the blank is 0, the end mark last
 _OUT, _ROOT = 0, 1  # nodes of a tree
 
@@ -105,7 +105,7 @@ class WordLookAhead(BatchScorerInterface):  # type: ignore[misc]
         """
         prefixes = self._advance(states, ys[:, -1].cpu())
         probs = self._probs(prefixes, ys.device)
-        return probs.log().clamp(min=_ZERO).to(torch.get_default_dtype()), prefixes
+        return probs.log().clamp(min=LOG_ZERO).to(torch.get_default_dtype()), prefixes
 
     def _advance(self, states: list[Any], last: Tensor) -> list[_Prefix]:
         """What is written of a word after one more token, (N,), of each hypothesis."""

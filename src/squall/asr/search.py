@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from squall.asr.bridge.espnet import BatchBeamSearch, BatchScorerInterface, BeamSearch
-from squall.asr.ctc_prefix import CTCPrefixes
+from squall.asr.ctc_prefix import LOG_ZERO, CTCPrefixes
 from squall.asr.decoder_steps import DecoderSteps
 
 __all__ = ["EspnetSearch", "Found", "JointSearch"]
 
 _PRE_BEAM = 1.5  # times the beam: tokens of each hypothesis that CTC scores, those best without it
 _ENDED_LENGTHS, _HOPELESS = 3, -10.0  # of Watanabe and others 2017, eq. 50
-_ZERO = -1e10
 _LESS_MINIMUM = 0.1
 
 
@@ -111,7 +110,7 @@ class JointSearch:
         of_utterance = torch.arange(batch, device=device)[:, None] * beam  # (B, 1)
         for step in range(max(utterance.longest for utterance in utterances)):
             total = scorers.score(tokens) + scores[:, None]  # (N, C)
-            total.masked_fill_(~running[:, None], _ZERO)
+            total.masked_fill_(~running[:, None], LOG_ZERO)
             best, places = total.view(batch, -1).topk(beam)  # (B, K)
             scores, places = best.view(-1), places.view(batch, beam)
             before = (places // total.size(1) + of_utterance).view(-1)  # (N,)
