@@ -161,14 +161,26 @@ def test_a_growing_file_has_its_lines_at_once_and_keeps_them(tmp_path: Path) -> 
     path = tmp_path / "new" / "results.txt"
 
     def fail_after_a_line() -> None:
-        with growing_file(path) as file:
-            file.write("é 1\n")
+        with growing_file(path) as write:
+            write("é 1\n")
             assert path.read_text(encoding="utf-8") == "é 1\n"
             raise KeyError
 
     with pytest.raises(KeyError):
         fail_after_a_line()
     assert path.read_text(encoding="utf-8") == "é 1\n"
+
+
+def test_what_a_growing_file_held_stays_until_there_is_something_new(tmp_path: Path) -> None:
+    path = tmp_path / "results.txt"
+    path.write_text("old\n")
+    with growing_file(path):
+        pass
+    assert path.read_text() == "old\n"
+    with growing_file(path) as write:
+        write("new 1\n")
+        write("new 2\n")
+    assert path.read_text() == "new 1\nnew 2\n"
 
 
 @pytest.mark.fault(
@@ -179,8 +191,11 @@ def test_a_growing_file_has_its_lines_at_once_and_keeps_them(tmp_path: Path) -> 
 def test_a_full_disk_is_named_with_the_file_that_grows(tmp_path: Path) -> None:
     link = tmp_path / "results.txt"
     link.symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"no space left .*results\.txt$"), growing_file(link) as file:
-        file.write("x\n")
+    with (
+        pytest.raises(OSError, match=r"no space left .*results\.txt$"),
+        growing_file(link) as write,
+    ):
+        write("x\n")
 
 
 def test_another_error_keeps_its_own_message(

@@ -15,7 +15,7 @@ import lzma
 import math
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -91,10 +91,14 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def growing_file(path: Path) -> Iterator[IO[str]]:
+def growing_file(path: Path) -> Iterator[Callable[[str], object]]:
     """Open a UTF-8 text file for lines that others may read at once, and that stay in any case.
 
-    It is the counterpart of `atomic_write` for the results of long work on many files.
+    It is the counterpart of `atomic_write` for the results of long work on many files. What the
+    file held before stays until the first text is written.
+
+    Yields:
+        What writes to it.
 
     Raises:
         OSError: also when the disk is full; the message then has the file.
@@ -102,8 +106,17 @@ def growing_file(path: Path) -> Iterator[IO[str]]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with path.open("w", encoding="utf-8", buffering=1) as file:
-            yield file
+        with path.open("a", encoding="utf-8", buffering=1) as file:
+            begun = False
+
+            def write(text: str) -> None:
+                nonlocal begun
+                if not begun and path.is_file():  # a pipe or terminal has nothing to lose
+                    file.truncate(0)
+                begun = True
+                file.write(text)
+
+            yield write
     except OSError as error:
         if disk_full(error):
             raise OSError(error.errno, f"{lack_of_space(error)} while writing {path}") from error

@@ -241,7 +241,7 @@ def test_the_report_of_what_was_not_run_says_what_to_run(run: Run) -> None:
 
 
 def test_a_dry_run_tells_every_stage_and_writes_nothing(root: Path, run: Run) -> None:
-    code, out, err = run("run", "toy", "--dry-run", "--corpus-dir", root / "none")
+    code, out, err = run("run", "toy", "--dry-run", "--corpus-dir", root)
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith(str(root / "exp" / "toy" / "small-"))
@@ -250,6 +250,25 @@ def test_a_dry_run_tells_every_stage_and_writes_nothing(root: Path, run: Run) ->
     assert not (root / "exp").exists()
     _, out, _ = run("run", "toy", "--dry-run", "--stage", 2, "--stop-stage", 3)
     assert [line.split()[0] for line in out.splitlines()[1:]] == ["2", "3"]
+
+
+@pytest.mark.parametrize("setting", ["loss.nam=ce", "loss.name=foo"])
+def test_a_dry_run_tells_what_the_check_would(root: Path, run: Run, setting: str) -> None:
+    code, _, err = run("run", "toy", "--dry-run", "--set", setting)
+    assert code == 1
+    assert setting.rpartition("=")[2] in err or "nam" in err
+    code, out, err = run("run", "toy", "--dry-run", "--corpus-dir", root / "none" / "an44")
+    assert code == 1
+    assert f"{root / 'none' / 'an44'} does not exist" in err
+    assert out.count("would run") > 1
+    assert not (root / "exp").exists()
+
+
+@pytest.mark.parametrize("option", ["--stage", "--stop-stage"])
+@pytest.mark.parametrize("stage", ["-1", "9", "99", "x"])
+def test_a_stage_that_no_recipe_has_is_refused(run: Run, option: str, stage: str) -> None:
+    with pytest.raises(SystemExit):
+        run("run", "toy", f"{option}={stage}")
 
 
 @pytest.mark.parametrize(
@@ -276,8 +295,9 @@ def test_a_wrong_setting_is_refused_before_anything_is_written(
     assert not (root / "exp").exists()
 
 
-def test_an_experiment_may_be_named_with_its_ending(run: Run) -> None:
-    assert run("run", "toy", "--dry-run", "--experiment", "small.yaml")[0] == 0
+def test_an_experiment_may_be_named_with_its_ending(root: Path, run: Run) -> None:
+    arguments = ("--dry-run", "--experiment", "small.yaml", "--corpus-dir", root)
+    assert run("run", "toy", *arguments)[0] == 0
 
 
 @pytest.mark.slow

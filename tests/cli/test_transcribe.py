@@ -33,6 +33,8 @@ class _Hypothesis:
     text: str = "GO ON"
     confidence: float = 0.875
     words: tuple[_Word, ...] = ()
+    tokens: tuple[str, ...] = ("GO", "ON")
+    token_probs: tuple[float, ...] = (0.5, 0.75)
 
 
 HEARD = _Hypothesis(words=(_Word("GO", 0.5), _Word("ON", 0.75)))
@@ -183,6 +185,8 @@ def test_json_has_one_object_per_line(model: Path, tmp_path: Path) -> None:
                 "end_s": 1.0,
                 "text": "GO ON",
                 "confidence": 0.875,
+                "tokens": ["GO", "ON"],
+                "token_probs": [0.5, 0.75],
                 "words": [
                     {"text": "GO", "confidence": 0.5, "start_s": 0.0, "end_s": 0.25},
                     {"text": "ON", "confidence": 0.75, "start_s": 0.5, "end_s": 0.75},
@@ -193,12 +197,66 @@ def test_json_has_one_object_per_line(model: Path, tmp_path: Path) -> None:
     assert [segment["start_s"] for segment in second["segments"]] == [0.0, 10.0]
 
 
+def test_json_has_an_object_for_a_file_that_failed(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", "bad.wav", "a.wav", "--model", str(model), "--format", "json"]) == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == {"path": "bad.wav", "problem": "no such file"}
+    assert second["text"] == "GO ON"
+
+
+@pytest.mark.parametrize("name", ["text", "vtt"])
+def test_what_an_output_held_stays_where_nothing_is_recognised(
+    model: Path, tmp_path: Path, name: str
+) -> None:
+    output = tmp_path / "talk"
+    output.write_text("of an earlier run\n")
+    arguments = ["--model", str(model), "--format", name, "-o", str(output)]
+    assert main(["transcribe", "bad.wav", *arguments]) == 1
+    assert output.read_text() == "of an earlier run\n"
+    assert main(["transcribe", "long.wav", *arguments]) == 0
+    assert output.read_text() == EXPECTED[name]
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "made"),
+    [
+        ("b", "vtt", "out/a.vtt"),
+        ("a.wav", "srt", "out"),
+        ("a.wav", "text", "out"),
+    ],
+)
+def test_a_folder_that_is_given_or_asked_for_gets_a_file_for_each_input(
+    model: Path, given: str, name: str, made: str
+) -> None:
+    Path("b/c.wav").unlink()
+    arguments = ["transcribe", given, "--model", str(model), "--format", name, "-o"]
+    assert main([*arguments, "out"]) == 0
+    assert Path(made).is_file()
+    assert main([*arguments, "new/"]) == 0
+    assert [path.stem for path in Path("new").iterdir()] == ["a"]
+
+
+def test_a_run_that_is_stopped_is_not_said_to_go_on(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["squall.asr.transcription"], "transcribe", stop)
+    assert main(["transcribe", "a.wav", "--model", str(model)]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
 def test_json_is_strict_where_the_search_found_nothing() -> None:
     @dataclass
     class Nothing:
         text: str = ""
         score: float = -math.inf
         confidence: float = 0.0
+        tokens: tuple[str, ...] = ()
+        token_probs: tuple[float, ...] = ()
 
     result: Any = _Transcript("a", hypothesis=Nothing())  # type: ignore[arg-type]
     line = FORMATS["json"]("a", several=False).end(result)
@@ -290,7 +348,7 @@ def test_captions_of_several_files_need_a_folder(
     output = tmp_path / "file"
     output.write_text("mine")
     assert main([*arguments, "-o", str(output)]) == 1
-    assert f"{output} is a file; 2 results of the format {name} need a" in capsys.readouterr().err
+    assert f"{output} is a file; 2 result(s) of the format {name} need a" in capsys.readouterr().err
     assert output.read_text() == "mine"
 
 

@@ -83,6 +83,7 @@ def time_words(
     *,
     start_s: float,
     duration_s: float,
+    encoded_s: float | None = None,
 ) -> tuple[TimedWord, ...] | None:
     """The words of a hypothesis with their times.
 
@@ -97,6 +98,7 @@ def time_words(
         hypothesis: of the utterance.
         start_s: of the utterance in its recording, in seconds, to which the times count.
         duration_s: of the utterance.
+        encoded_s: of what was encoded, where silence was put behind the utterance.
 
     Returns:
         None where the model was trained without CTC.
@@ -107,11 +109,12 @@ def time_words(
         return ()
     spoken = recogniser.words_of(hypothesis.tokens)  # tokens of each word, (first, behind the last)
     log_probs = recogniser.model.ctc.log_softmax(encoded)[0]  # (T, C)
-    hop_s = duration_s / len(log_probs)
+    hop_s = (encoded_s or duration_s) / len(log_probs)
     numbers = {token: number for number, token in enumerate(recogniser.tokens)}
     ids = [numbers[token] for token in hypothesis.tokens]
     try:
-        spans = align_tokens(log_probs.float().cpu().numpy(), ids) * hop_s
+        found = align_tokens(log_probs.float().cpu().numpy(), ids) * hop_s
+        spans = np.minimum(found, duration_s)
     except ValueError:
         edges = np.linspace(0, duration_s, len(ids) + 1)
         spans = np.stack([edges[:-1], edges[1:]], axis=1)

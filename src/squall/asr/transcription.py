@@ -80,6 +80,8 @@ OnPart = Callable[[float, Sequence[Spoken]], None]
 def find_audio(paths: Sequence[Path]) -> list[Path]:
     """The audio files among the paths, and below those that are folders, in sorted order.
 
+    A file that is given twice, as by itself and by its folder, is one.
+
     Raises:
         FileNotFoundError: a path does not exist, or a folder holds no audio.
     """
@@ -91,7 +93,7 @@ def find_audio(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
         else:
             raise FileNotFoundError(f"{path}: no such file or folder")
-    return found
+    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]
 
 
 def transcribe(
@@ -204,8 +206,9 @@ class _File:
     def _spoken(self, segment: Segment, encoded: torch.Tensor, hypothesis: Hypothesis) -> Spoken:
         start_s, duration_s = segment.start_s, segment.duration_s
         words = time_words(
-            self._recogniser, encoded, hypothesis, start_s=start_s, duration_s=duration_s
-        )
+            self._recogniser, encoded, hypothesis, start_s=start_s, duration_s=duration_s,
+            encoded_s=len(_long_enough(segment)) / SAMPLE_RATE_HZ,
+        )  # fmt: skip
         return Spoken(start_s, start_s + duration_s, hypothesis, words)
 
 

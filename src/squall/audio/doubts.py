@@ -10,6 +10,7 @@ __all__ = ["Doubts"]
 # A decoder overshoots, Opus by a factor of 4 at worst; rounded floats are a little beyond 1.
 _LOSSY_PEAK = 10.0
 _PEAK = 1.001
+_FAINT_PEAK = 1e-4  # three steps of 16 bits
 
 
 class Doubts:
@@ -44,6 +45,11 @@ class Doubts:
         if self._peak > self._highest:
             doubts.append(
                 f"its peak is {self._peak:.5g} where full scale is 1: scale its samples to [-1, 1]"
+            )
+        elif 0.0 < self._peak < _FAINT_PEAK:
+            doubts.append(
+                f"its peak is {self._peak:.2g} where full scale is 1: too quiet to be told "
+                "from rounding"
             )
         if self._cancel():
             doubts.append("its channels cancel when they are mixed down: give it as one of them")

@@ -37,14 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here an error of it has a message
         return code
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        goes_on = getattr(options, "recipe", None) is not None
+        print("stopped" + "; run the same command again to go on" * goes_on, file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"squall: {error}", file=sys.stderr)
+        print(f"squall: {_told(error)}", file=sys.stderr)
         return 1
+
+
+def _told(error: BaseException) -> str:
+    """An error in words; the system's own have the file in front."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
 
 
 def _be_utf8() -> None:
@@ -85,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
+
+
+def _stage(text: str) -> int:
+    if not text.isdecimal() or int(text) > 8:
+        raise argparse.ArgumentTypeError(f"{text!r} is no stage: they are numbered from 0 to 8")
     return int(text)
 
 
@@ -133,8 +147,8 @@ def _add_run(verbs: Any) -> None:
         help="YAML file under conf/RECIPE, e.g. rnn (default: the first by name that is no variant "
         "of another; for a corpus that is small, the one made for it)",
     )
-    verb.add_argument("--stage", type=int, default=0, metavar="N", help="first stage")
-    verb.add_argument("--stop-stage", type=int, default=99, metavar="M", help="last stage")
+    verb.add_argument("--stage", type=_stage, default=0, metavar="N", help="first stage")
+    verb.add_argument("--stop-stage", type=_stage, default=8, metavar="M", help="last stage")
     verb.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting")
     verb.add_argument("--grid", nargs="+", metavar="KEY=A,B", help="run every combination")
     verb.add_argument("--seed", type=int, help="same as --set seed=N")
@@ -215,9 +229,9 @@ def _add_transcribe(verbs: Any) -> None:
     verb.add_argument(
         "-o",
         "--output",
-        type=Path,
         help="write here instead of the terminal: a file; or a folder, with a file for each input, "
-        "which is made for srt, vtt and ctm of several",
+        "which is made where the name ends with /, and for srt, vtt and ctm of several or of "
+        "a folder",
     )
     verb.add_argument(
         "--vad",

@@ -49,10 +49,10 @@ def run_recipe(options: argparse.Namespace) -> int:
     cells = _cells(options, launch)
     check_launch(options, launch)
     if options.dry_run:
-        for cell in cells:
-            print(f"{cell.experiment.directory}")
-            _dry_run(cell)
-        return 0
+        problems = list(filter(None, map(_dry_run, cells)))
+        for problem in dict.fromkeys(problems):  # often that of every cell
+            print(f"squall: {problem}", file=sys.stderr)
+        return 1 if problems else 0
     failed: list[Cell] = []
     if launch.rank > 0:
         return _join(options, launch)
@@ -199,18 +199,24 @@ def _place(cell: Cell) -> Path:
     return cell.experiment.result_path
 
 
-def _dry_run(cell: Cell) -> None:
+def _dry_run(cell: Cell) -> str | None:
+    """Tell what would run; returns what the check would stop with."""
     from squall.engine.stages import run_stages
 
-    run_stages(
-        task_of(cell.config).list_stages(cell.experiment),
-        log_dir=cell.experiment.log_dir,
-        first=cell.first,
-        last=cell.last,
-        force=cell.force,
-        dry_run=True,
-        on_stage=lambda stage, done, total, message: print(f"  {stage.title:<10} {message}"),
-    )
+    print(f"{cell.experiment.directory}")
+    try:
+        run_stages(
+            task_of(cell.config).list_stages(cell.experiment),
+            log_dir=cell.experiment.log_dir,
+            first=cell.first,
+            last=cell.last,
+            force=cell.force,
+            dry_run=True,
+            on_stage=lambda stage, done, total, message: print(f"  {stage.title:<10} {message}"),
+        )
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        return str(error)
+    return None
 
 
 @contextmanager

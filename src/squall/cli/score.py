@@ -30,8 +30,9 @@ def score_files(options: argparse.Namespace) -> int:
         print(format_alignments(reports[0]))
     for report in reports:
         counts = report.total.counts
+        rate = f"{counts.percent:.2f} %" if counts.reference else "not defined, of no reference"
         print(
-            f"{report.metric.upper()} {counts.percent:.2f} % "
+            f"{report.metric.upper()} {rate} "
             f"({counts.substitutions} S + {counts.deletions} D + {counts.insertions} I) "
             f"/ {counts.reference}"
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
 import shutil
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,7 +94,8 @@ def _transcribe_files(options: argparse.Namespace) -> int:
     shortest_s, longest_s = options.segment_s
     pauses = Pauses(shortest_s, longest_s, options.pause_s)
     activity = None if options.vad == "none" else build_voice_activity(options.vad)
-    with redirect_stdout(io.StringIO()):  # ESPnet reports missing extras while it is imported
+    # ESPnet reports missing extras while it is imported.
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         from squall.asr.decoding import load_recogniser
         from squall.asr.transcription import find_audio, transcribe
 
@@ -102,6 +104,7 @@ def _transcribe_files(options: argparse.Namespace) -> int:
         with redirect_stdout(io.StringIO()):
             paths = find_audio(list(inputs))
         jobs = _plan(paths, inputs, options.output, options.format)
+        output = Path(options.output) if options.output else None
         with redirect_stdout(io.StringIO()):
             recogniser = load_recogniser(experiment, device=options.device, threads=options.threads)
         if options.format in TIMED_FORMATS and recogniser.model.ctc is None:
@@ -109,14 +112,14 @@ def _transcribe_files(options: argparse.Namespace) -> int:
                 f"--format {options.format} needs the times of words, which this model does not "
                 "have: it was trained without CTC. Take text or json"
             )
-        write = opened.enter_context(_writable(options.output, jobs))
+        head = FORMATS[options.format].head
+        write = opened.enter_context(_writable(output, jobs, head))
         # Lines of text and a bar on one terminal would disturb each other.
         bar = sys.stderr.isatty() and bool(options.output or not sys.stdout.isatty())
         say, show = opened.enter_context(display(sum(job.size for job in jobs), bar=bar))
         for folder in filter(Path.is_dir, inputs):
             if left_out := unread_below(folder):
                 say(f"{folder}: {left_out}")
-        write(FORMATS[options.format].head)
         recognise = partial(transcribe, recogniser, activity=activity, pauses=pauses)
         failed, in_part, audio_s, started = 0, "", 0.0, time.perf_counter()
         for number, job in enumerate(jobs):
@@ -166,7 +169,10 @@ def _recognise(
         show(share)
 
     result = recognise(job.path, on_part=on_part)
-    if result.hypothesis is not None:
+    if result.hypothesis is None:
+        if failure := job.format.failure(result):
+            put(failure)
+    else:
         put(job.format.end(result))
         if job.target is not None:
             with atomic_write(job.target) as file:
@@ -188,9 +194,10 @@ def _files(given: Sequence[Path]) -> Iterator[dict[Path, str]]:
 
 
 def _plan(
-    paths: Sequence[Path], inputs: dict[Path, str], output: Path | None, format_name: str
+    paths: Sequence[Path], inputs: dict[Path, str], place: str | None, format_name: str
 ) -> list[_Job]:
     """What is written of each file, and where."""
+    output = Path(place) if place else None
     kind = FORMATS[format_name]
     several = len(paths) > 1
     names = [inputs.get(path, str(path)) for path in paths]
@@ -202,14 +209,13 @@ def _plan(
     below = [_below(path, name, inputs) for path, name in zip(paths, names, strict=True)]
     titles = _recordings(below, names) if format_name == "ctm" else names
     targets: list[Path | None] = [None] * len(paths)
-    in_folder = output is not None and (
-        output.is_dir() or (several and format_name in TIMED_FORMATS)
-    )
+    each = format_name in TIMED_FORMATS and (several or any(map(Path.is_dir, inputs)))
+    in_folder = output is not None and (output.is_dir() or each or str(place).endswith(os.sep))
     if output is not None and in_folder:
         if output.exists() and not output.is_dir():
             raise ValueError(
-                f"{output} is a file; {len(paths)} results of the format {format_name} need a "
-                "folder"
+                f"{output} is a file; {len(paths)} result(s) of the format {format_name} need a "
+                "folder: give another one"
             )
         targets = list(_targets(output, below, kind.suffix))
     jobs = [
@@ -252,8 +258,13 @@ def _targets(folder: Path, below: Sequence[Path], suffix: str) -> Iterator[Path]
 
 
 @contextmanager
-def _writable(output: Path | None, jobs: Sequence[_Job]) -> Iterator[Callable[[str], object]]:
+def _writable(
+    output: Path | None, jobs: Sequence[_Job], head: str
+) -> Iterator[Callable[[str], object]]:
     """What writes to the one output of all files, where each line can be read at once.
+
+    What is there already is replaced by the first result, and not before. The head is written in
+    front of it.
 
     Raises:
         OSError: it cannot be written, or no file can be made in the folder.
@@ -267,11 +278,16 @@ def _writable(output: Path | None, jobs: Sequence[_Job]) -> Iterator[Callable[[s
                 tempfile.TemporaryFile(dir=output).close()
                 write = _to_nowhere
             else:
-                write = opened.enter_context(growing_file(output)).write
+                write = opened.enter_context(growing_file(output))
         except OSError as error:
             reason = error.strerror or error
             raise OSError(f"{output}: cannot be written ({reason}): give another output") from error
-        yield write
+        yield _with_head(write, head)
+
+
+def _with_head(write: Callable[[str], object], head: str) -> Callable[[str], object]:
+    heads = iter([head])
+    return lambda text: write(next(heads, "") + text)
 
 
 def _print(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from squall.files import json_text
 from squall.text.captions import VTT_HEAD, build_cues, ctm_line, srt_cue, vtt_cue
@@ -38,6 +38,10 @@ class Format:
         """What the file adds, of which something was recognised."""
         return ""
 
+    def failure(self, transcript: Transcript) -> str:
+        """What a file adds of which nothing was."""
+        return ""
+
 
 class _Text(Format):
     suffix = ".txt"
@@ -60,11 +64,13 @@ class _Json(Format):
     suffix = ".json"
 
     def end(self, transcript: Transcript) -> str:
-        hypothesis: Any = transcript.hypothesis
+        hypothesis = asdict(cast("Any", transcript.hypothesis))
+        # Between the tokens of two segments there is none that keeps their words apart.
+        del hypothesis["tokens"], hypothesis["token_probs"]
         record: dict[str, Any] = {
             "path": self.name,
             "duration_s": round(transcript.duration_s, 3),
-            **asdict(hypothesis),
+            **hypothesis,
             "conversions": transcript.conversions,
             "segments": [_segment(spoken) for spoken in transcript.segments],
         }
@@ -72,6 +78,10 @@ class _Json(Format):
             record["problem"] = transcript.problem
         # The score is null where the search found nothing.
         return json_text(record, nan_as_null=True, ensure_ascii=False) + "\n"
+
+    def failure(self, transcript: Transcript) -> str:
+        record = {"path": self.name, "problem": transcript.problem}
+        return json_text(record, ensure_ascii=False) + "\n"
 
 
 def _segment(spoken: Spoken) -> dict[str, Any]:
@@ -81,6 +91,8 @@ def _segment(spoken: Spoken) -> dict[str, Any]:
         "end_s": round(spoken.end_s, 3),
         "text": spoken.hypothesis.text,
         "confidence": spoken.hypothesis.confidence,
+        "tokens": spoken.hypothesis.tokens,
+        "token_probs": spoken.hypothesis.token_probs,
         "words": [_word(asdict(word)) for word in words],
     }
 

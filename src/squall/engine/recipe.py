@@ -119,7 +119,9 @@ class Recipe(ABC, Generic[Config]):
         Raises:
             StageError: it is less than a run needs.
         """
-        free = shutil.disk_usage(self.experiment.recipe_dir).free
+        folder = self.experiment.recipe_dir
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        free = shutil.disk_usage(there).free
         if free < _MIN_FREE_BYTES:
             raise StageError(
                 f"{free / 1e9:.1f} GB free under {self.experiment.recipe_dir}; a run needs "

@@ -184,7 +184,8 @@ def compare_systems(runs: Sequence[ScoredRun], *, baseline: str | None = None) -
         systems.setdefault(run.record.system, {})[run.record.seed] = run
     if baseline is not None and not any(baseline in systems for systems in groups.values()):
         found = sorted({system for systems in groups.values() for system in systems})
-        raise ValueError(f"--baseline {baseline}: there is no such system; there are {found}")
+        there = f"there are {', '.join(found)}" if found else "there is one, and nothing to compare"
+        raise ValueError(f"--baseline {baseline}: there is no such system; {there}")
     records: list[Record] = []
     for systems in groups.values():
         first = baseline or next(iter(systems))

@@ -12,6 +12,7 @@ from squall.scoring.reliability import check_confidences
 
 __all__ = ["score_smooth_ece"]
 
+_NARROWEST, _WIDEST = 1e-4, 1e3  # widths: the grid's step is 0.00006; beyond, all is one value
 _CELLS = 2**14  # of the grid over [0, 1]: far below any width that 10^7 samples give
 _HALVINGS = 40
 
@@ -28,14 +29,14 @@ def score_smooth_ece(
     Args:
         confidences: (N,) in [0, 1].
         correct: (N,) booleans.
-        width: w > 0 of the kernel in place of the one where error and width agree.
+        width: w of the kernel, at least 0.0001, in place of the one where error and width agree.
 
     Returns:
         The error as a fraction of 1, in [0, 1]; NaN where there are no samples. It does not depend
         on the order of the samples, to the last bit.
 
     Raises:
-        ValueError: as in `bin_confidences`, or the width is not positive and finite.
+        ValueError: as in `bin_confidences`, or the width is too small or not finite.
 
     Convention: the kernel is reflected as often as it takes, as in the source. The source's package
     `relplot` reflects once, cuts the kernel off at half a unit from its middle, and finds the width
@@ -48,13 +49,13 @@ def score_smooth_ece(
     0.25
     """
     values, right = check_confidences(confidences, correct)
-    if width is not None and not 0.0 < width < math.inf:
-        raise ValueError(f"the width is {width}; it must be positive and finite")
+    if width is not None and not _NARROWEST <= width < math.inf:
+        raise ValueError(f"the width is {width}; it must be {_NARROWEST} at least, and finite")
     if not len(values):
         return math.nan
     error = _error_of_width(values, right)
     if width is not None:
-        return error(width)
+        return error(min(width, _WIDEST))
     low, high = 0.0, 1.0  # no error is above 1
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)

@@ -69,4 +69,6 @@ def _calibration(runs: Sequence[Run]) -> list[Section]:
 
 
 def _errors(run: Run, tested: Recognised | None) -> str:
-    return errors_html(tested) if tested else f"<p>{html.escape(run.label)}: not decoded</p>"
+    if tested:
+        return errors_html(tested)
+    return f"<p>{html.escape(run.label)}: its test set was not decoded</p>"
