@@ -104,6 +104,14 @@ def test_words_lie_where_their_tokens_are() -> None:
     # 0.06 s behind the first frame, 0.18 s behind the last or where the next word starts.
     expected = [(0.26, 0.58), (0.58, 0.74), (1.66, 1.82)]
     np.testing.assert_allclose(times, expected, atol=1e-9)
+    # As much silence again was put behind it: the frames keep their length, the words end with it.
+    padded = time_words(
+        recogniser, torch.zeros(1, 50, 1), hypothesis, start_s=100.0, duration_s=1.7, encoded_s=2.0
+    )
+    assert padded is not None
+    times = [(word.start_s - 100, word.end_s - 100) for word in padded]
+    expected[2] = (1.66, 1.7)
+    np.testing.assert_allclose(times, expected, atol=1e-9)
 
 
 @settings(deadline=None, max_examples=60)

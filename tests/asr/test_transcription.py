@@ -188,6 +188,11 @@ def test_a_file_is_taken_whatever_its_name(speech: Path, tmp_path: Path) -> None
     assert find_audio([odd, speech / "inside"]) == [odd, speech / "inside" / "plain.flac"]
 
 
+def test_a_file_that_is_given_twice_is_one(speech: Path) -> None:
+    one = speech / "inside" / "plain.flac"
+    assert find_audio([one, speech / "inside", one]) == [one]
+
+
 class _Waits:
     """Takes up to 3 s of memory for what it recognises, and fails on the file of 2 s."""
 

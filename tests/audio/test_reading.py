@@ -228,6 +228,15 @@ def test_samples_beyond_full_scale_are_kept_and_doubted(
     assert [doubt.split(" where")[0] for doubt in audio.doubts] == [f"its peak is {factor:.5g}"]
 
 
+def test_what_is_hardly_there_is_doubted(tmp_path: Path) -> None:
+    samples = _speech() / np.float32(32768)
+    for peak, told in ((9e-5, "its peak is 9e-05"), (2e-4, None), (0.0, None)):
+        loudest = samples * np.float32(peak / np.abs(samples).max())
+        soundfile.write(tmp_path / "f.wav", loudest, RATE_HZ, subtype="FLOAT")
+        doubts = [doubt.split(" where")[0] for doubt in read_audio(tmp_path / "f.wav").doubts]
+        assert doubts == ([] if told is None else [told])
+
+
 @pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
 def test_full_scale_is_not_beyond_it(tmp_path: Path, name: str) -> None:
     square = np.where(_speech() < 0, -32768, 32767).astype(np.int16)
@@ -327,7 +336,7 @@ def test_headerless_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_audio(path, raw=RawFormat(RATE_HZ))
     given_order = read_audio(path, raw=RawFormat(RATE_HZ, "little"))
     np.testing.assert_array_equal(given_order.samples, noise.astype(np.float32) / 32768)
-    with pytest.raises(AudioError, match="no header"):
+    with pytest.raises(AudioError, match=r"it has no header.* -c 1 x.raw x.wav "):
         read_audio(path)
     path.write_bytes(b"abc")
     with pytest.raises(AudioError, match="not a whole number of samples"):

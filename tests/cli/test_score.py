@@ -56,6 +56,16 @@ def test_an_utterance_without_words_is_all_deletions(
     assert capsys.readouterr().out.startswith("WER 33.33 % (0 S + 2 D + 0 I) / 6")
 
 
+def test_a_rate_of_references_without_words_is_not_defined(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files[0].write_text("u1\n")
+    files[1].write_text("u1 GO\n")
+    assert _score(files) == 0
+    told = capsys.readouterr().out.splitlines()[0]
+    assert told == "WER not defined, of no reference (0 S + 0 D + 1 I) / 0"
+
+
 @pytest.mark.parametrize("side", [0, 1])
 def test_an_utterance_missing_on_one_side_is_named(
     files: tuple[Path, Path], capsys: pytest.CaptureFixture[str], side: int

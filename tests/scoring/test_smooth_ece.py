@@ -95,13 +95,18 @@ def test_the_order_of_the_samples_changes_no_bit() -> None:
     assert score_smooth_ece(confidences=confidences[order], correct=correct[order]) == first
 
 
+def test_the_widest_kernel_leaves_the_gap_of_the_means() -> None:
+    error = score_smooth_ece(confidences=[0.2, 0.9], correct=[True, False], width=1e300)
+    assert error == pytest.approx(0.05)
+
+
 def test_no_samples_have_no_error() -> None:
     assert math.isnan(score_smooth_ece(confidences=[], correct=[]))
 
 
-@pytest.mark.parametrize("width", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("width", [0.0, -1.0, 1e-9, math.inf, math.nan])
 def test_a_wrong_width_is_named(width: float) -> None:
-    with pytest.raises(ValueError, match=f"the width is {width}; it must be positive"):
+    with pytest.raises(ValueError, match=f"the width is {width}; it must be 0.0001 at least"):
         score_smooth_ece(confidences=[0.5], correct=[True], width=width)
 
 

@@ -410,13 +410,13 @@ def _shorten_header(path: Path) -> dict[str, str] | None:
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, int, tuple[str, ...]]]:
     """A file, the number of its frames and what is done to its samples."""
-    found = inspect(path)
-    if path.suffix.lower() in _HEADERLESS and not found.formats:
+    if path.suffix.lower() in _HEADERLESS:
         raise AudioError(
-            f"{path}: samples without a header, whose rate and encoding nothing tells: name them "
-            "(raw=RawFormat(...) in Python), or convert the file, e.g. sox -t raw -r 16000 "
-            f"-e signed -b 16 -c 1 {path.name} {path.stem}.wav"
+            f"{path}: by its name it has no header, so that nothing tells its sampling rate: rename "
+            "it if it has one, else convert it, e.g. sox -t raw -r 16000 -e signed -b 16 -c 1 "
+            f"{path.name} {path.stem}.wav (in Python give raw=RawFormat(...))"
         )
+    found = inspect(path)
     try:
         with mended(path, found) as source, soundfile.SoundFile(source) as file:
             yield file, count_frames(path, file, found), found.conversions
