@@ -412,9 +412,9 @@ def _open(path: Path) -> Iterator[tuple[Any, int, tuple[str, ...]]]:
     """A file, the number of its frames and what is done to its samples."""
     if path.suffix.lower() in _HEADERLESS:
         raise AudioError(
-            f"{path}: by its name it has no header, so that nothing tells its sampling rate: rename "
-            "it if it has one, else convert it, e.g. sox -t raw -r 16000 -e signed -b 16 -c 1 "
-            f"{path.name} {path.stem}.wav (in Python give raw=RawFormat(...))"
+            f"{path}: by its name it has no header, so that nothing tells its sampling rate: "
+            "rename it if it has one, else convert it, e.g. sox -t raw -r 16000 -e signed -b 16 "
+            f"-c 1 {path.name} {path.stem}.wav (in Python give raw=RawFormat(...))"
         )
     found = inspect(path)
     try:
