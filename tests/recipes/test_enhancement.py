@@ -171,7 +171,7 @@ def test_the_demo_runs_on_the_spoken_corpus(
 def test_a_dry_run_names_the_experiments_and_makes_nothing(
     squall: Squall, tiny_data: Path, tmp_path: Path, recipe: str
 ) -> None:
-    arguments = ("--corpus-dir", tiny_data, "--noise-dir", tiny_data, "--dry-run")
+    arguments = (*_places(tiny_data), "--dry-run")
     code, out, err = squall(recipe, *arguments)
     assert code == 0, err
     assert out.count("5 train") >= 4

@@ -174,7 +174,7 @@ def test_a_run_without_epochs_has_no_curves(tmp_path: Path) -> None:
 
 def test_a_run_that_did_not_decode_the_test_set_says_so(tmp_path: Path) -> None:
     text = _html(collect([_experiment(tmp_path, splits=["dev"])]), tmp_path)
-    assert "small ce, seed 1: not decoded" in _section(text, "errors-of-each-run")
+    assert "small ce, seed 1: its test set was not decoded" in _section(text, "errors-of-each-run")
     assert "<audio" not in text
 
 
