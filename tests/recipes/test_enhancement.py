@@ -167,13 +167,16 @@ def test_the_demo_runs_on_the_spoken_corpus(
     assert {r.dataset for r in records} == {"demo"}
 
 
-@pytest.mark.parametrize("recipe", ["enhance_demo", "enhance_hint", "enhance_timit"])
+@pytest.mark.parametrize(
+    ("recipe", "lacking"),
+    [("enhance_demo", ""), ("enhance_hint", ""), ("enhance_timit", "no noise engine")],
+)
 def test_a_dry_run_names_the_experiments_and_makes_nothing(
-    squall: Squall, tiny_data: Path, tmp_path: Path, recipe: str
+    squall: Squall, tiny_data: Path, tmp_path: Path, recipe: str, lacking: str
 ) -> None:
-    arguments = (*_places(tiny_data), "--dry-run")
-    code, out, err = squall(recipe, *arguments)
-    assert code == 0, err
+    code, out, err = squall(recipe, *_places(tiny_data), "--dry-run")
+    assert code == bool(lacking), err
+    assert lacking in err
     assert out.count("5 train") >= 4
     assert not list(tmp_path.iterdir())
 
