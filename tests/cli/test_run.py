@@ -317,6 +317,10 @@ def test_report_of_a_folder_that_is_no_experiment(run: Run, tmp_path: Path) -> N
     assert code == 1
     assert err.startswith(f"squall: {tmp_path} is not an experiment directory")
     assert not (tmp_path / "report.html").exists()
+    (tmp_path / "file").touch()
+    code, _, err = run("report", tmp_path, "-o", tmp_path / "file" / "report.html")
+    assert code == 1
+    assert f"{tmp_path / 'file'} is a file, not a folder: give another place with -o" in err
 
 
 def _on_a_terminal(*arguments: str) -> tuple[int, str]:

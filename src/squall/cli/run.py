@@ -111,6 +111,7 @@ def report_experiments(options: argparse.Namespace) -> int:
         ConfigError: two experiments have results of the same name, as where only a setting differs
             that names no system.
     """
+    _check_place("-o", options.output.absolute().parent)
     # A directory given twice is one run: as two of one seed they would have a spread of 0.
     directories = {directory.resolve(): directory for directory in options.experiments}.values()
     variants = [open_variants(directory) for directory in directories]
