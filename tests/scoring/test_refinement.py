@@ -214,8 +214,9 @@ def test_wrong_values_are_named() -> None:
     words = _words(10)
     with pytest.raises(ValueError, match="by is 'beta'; it must be 'temperature' or 'isotonic'"):
         refine_confidences(**words, by="beta")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="folds is 1; it must be at least 2"):
-        refine_confidences(**words, folds=1)
+    for folds in (1, 2.5):
+        with pytest.raises(ValueError, match=f"folds is {folds}; it must be a whole number"):
+            refine_confidences(**words, folds=folds)
     with pytest.raises(ValueError, match="9 groups, but 10 samples; each needs one label"):
         refine_confidences(**words | {"groups": range(9)})
     with pytest.raises(ValueError, match=r"groups have shape \(5, 2\)"):

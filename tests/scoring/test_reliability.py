@@ -307,7 +307,7 @@ def test_a_confidence_outside_by_rounding_counts_as_the_bound(bin_samples, outsi
 
 
 @BIN_BOTH_WAYS
-@pytest.mark.parametrize("bins", [0, -1])
+@pytest.mark.parametrize("bins", [0, -1, 2.5])
 def test_there_must_be_a_bin(bin_samples, bins):
-    with pytest.raises(ValueError, match=f"bins is {bins}; it must be at least 1"):
+    with pytest.raises(ValueError, match=f"bins is {bins}; it must be a whole number"):
         bin_samples(confidences=[0.5], correct=[True], bins=bins)

@@ -422,7 +422,7 @@ def _open(path: Path) -> Iterator[tuple[Any, int, tuple[str, ...]]]:
             yield file, count_frames(path, file, found), found.conversions
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
-        hint = "" if found.formats else f". If it is audio: {conversion_hint(path)}"
+        hint = "" if found.formats else f". {conversion_hint(path)}, if it is audio"
         raise AudioError(f"{path}: libsndfile cannot read it: {reason}{hint}") from error
 
 

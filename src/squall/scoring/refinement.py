@@ -229,8 +229,8 @@ def number_folds(groups: ArrayLike, *, folds: int = 5) -> NDArray[np.int64]:
     labels = np.asarray(groups)
     if labels.ndim != 1:
         raise ValueError(f"groups have shape {labels.shape}; they must be (samples,)")
-    if folds < 2:
-        raise ValueError(f"folds is {folds}; it must be at least 2")
+    if folds < 2 or folds != int(folds):
+        raise ValueError(f"folds is {folds}; it must be a whole number, at least 2")
     _, numbers = np.unique(labels, return_inverse=True)
     return np.asarray(numbers.ravel() % folds, dtype=np.int64)
 

@@ -209,9 +209,9 @@ def check_confidences(
 
 
 def _check_bins(bins: int) -> int:
-    if bins < 1:
-        raise ValueError(f"bins is {bins}; it must be at least 1")
-    return bins
+    if bins < 1 or bins != int(bins):
+        raise ValueError(f"bins is {bins}; it must be a whole number, at least 1")
+    return int(bins)
 
 
 def _equal_edges(bins: int) -> NDArray[np.float64]:
