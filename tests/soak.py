@@ -31,8 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from killed_runs import WAYS, Run, members, wait_for_all
-from squall.report.records import read_records
-from tiny_tasks import MEASURED
+from tiny_tasks import numbers_of
 
 LOOK_EVERY_S = 2.0
 LIVED_S = 120.0  # growth is told of processes that live as long
@@ -83,13 +82,11 @@ class Watch:
 
 
 def numbers(exp: Path) -> dict[tuple[object, ...], str]:
-    """Every record of every experiment, to its last digit, but those of time and memory."""
-    results = sorted(exp.glob("*/*/result.json"))
+    """Every record of every experiment, to its last digit, but those of time."""
     return {
-        (path.parent.name, *record.key): repr(record.value)
-        for path in results
-        for record in read_records(path)
-        if record.metric not in MEASURED
+        (path.parent.name, *key): value
+        for path in exp.glob("*/*/result.json")
+        for key, value in numbers_of(path).items()
     }
 
 

@@ -95,6 +95,11 @@ class TinyTask:
 def numbers(folder: Path) -> dict[tuple[Any, ...], str]:
     """The records of the one experiment in a folder's `exp` to their last digit, as text."""
     (result,) = (folder / "exp").glob("*/*/result.json")
+    return numbers_of(result)
+
+
+def numbers_of(result: Path) -> dict[tuple[Any, ...], str]:
+    """The records of an experiment's `result.json`, but those that are times."""
     found = read_records(result)
     return {r.key: repr(r.value) for r in found if r.metric not in MEASURED}
 

@@ -93,7 +93,7 @@ def find_audio(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
         else:
             raise FileNotFoundError(f"{path}: no such file or folder")
-    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]
+    return list({path.resolve(): path for path in found}.values())
 
 
 def transcribe(
@@ -191,9 +191,10 @@ class _File:
     def _recognise(self, segments: Sequence[Segment], batch_s: float, until_s: float) -> None:
         found: list[Spoken] = []
         for batch in batches_of(segments, batch_s=batch_s):
-            encoded = [self._recogniser.encode(_long_enough(one)) for one in batch]
+            heard = list(map(_long_enough, batch))
+            encoded = list(map(self._recogniser.encode, heard))
             hypotheses = self._recogniser.search_all(encoded)
-            found += map(self._spoken, batch, encoded, hypotheses)
+            found += map(self._spoken, batch, heard, encoded, hypotheses)
         found.sort(key=lambda one: one.start_s)
         self._segments += found
         self._tell(until_s, found)
@@ -203,11 +204,17 @@ class _File:
         self._share = max(self._share, min(1.0, until_s / self._duration_s))
         self._on_part(self._share, found)
 
-    def _spoken(self, segment: Segment, encoded: torch.Tensor, hypothesis: Hypothesis) -> Spoken:
+    def _spoken(
+        self,
+        segment: Segment,
+        heard: NDArray[np.float32],
+        encoded: torch.Tensor,
+        hypothesis: Hypothesis,
+    ) -> Spoken:
         start_s, duration_s = segment.start_s, segment.duration_s
         words = time_words(
             self._recogniser, encoded, hypothesis, start_s=start_s, duration_s=duration_s,
-            encoded_s=len(_long_enough(segment)) / SAMPLE_RATE_HZ,
+            encoded_s=len(heard) / SAMPLE_RATE_HZ,
         )  # fmt: skip
         return Spoken(start_s, start_s + duration_s, hypothesis, words)
 

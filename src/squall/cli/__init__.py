@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here an error of it has a message
         return code
     except KeyboardInterrupt:
-        goes_on = getattr(options, "recipe", None) is not None
-        print("stopped" + "; run the same command again to go on" * goes_on, file=sys.stderr)
+        then = "; run the same command again to go on" if "recipe" in options else ""
+        print(f"stopped{then}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
